@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The seam between the model and what computes it: one ragged batch in, sampled
+ * ids out.
+ *
+ * Activations never cross it as pointers: they are named slots, and each
+ * backend chooses their element type and layout. Operations are fused, enqueue
+ * and return void; the first failure sticks and step_end returns it. Every
+ * output row of every operation is a pure function of that row's own inputs and
+ * of the weights: bit for bit the same whichever rows share the step, however
+ * many threads compute it, and whether a token arrives in a prefill chunk or in
+ * a decode step. Thread: the engine thread, after open. No slot of the table is
+ * NULL. */
+#ifndef ANT_BACKEND_BACKEND_H
+#define ANT_BACKEND_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/arch.h"
+#include "model/tensor.h"
+
+enum { ANT_PAGE_TOKENS = 32 }; /* tokens in a page of the KV cache */
+
+/* How one sampled row is drawn. Greedy when temperature is 0. */
+struct ant_draw {
+    float temperature, top_p, min_p;
+    int32_t top_k;
+    uint64_t key;          /* of (seed, prompt, sample): see engine/sampling.h */
+    uint64_t position;     /* index of the drawn token in its answer: the
+                              generator's counter */
+    const int32_t *banned; /* (n_banned) ids that must not be drawn (min_tokens) */
+    int32_t n_banned;
+};
+
+/* One step: rows of several sequences, prefill chunks and single decode tokens
+ * mixed. Plain arrays, owned by the engine, valid until step_end. The rows of a
+ * sequence are consecutive and in order of position. */
+struct ant_batch {
+    int n_rows, n_seqs, n_sampled;
+    const int32_t *tokens;        /* (n_rows) token ids */
+    const int32_t *positions;     /* (n_rows) position in its sequence */
+    const int32_t *row_start;     /* (n_seqs + 1) first row of each sequence */
+    const int32_t *context;       /* (n_seqs) tokens in the cache when the step is done */
+    const int32_t *page_start;    /* (n_seqs + 1) first entry of each sequence in `pages` */
+    const int32_t *pages;         /* (page_start[n_seqs]) page ids: token t of a
+                                     sequence is in its page t / ANT_PAGE_TOKENS */
+    const int32_t *sampled;       /* (n_sampled) rows whose next token is wanted, ascending */
+    const struct ant_draw *draws; /* (n_sampled) */
+};
+
+/* What a step gives back, (n_sampled) each; arrays owned by the backend until
+ * the next step_begin. */
+struct ant_drawn {
+    const int32_t *ids;
+    const float *logprobs; /* of the drawn id under the unmodified distribution
+                              (temperature 1) */
+};
+
+/* Activations, by name. Rows are those of the batch, or the sampled ones for
+ * LAST and LOGITS. */
+enum ant_slot {
+    ANT_SLOT_RESIDUAL, /* (rows, hidden), always float32 */
+    ANT_SLOT_NORMED,   /* (rows, hidden) */
+    ANT_SLOT_QKV,      /* (rows, (heads + 2 kv heads) * head_dim) */
+    ANT_SLOT_ATTN,     /* (rows, heads * head_dim) */
+    ANT_SLOT_HIDDEN,   /* (rows, ff) */
+    ANT_SLOT_LAST,     /* (sampled, hidden) final norm of the sampled rows */
+    ANT_SLOT_LOGITS,   /* (sampled, vocab), always float32 */
+    ANT_N_SLOTS,
+};
+
+enum ant_epilogue {
+    ANT_EPILOGUE_STORE, /* out = in * W^T + bias */
+    ANT_EPILOGUE_ADD,   /* out += in * W^T + bias (residual) */
+    ANT_EPILOGUE_GLU,   /* out = act(in * gate^T) * (in * up^T): W holds two
+                           parts, gate then up */
+};
+
+/* A weight as the model names it: one or more matrices with the same number of
+ * columns, stacked by rows (q, k, v), or a vector (norms). Parts may differ in
+ * type. */
+struct ant_weight_spec {
+    const struct ant_tensor *parts[3];
+    const struct ant_tensor *bias[3]; /* NULL entries: none */
+    int n_parts;
+    bool is_vector;
+    bool is_table; /* also read by rows: the embedding */
+};
+struct ant_weight; /* a backend's own prepared form */
+
+enum ant_kv_type { ANT_KV_AUTO, ANT_KV_F32, ANT_KV_BF16 };
+
+struct ant_backend_config {
+    const struct ant_arch *arch;
+    int max_rows, max_seqs, max_sampled; /* of one step */
+    int max_context;                     /* tokens of one sequence */
+    int n_threads;                       /* CPU: 0 = every core of the process */
+    int local_rank;
+    enum ant_kv_type kv_type;
+};
+
+/* What a backend tells of itself, for the plan, banner and report. */
+struct ant_backend_facts {
+    char device[128];  /* "AMD EPYC, 2 cores, AVX-512 BF16" */
+    const char *level; /* part of what determines answers: "avx512", "sm_90" */
+    size_t workspace_bytes;
+    size_t kv_page_bytes; /* one page over all layers */
+    size_t free_bytes;    /* memory for weights and cache together, before anything
+                             was loaded */
+    double bandwidth;     /* bytes/s, measured once weights are there; 0: not
+                             measured */
+};
+
+/* Work counted since open: what the report compares with the hardware's limit.
+ */
+struct ant_backend_counts {
+    double weight_bytes, kv_bytes, flops;
+    double seconds_gemm, seconds_attention, seconds_other;
+};
+
+struct ant_backend; /* each backend's own; begins with `const struct
+                       ant_backend_ops *ops` */
+
+struct ant_backend_ops {
+    const char *name; /* "cuda", "cpu" */
+
+    /* 0 when this process can use the backend; else the reason is in `why`. */
+    int (*probe)(struct ant_error *why);
+    int (*open)(struct ant_backend **out, const struct ant_backend_config *config,
+                struct ant_error *err);
+    void (*close)(struct ant_backend *be);
+    void (*facts)(const struct ant_backend *be, struct ant_backend_facts *out);
+    void (*counts)(const struct ant_backend *be, struct ant_backend_counts *out);
+
+    /* Weights. `weight_bytes` is what the prepared form takes; `weight_put`
+     * prepares it in `memory` of that size (from the loader: may be shared by
+     * the ranks of a node), or, with `fill` false, only adopts memory that
+     * another rank of the node fills. Safe to call for different weights from
+     * several threads. */
+    size_t (*weight_bytes)(const struct ant_backend *be, const struct ant_weight_spec *spec);
+    int (*weight_put)(struct ant_backend *be, struct ant_weight **out,
+                      const struct ant_weight_spec *spec, void *memory, bool fill,
+                      struct ant_error *err);
+    int (*kv_open)(struct ant_backend *be, int n_pages, struct ant_error *err);
+
+    void (*step_begin)(struct ant_backend *be, const struct ant_batch *batch);
+    int (*step_end)(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err);
+
+    /* RESIDUAL = rows of the embedding `table`, times arch->embed_scale. */
+    void (*embed)(struct ant_backend *be, const struct ant_weight *table);
+    /* NORMED = norm(RESIDUAL) * w */
+    void (*norm)(struct ant_backend *be, const struct ant_weight *w);
+    void (*gemm)(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
+                 enum ant_slot out, enum ant_epilogue epilogue);
+    /* Rotate q and k of QKV by position; append k and v to the cache of
+     * `layer`. */
+    void (*rope_append)(struct ant_backend *be, int layer);
+    /* ATTN = softmax(q k^T / sqrt(head_dim)) v, causal, over the cache of
+     * `layer`; window 0: all of it. */
+    void (*attention)(struct ant_backend *be, int layer, int window);
+    /* LAST = norm(RESIDUAL) * w for the sampled rows. */
+    void (*norm_sampled)(struct ant_backend *be, const struct ant_weight *w);
+    /* Draw an id from each row of LOGITS by its ant_draw. */
+    void (*sample)(struct ant_backend *be);
+
+    /* Copy `n` floats of row `row` of a slot to the host, for tests and
+     * scoring; between the operation and step_end. */
+    int (*read_slot)(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,
+                     struct ant_error *err);
+};
+
+struct ant_backend {
+    const struct ant_backend_ops *ops;
+};
+
+extern const struct ant_backend_ops ant_backend_cpu;
+
+/* The first backend in the list whose probe answers 0; refusals are logged.
+ * `name` other than NULL or "auto" makes that backend's refusal the error. */
+int ant_backend_choose(const struct ant_backend_ops **out, const char *name, struct ant_error *err);
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Time. Thread: any. */
+#ifndef ANT_BASE_CLOCK_H
+#define ANT_BASE_CLOCK_H
+
+#include <stddef.h>
+#include <time.h>
+
+double ant_now(void); /* seconds on the monotonic clock */
+
+/* "2026-11-22T23:04:05Z"; `text` has room for 21 bytes or more. */
+void ant_utc(char *text, size_t bytes, time_t when);
+
+/* "1:02:03" or "12.3 s", for people. */
+void ant_duration(char *text, size_t bytes, double seconds);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files as the rest of the program needs them: whole-file read-only mappings
+ * and small text files. Every error names the path. Thread: any. */
+#ifndef ANT_BASE_FILE_H
+#define ANT_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* A read-only mapping of a whole file. A file of zero bytes is an error
+ * (ANT_EDATA). */
+struct ant_file {
+    const unsigned char *data; /* owned */
+    size_t bytes;
+    char *path; /* owned */
+};
+int ant_file_map(struct ant_file *out, const char *path, struct ant_error *err);
+void ant_file_unmap(struct ant_file *file); /* legal on a zeroed struct */
+
+/* The whole of a file as a NUL-terminated string, at most `max` bytes. Caller
+ * frees. */
+int ant_file_read(char **out, size_t *bytes, const char *path, size_t max, struct ant_error *err);
+
+/* Write `path` whole or not at all: temporary file beside it, fsync, rename,
+ * fsync of the folder. */
+int ant_file_write(const char *path, const void *data, size_t bytes, struct ant_error *err);
+
+/* write(2) and pread(2) until done, EINTR and short counts handled. */
+int ant_write_all(int fd, const void *data, size_t bytes, const char *path, struct ant_error *err);
+int ant_pread_all(int fd, void *data, size_t bytes, uint64_t offset, const char *path,
+                  struct ant_error *err);
+
+#endif

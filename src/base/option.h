@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Command-line options as one table a command: parsing (getopt_long), --help,
+ * and later man page and completion all come from it, so they cannot differ.
+ * Thread: the main thread at start. */
+#ifndef ANT_BASE_OPTION_H
+#define ANT_BASE_OPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+enum ant_option_kind {
+    ANT_OPTION_FLAG,    /* bool */
+    ANT_OPTION_INT,     /* int, between min and max */
+    ANT_OPTION_INT64,   /* int64_t, between min and max */
+    ANT_OPTION_SEED,    /* uint64_t, the whole range */
+    ANT_OPTION_REAL,    /* double, between min and max */
+    ANT_OPTION_BYTES,   /* int64_t, with K, M, G, T (binary) behind it */
+    ANT_OPTION_TEXT,    /* const char * into argv */
+    ANT_OPTION_CHOICE,  /* int, the index in `choices` */
+    ANT_OPTION_LIST,    /* struct ant_option_list: may be given more than once */
+    ANT_OPTION_HEADING, /* no option: a heading of the help text */
+};
+
+struct ant_option_list {
+    const char **items; /* owned (the array), pointing into argv */
+    int count;
+};
+
+struct ant_option {
+    enum ant_option_kind kind;
+    char letter;                /* short option or 0 */
+    const char *name;           /* long option, without dashes; for a heading its text */
+    const char *argument;       /* "FILE", "N": how help names the argument; NULL for flags */
+    size_t offset;              /* of the member in the command's settings struct */
+    double min, max;            /* for numbers; equal = unbounded */
+    const char *const *choices; /* NULL-terminated, for CHOICE */
+    bool required;
+    bool answers;     /* a different value may change answers: it is part of the
+                         settings digest */
+    const char *help; /* one or two sentences, with the default */
+};
+
+struct ant_command_help {
+    const char *name;     /* "run" */
+    const char *synopsis; /* "--model PATH --input FILE --output FILE [options]" */
+    const char *purpose;  /* one sentence */
+    const char *epilog;   /* exit codes, examples; may be NULL */
+};
+
+/* Parse argv[1..] into `settings` (already holding the defaults). Options end
+ * at "--". Operands are left at argv[*first_operand..]. Errors are ANT_EUSAGE
+ * and name the option. Returns 1 after --help was printed to stdout. */
+int ant_option_parse(const struct ant_option *table, const struct ant_command_help *help,
+                     void *settings, int argc, char **argv, int *first_operand,
+                     struct ant_error *err);
+
+void ant_option_help(FILE *out, const struct ant_option *table,
+                     const struct ant_command_help *help);
+
+/* Text of every option marked `answers`, "name=value\n" in table order: what
+ * the settings digest is taken of, and what two runs are compared by. Caller
+ * frees. */
+char *ant_option_answers(const struct ant_option *table, const void *settings);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Continuous batching over one model: requests in, finished answers out.
+ *
+ * The engine thread is started by ant_engine_start and owns the backend until
+ * ant_engine_stop. The control thread feeds requests and takes answers through
+ * two rings; a request's memory travels with it. What a request is answered
+ * with does not depend on which others are there. Errors of the device end the
+ * engine: the next call of ant_engine_take returns them. */
+#ifndef ANT_ENGINE_ENGINE_H
+#define ANT_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "engine/sampling.h"
+#include "model/model.h"
+#include "store/journal.h"
+#include "text/tokenizer.h"
+
+/* A stop rule set, shared by many requests, immutable. */
+struct ant_stops {
+    const int32_t *ids; /* (n_ids) end of answer by id */
+    int n_ids;
+    const char *const *strings; /* (n_strings) end of answer by text, cut off from it */
+    int n_strings;
+};
+
+/* One prompt to be answered. Filled by the control thread, handed over by
+ * ant_engine_submit, handed back by ant_engine_take with the lower half filled.
+ */
+struct ant_request {
+    int64_t row;
+    int32_t sample;
+    int32_t *prompt; /* owned, (n_prompt) */
+    int32_t n_prompt;
+    struct ant_sampling sampling;
+    const struct ant_stops *stops; /* borrowed, lives as long as the engine */
+
+    struct ant_ids output; /* owned; may start non-empty: an answer to be gone on with */
+    enum ant_finish finish;
+    double t_admitted, t_first, t_done; /* ant_now() */
+};
+void ant_request_free(struct ant_request *request);
+
+struct ant_engine_config {
+    int max_seqs;      /* sequences in flight */
+    int max_step_rows; /* token budget of one step */
+    int max_context;   /* prompt and answer together */
+    int n_pages;       /* of the KV cache */
+};
+
+/* Counted since start; a consistent snapshot may be taken from the control
+ * thread at any time. */
+struct ant_engine_stats {
+    int64_t steps, prompt_tokens, output_tokens, finished, preemptions;
+    int running, waiting, pages_used, pages_total;
+    double prefill_s, decode_s, idle_s; /* mixed steps are split by rows */
+};
+
+struct ant_engine;
+
+int ant_engine_start(struct ant_engine **out, struct ant_model *model,
+                     const struct ant_tokenizer *tokenizer, const struct ant_engine_config *config,
+                     struct ant_error *err);
+/* False: the queue is full, try after taking. */
+bool ant_engine_submit(struct ant_engine *engine, struct ant_request *request);
+/* A finished request, or NULL in *out when none came within `seconds`. */
+int ant_engine_take(struct ant_engine *engine, struct ant_request **out, double seconds,
+                    struct ant_error *err);
+void ant_engine_stats(const struct ant_engine *engine, struct ant_engine_stats *out);
+/* Ends the thread; unfinished requests are freed. */
+void ant_engine_stop(struct ant_engine *engine);
+
+#endif

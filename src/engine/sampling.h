@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Drawing tokens: a pure function of (seed, the prompt's tokens, sample number,
+ * position) by a counter-based generator (Philox4x32-10), so the same prompt
+ * draws the same numbers on any rank, in any batch, after any restart. Thread:
+ * any; no state. */
+#ifndef ANT_ENGINE_SAMPLING_H
+#define ANT_ENGINE_SAMPLING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend/backend.h"
+#include "base/error.h"
+
+/* How one prompt is answered. */
+struct ant_sampling {
+    int32_t max_tokens, min_tokens;
+    float temperature, top_p, min_p;
+    int32_t top_k; /* 0: off */
+    uint64_t seed;
+    bool ignore_eos;
+};
+
+/* Range check; the text names the parameter and its value. ANT_EUSAGE. */
+int ant_sampling_check(const struct ant_sampling *sampling, struct ant_error *err);
+
+/* The generator's key for one answer. */
+uint64_t ant_draw_key(uint64_t seed, const int32_t *prompt, int n_prompt, int sample);
+
+/* The uniform number in [0, 1) of a position under a key. */
+float ant_draw_uniform(uint64_t key, uint64_t position);
+
+/* Draw from logits (vocab). `work` has room for vocab entries of 8 bytes.
+ * Returns the id; *logprob is that of the unmodified distribution. Ties go to
+ * the lower id. */
+int32_t ant_draw_token(const float *logits, int vocab, const struct ant_draw *draw, void *work,
+                       float *logprob);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where this process is in the job: the facts of the launcher (PMIx, or a world
+ * of one), and the first exchange.
+ *
+ * Hides PMIx altogether. With PMIX_NAMESPACE in the environment PMIx is used;
+ * without it the process is a world of one, unless the environment says that
+ * srun started several tasks without --mpi=pmix, which is an error. Values are
+ * read by the type they arrive in; absent optional keys are derived from the
+ * cards. Thread: control. Errors: ANT_EUSAGE (launched wrongly), ANT_EPEER (the
+ * exchange failed). */
+#ifndef ANT_JOB_LAUNCH_H
+#define ANT_JOB_LAUNCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/checksum.h"
+#include "base/error.h"
+
+/* What every rank tells all others, once, before anything is loaded. */
+struct ant_card {
+    int rank;
+    int local_rank; /* position among the ranks of its host, by rank */
+    int local_size; /* ranks on that host */
+    int node;       /* 0.. in order of each host's lowest rank */
+    pid_t pid;
+    char host[64];
+    char boot_id[40];           /* of the running kernel: two containers of one host share
+                                   it */
+    struct ant_digest binary;   /* of /proc/self/exe */
+    struct ant_digest settings; /* of everything that must be equal on all ranks */
+    int n_cores;                /* cores this process may run on */
+    char cores[64];             /* the same as a list: "0-3,8" */
+    unsigned char *address;     /* UCX worker address; owned by the job */
+    size_t address_bytes;
+};
+
+struct ant_job;
+
+/* What rank this process will have, by the environment alone, before anything
+ * is set up: so that a usage error is printed once. 0 when not launched in
+ * parallel. */
+int ant_job_env_rank(void);
+
+/* Learn rank and size from the launcher. */
+int ant_job_open(struct ant_job **out, struct ant_error *err);
+
+/* Finalize in order. NULL is legal. A job that is not closed takes the others
+ * down with it. */
+void ant_job_close(struct ant_job *job);
+
+int ant_job_rank(const struct ant_job *job);
+int ant_job_size(const struct ant_job *job);
+const char *ant_job_name(const struct ant_job *job); /* PMIx namespace or "single" */
+const char *ant_job_launcher(
+    const struct ant_job *job); /* "srun", "mpirun", "none" ... for people */
+const char *ant_job_pmix_version(const struct ant_job *job); /* library loaded, "" if none */
+
+/* Exchange cards: collective, called once. `mine` gives pid, digests, cores and
+ * address; the rest is filled in here. Checks that binary and settings are
+ * equal everywhere; if not, every rank gets the same ANT_EUSAGE text, naming
+ * the first rank that differs from rank 0. `address` is copied. */
+int ant_job_exchange(struct ant_job *job, const struct ant_card *mine, struct ant_error *err);
+
+/* Cards of all ranks, after the exchange, (size); borrowed until ant_job_close.
+ */
+const struct ant_card *ant_job_cards(const struct ant_job *job);
+
+/* NCCL ids and the like: put a value under a key never used before (collective
+ * within `ranks` after the fence). Not collective itself; see ant_job_fence. */
+int ant_job_put(struct ant_job *job, const char *key, const void *data, size_t bytes,
+                struct ant_error *err);
+int ant_job_get(struct ant_job *job, int rank, const char *key, void *data, size_t bytes,
+                struct ant_error *err);
+int ant_job_fence(struct ant_job *job,
+                  struct ant_error *err); /* always collects data: a true barrier */
+
+/* End every process of the job step with this exit code (PMIx_Abort). Does not
+ * return. */
+void ant_job_abort(int exit_code) __attribute__((noreturn));
+
+#endif

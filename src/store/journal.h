@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The journal: OUT.journal/, one append-only file per rank and start,
+ * checksummed frames, nothing shared, nothing collective. See formats.md for
+ * the layout. A kill can only tear the tail of a file.
+ *
+ * Thread: control. Errors name the file: ANT_EIO, ANT_EDATA, ANT_EUSAGE
+ * (another job owns it; settings differ). */
+#ifndef ANT_STORE_JOURNAL_H
+#define ANT_STORE_JOURNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum ant_status {
+    ANT_STATUS_OK = 0,
+    ANT_STATUS_FAILED = 1,
+    ANT_STATUS_SKIPPED = 2,
+    ANT_STATUS_MISSING = 3
+};
+enum ant_finish {
+    ANT_FINISH_NONE = 0,
+    ANT_FINISH_STOP = 1,
+    ANT_FINISH_LENGTH = 2,
+    ANT_FINISH_EOS = 3,
+    ANT_FINISH_ERROR = 4
+};
+
+/* One finished (or failed) answer, as journalled and as written to the results.
+ * Pointers are borrowed. */
+struct ant_answer {
+    int64_t row;
+    int32_t sample;
+    enum ant_status status;
+    enum ant_finish finish;
+    int32_t prompt_tokens;
+    int32_t dp_rank;
+    int32_t attempt; /* how many starts it took: 1 the first time */
+    uint64_t seed;
+    float t_first, t_total; /* seconds from admission */
+    const int32_t *tokens;
+    uint32_t n_tokens;
+    const char *text; /* UTF-8 */
+    uint32_t text_bytes;
+    const char *error; /* reason when FAILED */
+    uint32_t error_bytes;
+};
+
+/* Where a done or failed frame lies: enough to lay out the results without
+ * reading the payload again. Plain data: ranks exchange arrays of it. */
+struct ant_journal_entry {
+    int64_t row;
+    int32_t sample;
+    int32_t file_rank, file_start; /* names the file: r<rank>.s<start>.aj */
+    uint64_t offset;               /* of the frame */
+    uint32_t length;               /* of the payload */
+    uint32_t n_tokens, text_bytes, error_bytes;
+};
+
+struct ant_journal;
+
+/* What identifies a job for its journal; written to manifest.json by rank 0 and
+ * compared on restart. */
+struct ant_manifest {
+    int64_t n_rows;
+    int n_samples;
+    const char *input_digest; /* hexadecimal */
+    const char *model_digest;
+    const char *answers; /* ant_option_answers text: one line a setting that
+                            changes answers */
+};
+
+/* Rank 0 first (others after a barrier of the caller's): make the folder, take
+ * ownership, write or compare the manifest.
+ * `*start` is this start's number, 1 the first time. ANT_EUSAGE says which
+ * setting differs, or who owns the folder. `restart_over` removes what an
+ * earlier, different job left. */
+int ant_journal_prepare(const char *out_path, const struct ant_manifest *manifest,
+                        bool restart_over, int *start, struct ant_error *err);
+
+/* Every rank: open its own new file for appending. */
+int ant_journal_open(struct ant_journal **out, const char *out_path, int rank, int start,
+                     struct ant_error *err);
+int ant_journal_add(struct ant_journal *journal, const struct ant_answer *answer,
+                    struct ant_error *err);
+/* fdatasync if 64 rows or 5 s have gone by since the last one, or if `now`. */
+int ant_journal_sync(struct ant_journal *journal, bool now, struct ant_error *err);
+/* Entries added by this process, in order of adding; borrowed until the next
+ * add. */
+const struct ant_journal_entry *ant_journal_entries(const struct ant_journal *journal, size_t *n);
+void ant_journal_close(struct ant_journal *journal);
+
+/* Replay: entries of every file in the folder, or only of those whose index
+ * among the sorted names is k modulo m (so ranks can share the work). Sorted by
+ * (row, sample); of several the first by (start, rank, offset) wins.
+ * `dropped_bytes`: torn tails. *entries is malloc'd. Never fails because of a
+ * frame's content: a bad frame ends its file. */
+int ant_journal_replay(const char *out_path, int k, int m, struct ant_journal_entry **entries,
+                       size_t *n, uint64_t *dropped_bytes, struct ant_error *err);
+
+/* Read answers back by entry. Keeps files open between calls. The answer
+ * borrows memory of the reader until the next call. */
+struct ant_journal_reader;
+struct ant_journal_reader *ant_journal_reader_open(const char *out_path);
+int ant_journal_read(struct ant_journal_reader *reader, const struct ant_journal_entry *entry,
+                     struct ant_answer *out, struct ant_error *err);
+void ant_journal_reader_close(struct ant_journal_reader *reader);
+
+/* Rank 0, after the results are in place: remove the folder. */
+int ant_journal_remove(const char *out_path, struct ant_error *err);
+
+#endif

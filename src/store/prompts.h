@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prompts in: an HDF5 file as formats.md describes (strings variable or fixed,
+ * bytes + offsets, tokens + offsets, optional columns).
+ *
+ * Hides HDF5. Opened read-only with locking off. A rank reads only the rows it
+ * asks for, in chunk-sized pieces. Thread: control. Errors name file, dataset
+ * and row: ANT_ENOENT, ANT_EDATA, ANT_EIO. */
+#ifndef ANT_STORE_PROMPTS_H
+#define ANT_STORE_PROMPTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/checksum.h"
+#include "base/error.h"
+
+struct ant_prompts;
+
+/* Which per-prompt columns override the command line in a given row. */
+enum ant_prompt_has {
+    ANT_HAS_MAX_TOKENS = 1 << 0,
+    ANT_HAS_MIN_TOKENS = 1 << 1,
+    ANT_HAS_TEMPERATURE = 1 << 2,
+    ANT_HAS_TOP_P = 1 << 3,
+    ANT_HAS_TOP_K = 1 << 4,
+    ANT_HAS_MIN_P = 1 << 5,
+    ANT_HAS_SEED = 1 << 6,
+};
+
+struct ant_prompt {
+    int64_t row;
+    const char *text; /* (text_bytes), not NUL-terminated, unchecked UTF-8; NULL
+                         when the file holds tokens */
+    size_t text_bytes;
+    const int32_t *tokens; /* (n_tokens) or NULL */
+    size_t n_tokens;
+    unsigned has;                          /* ant_prompt_has */
+    int64_t max_tokens, min_tokens, top_k; /* as in the file, range unchecked */
+    double temperature, top_p, min_p;
+    uint64_t seed;
+};
+
+/* `spec` is FILE or FILE:/path/of/dataset/or/group (default /prompts). */
+int ant_prompts_open(struct ant_prompts **out, const char *spec, struct ant_error *err);
+void ant_prompts_close(struct ant_prompts *prompts);
+
+int64_t ant_prompts_count(const struct ant_prompts *prompts);
+bool ant_prompts_are_chat(const struct ant_prompts *prompts);
+bool ant_prompts_are_tokens(const struct ant_prompts *prompts);
+/* Digest of path-independent facts: row count, column names and types, byte
+ * totals, and the content of a sample of rows. Equal on every rank; tells a
+ * changed input from the same input on restart. */
+struct ant_digest ant_prompts_fingerprint(const struct ant_prompts *prompts);
+
+/* Read row `row`. What `out` points at is borrowed until the next call. Rows
+ * asked for in ascending order are read in pieces; any order works. */
+int ant_prompts_read(struct ant_prompts *prompts, int64_t row, struct ant_prompt *out,
+                     struct ant_error *err);
+
+/* The "rank" column of rows [first, first + n) into out[n]; ANT_ENOENT if the
+ * file has none. */
+int ant_prompts_ranks(struct ant_prompts *prompts, int64_t first, int64_t n, int32_t *out,
+                      struct ant_error *err);
+
+/* The id column: kind, and values of rows [first, first + n). Strings come as
+ * bytes + offsets[n + 1] (malloc'd). */
+enum ant_id_kind { ANT_ID_NONE, ANT_ID_INTEGER, ANT_ID_STRING };
+enum ant_id_kind ant_prompts_id_kind(const struct ant_prompts *prompts);
+int ant_prompts_ids(struct ant_prompts *prompts, int64_t first, int64_t n, int64_t *integers,
+                    char **bytes, int64_t **offsets, struct ant_error *err);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Results out: one HDF5 file, schema of formats.md, written from the journals
+ * by all ranks in parallel (MPI-IO, independent contiguous writes, read back
+ * and compared), or by one process without MPI.
+ *
+ * Written as OUT.part and renamed to OUT by rank 0 when every slice has been
+ * verified. Thread: control. Errors: ANT_EIO (also no space), ANT_EUNSUPP (more
+ * than one rank without parallel HDF5). */
+#ifndef ANT_STORE_RESULTS_H
+#define ANT_STORE_RESULTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "job/group.h"
+#include "store/journal.h"
+#include "store/prompts.h"
+
+/* MPI is there for parallel HDF5 alone: started here, right after the launch
+ * when there is more than one rank (its start is a fence that must not wait for
+ * hours), ended here. No-ops in a world of one or without MPI. */
+int ant_store_start(int world_size, struct ant_error *err);
+void ant_store_stop(void);
+const char *ant_store_versions(void); /* "HDF5 1.10.8, MPI-IO of Open MPI 4.1.4" */
+
+/* A name and a value for an attribute of /provenance or the root; text or
+ * integer or real. */
+enum ant_fact_kind { ANT_FACT_TEXT, ANT_FACT_INT, ANT_FACT_REAL };
+struct ant_fact {
+    const char *name;
+    enum ant_fact_kind kind;
+    const char *text;
+    int64_t integer;
+    double real;
+};
+
+/* One row of /performance: what a rank did. Plain data, exchanged between
+ * ranks. */
+struct ant_rank_report {
+    int32_t rank, dp_rank;
+    int64_t rows, failed, prompt_tokens, output_tokens, steps, preemptions;
+    double load_s, prefill_s, decode_s, idle_s, total_s;
+    double weight_bytes, kv_bytes, flops; /* moved and done over the run */
+    double bandwidth;                     /* measured at start, bytes/s */
+    double peak_memory;                   /* bytes */
+};
+
+struct ant_results_plan {
+    const char *path; /* OUT */
+    int64_t n_rows;
+    int n_samples;
+    const struct ant_journal_entry *entries; /* all of them, sorted by (row, sample), no duplicates;
+                                                rows without one become MISSING */
+    size_t n_entries;
+    const struct ant_fact *root, *provenance;
+    size_t n_root, n_provenance;
+    const struct ant_rank_report *reports;
+    size_t n_reports;
+};
+
+/* Collective over `world`; every rank passes an equal plan. `prompts` supplies
+ * the id column (may be NULL). `complete` in the file is 1 only if no row is
+ * missing. Counts come back in n_ok and n_failed. */
+int ant_results_write(const struct ant_results_plan *plan, struct ant_prompts *prompts,
+                      struct ant_group *world, int64_t *n_ok, int64_t *n_failed,
+                      struct ant_error *err);
+
+/* Free bytes on the file system of `path`'s folder against what `bytes` results
+ * need; ANT_EIO with both numbers. */
+int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *err);
+
+/* Reading results back: show, export. Row by row, only that row's bytes are
+ * read. */
+struct ant_results;
+int ant_results_open(struct ant_results **out, const char *path, struct ant_error *err);
+void ant_results_close(struct ant_results *results);
+int64_t ant_results_count(const struct ant_results *results);
+int ant_results_complete(const struct ant_results *results);
+int ant_results_read(struct ant_results *results, int64_t index, struct ant_answer *out,
+                     struct ant_error *err);
+/* The id of a result as text ("" when there is none); borrowed until the next
+ * call. */
+const char *ant_results_id(struct ant_results *results, int64_t index);
+
+#endif
