@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+# Inner kernels. Each instruction-set level of the CPU is an archive of its own with flags of its
+# own, so that no other object can come to contain its instructions; only the level's init function
+# is external.
+
+# CPU
+KERNEL_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/kernels
+
+if WITH_AVX2
+endif
+
+if WITH_AVX512
+endif
+
+if WITH_AMX
+endif
+
+# CUDA: name a .cu file in CUDA_KERNELS, headers in noinst_HEADERS; that is all.
+CUDA_KERNELS =
+
+EXTRA_DIST += $(CUDA_KERNELS)
+if HAVE_CUDA
+CUDA_OBJECTS = $(CUDA_KERNELS:.cu=.o)
+endif
+
+NVCC_COMPILE = $(NVCC) $(NVCC_GENCODE) -std=c++17 -DHAVE_CONFIG_H -I. $(KERNEL_CPPFLAGS) \
+	$(CUDA_CPPFLAGS) -Xcompiler -Wall,-fno-exceptions $(NVCC_WARNINGS) $(NVCCFLAGS)
+AM_V_NVCC = $(am__v_NVCC_@AM_V@)
+am__v_NVCC_ = $(am__v_NVCC_@AM_DEFAULT_V@)
+am__v_NVCC_0 = @echo "  NVCC    " $@;
+am__v_NVCC_1 =
+
+SUFFIXES = .cu
+.cu.o:
+	@$(MKDIR_P) $(@D)
+	$(AM_V_NVCC)$(NVCC_COMPILE) -MD -MP -MF $@.d -c $< -o $@
+-include $(wildcard kernels/cuda/*.o.d)
+
+# automake does not clean what a rule of our own makes.
+CLEANFILES += kernels/cuda/*.o kernels/cuda/*.o.d

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+# What is installed beside the program: documentation, completion, modulefile, job templates.

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# The program and libantiphon.a: add a module's files in the block of its folder.
+
+bin_PROGRAMS += src/antiphon
+src_antiphon_SOURCES = src/main.c
+src_antiphon_LDADD = $(ANT_LDADD)
+
+libantiphon_a_SOURCES =
+libantiphon_a_LIBADD = $(CUDA_OBJECTS)
+
+# base
+noinst_HEADERS += \
+	src/base/checksum.h src/base/clock.h src/base/error.h src/base/file.h src/base/log.h \
+	src/base/mem.h src/base/option.h src/base/ring.h src/base/version.h
+libantiphon_a_SOURCES += src/base/version.c
+
+# job
+noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h
+
+# store
+noinst_HEADERS += src/store/journal.h src/store/prompts.h src/store/results.h
+
+# text
+noinst_HEADERS += src/text/tokenizer.h
+
+# model
+noinst_HEADERS += src/model/arch.h src/model/checkpoint.h src/model/model.h src/model/tensor.h
+
+# engine
+noinst_HEADERS += src/engine/engine.h src/engine/sampling.h
+
+# backend
+noinst_HEADERS += src/backend/backend.h
+
+# backend/cpu
+
+# backend/cuda
+if HAVE_CUDA
+endif
+
+# The commit is looked up at every make, the header rewritten only when it has changed.
+BUILT_SOURCES += src/base/commit.h
+CLEANFILES += src/base/commit.h
+src/base/commit.h: FORCE
+	@$(MKDIR_P) $(@D)
+	@echo "#define ANT_COMMIT \"`$(SHELL) $(srcdir)/m4/commit.sh $(srcdir)`\"" >$@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+src/base/version.$(OBJEXT): src/base/commit.h
+FORCE:
+.PHONY: FORCE

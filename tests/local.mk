@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every test speaks TAP. `make check` runs them all; a test that cannot run says why it skips.
+
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/m4/build-aux/tap-driver.sh
+LOG_DRIVER_FLAGS = --comments
+TEST_EXTENSIONS = .sh
+SH_LOG_DRIVER = $(LOG_DRIVER)
+SH_LOG_DRIVER_FLAGS = $(LOG_DRIVER_FLAGS)
+AM_TESTS_ENVIRONMENT = \
+	CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
+	TOP_SRCDIR='$(abs_top_srcdir)'; export TOP_SRCDIR; \
+	TOP_BUILDDIR='$(abs_top_builddir)'; export TOP_BUILDDIR;
+
+# Unit tests: one file a module, tests/unit/test_<module>.c, is one line here.
+UNIT_TESTS =
+
+# Fuzz targets: tests/fuzz/fuzz_<what>.c with LLVMFuzzerTestOneInput, its corpus in
+# tests/fuzz/corpus/<what>/. Two lines each: its name here, and its _LDFLAGS.
+FUZZ_TARGETS =
+
+AM_CPPFLAGS += $(CMOCKA_CFLAGS)
+LDADD += $(CMOCKA_LIBS)
+if HAVE_CMOCKA
+check_PROGRAMS += $(UNIT_TESTS)
+TESTS += $(UNIT_TESTS)
+endif
