@@ -21,15 +21,14 @@
 
 /* A stop rule set, shared by many requests, immutable. */
 struct ant_stops {
-    const int32_t *ids; /* (n_ids) end of answer by id */
-    int n_ids;
+    const int32_t *ids; /* (n_ids) end of answer by id: the model's own first, n_eos of them */
+    int n_ids, n_eos;   /* ignore_eos passes over those, not over the user's */
     const char *const *strings; /* (n_strings) end of answer by text, cut off from it */
     int n_strings;
 };
 
-/* One prompt to be answered. Filled by the control thread, handed over by
- * ant_engine_submit, handed back by ant_engine_take with the lower half filled.
- */
+/* One prompt to be answered. The control thread fills it and hands it over with ant_engine_submit;
+ * ant_engine_take hands it back with the lower half filled. */
 struct ant_request {
     int64_t row;
     int32_t sample;
@@ -40,6 +39,7 @@ struct ant_request {
 
     struct ant_ids output; /* owned; may start non-empty: an answer to be gone on with */
     enum ant_finish finish;
+    int stop_string; /* index into stops->strings of the one that ended it, or -1 */
     double t_admitted, t_first, t_done; /* ant_now() */
 };
 void ant_request_free(struct ant_request *request);
@@ -51,8 +51,8 @@ struct ant_engine_config {
     int n_pages;       /* of the KV cache */
 };
 
-/* Counted since start; a consistent snapshot may be taken from the control
- * thread at any time. */
+/* Counted since start; may be read from the control thread at any time, each value right by itself.
+ */
 struct ant_engine_stats {
     int64_t steps, prompt_tokens, output_tokens, finished, preemptions;
     int running, waiting, pages_used, pages_total;

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/ring.h"
+#include "engine/sched.h"
+#include "engine/stop.h"
+
+/* How long either thread sleeps at most before it looks again whether it should end. */
+#define NAP_S 0.1
+
+struct ant_engine {
+    struct ant_model *model;
+    const struct ant_tokenizer *tokenizer;
+    struct ant_engine_config config;
+    struct ant_sched *sched; /* the engine thread's alone */
+    struct ant_ring *inbox, *outbox;
+    pthread_t thread;
+    _Atomic bool is_stopping;
+    _Atomic int failure; /* of the device; `error` may be read once it is not 0 */
+    struct ant_error error;
+
+    /* Written by the engine thread, read by the control thread. */
+    _Atomic int64_t steps, prompt_tokens, output_tokens, finished, preemptions;
+    _Atomic int64_t prefill_ns, decode_ns, idle_ns;
+    _Atomic int running, waiting, pages_used;
+};
+
+void ant_request_free(struct ant_request *request)
+{
+    if (!request)
+        return;
+    free(request->prompt);
+    ant_ids_release(&request->output);
+    free(request);
+}
+
+/* Requests move from the ring to the scheduler only as far as it can soon use them, so that the
+ * ring's size bounds how far ahead prompts are read and tokenized. */
+static void take_in(struct ant_engine *engine)
+{
+    struct ant_sched_counts counts;
+    struct ant_request *request;
+
+    ant_sched_counts(engine->sched, &counts);
+    for (int n = counts.waiting; n < engine->config.max_seqs; n++) {
+        if (!(request = ant_ring_pop(engine->inbox)))
+            break;
+        request->t_admitted = ant_now();
+        ant_sched_add(engine->sched, request);
+    }
+}
+
+static void hand_back(struct ant_engine *engine, struct ant_request *request)
+{
+    while (!ant_ring_push(engine->outbox, request)) {
+        if (atomic_load(&engine->is_stopping)) {
+            ant_request_free(request);
+            return;
+        }
+        ant_ring_wait_room(engine->outbox, NAP_S);
+    }
+}
+
+static void add_ns(_Atomic int64_t *counter, double seconds)
+{
+    atomic_fetch_add_explicit(counter, (int64_t)(seconds * 1e9), memory_order_relaxed);
+}
+
+static void count_step(struct ant_engine *engine, const struct ant_batch *batch, double seconds)
+{
+    struct ant_sched_counts counts;
+
+    ant_sched_counts(engine->sched, &counts);
+    double decode = seconds * counts.decode_rows / batch->n_rows;
+    add_ns(&engine->decode_ns, decode);
+    add_ns(&engine->prefill_ns, seconds - decode);
+    atomic_fetch_add_explicit(&engine->steps, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->prompt_tokens, counts.prefill_rows, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->output_tokens, batch->n_sampled, memory_order_relaxed);
+    atomic_store_explicit(&engine->preemptions, counts.preemptions, memory_order_relaxed);
+    atomic_store_explicit(&engine->running, counts.running, memory_order_relaxed);
+    atomic_store_explicit(&engine->waiting, counts.waiting, memory_order_relaxed);
+    atomic_store_explicit(&engine->pages_used, counts.pages_used, memory_order_relaxed);
+}
+
+static void append_drawn(struct ant_engine *engine, const struct ant_batch *batch,
+                         const struct ant_drawn *drawn)
+{
+    double now = ant_now();
+
+    for (int i = 0; i < batch->n_sampled; i++) {
+        struct ant_request *request = ant_sched_sampled(engine->sched, i);
+        if (request->t_first == 0)
+            request->t_first = now;
+        ant_ids_add(&request->output, drawn->ids[i]);
+        ant_stop_check(request, engine->tokenizer, engine->config.max_context);
+        if (request->finish != ANT_FINISH_NONE)
+            request->t_done = now;
+    }
+}
+
+static int run_step(struct ant_engine *engine, const struct ant_batch *batch)
+{
+    double start = ant_now();
+    struct ant_drawn drawn;
+    struct ant_request *request;
+
+    ANT_TRY(ant_model_forward(engine->model, batch, &drawn, &engine->error));
+    append_drawn(engine, batch, &drawn);
+    ant_sched_commit(engine->sched);
+    while ((request = ant_sched_retire(engine->sched))) {
+        atomic_fetch_add_explicit(&engine->finished, 1, memory_order_relaxed);
+        hand_back(engine, request);
+    }
+    count_step(engine, batch, ant_now() - start);
+    return 0;
+}
+
+static void *engine_main(void *argument)
+{
+    struct ant_engine *engine = argument;
+    struct ant_batch batch;
+
+    while (!atomic_load(&engine->is_stopping)) {
+        take_in(engine);
+        if (!ant_sched_plan(engine->sched, &batch)) {
+            double start = ant_now();
+            ant_ring_wait_item(engine->inbox, NAP_S);
+            add_ns(&engine->idle_ns, ant_now() - start);
+            continue;
+        }
+        int rc = run_step(engine, &batch);
+        if (rc < 0) {
+            atomic_store_explicit(&engine->failure, rc, memory_order_release);
+            break;
+        }
+    }
+    return NULL;
+}
+
+int ant_engine_start(struct ant_engine **out, struct ant_model *model,
+                     const struct ant_tokenizer *tokenizer, const struct ant_engine_config *config,
+                     struct ant_error *err)
+{
+    int needed = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
+
+    if (config->n_pages < needed)
+        return ant_fail(err, ANT_EUSAGE,
+                        "the KV cache has room for %d tokens, one sequence may need %d: lower "
+                        "--max-model-len or give more memory",
+                        config->n_pages * ANT_PAGE_TOKENS, config->max_context);
+    struct ant_engine *engine = ant_xcalloc(1, sizeof(*engine));
+    engine->model = model;
+    engine->tokenizer = tokenizer;
+    engine->config = *config;
+    engine->sched = ant_sched_open(config);
+    engine->inbox = ant_ring_open((size_t)config->max_seqs);
+    engine->outbox = ant_ring_open(2 * (size_t)config->max_seqs);
+    int rc = pthread_create(&engine->thread, NULL, engine_main, engine);
+    if (rc) {
+        ant_sched_close(engine->sched);
+        ant_ring_close(engine->inbox);
+        ant_ring_close(engine->outbox);
+        free(engine);
+        return ant_fail(err, ANT_EIO, "cannot start the engine thread: %s", strerror(rc));
+    }
+    *out = engine;
+    return 0;
+}
+
+bool ant_engine_submit(struct ant_engine *engine, struct ant_request *request)
+{
+    return ant_ring_push(engine->inbox, request);
+}
+
+int ant_engine_take(struct ant_engine *engine, struct ant_request **out, double seconds,
+                    struct ant_error *err)
+{
+    *out = ant_ring_pop(engine->outbox);
+    if (*out)
+        return 0;
+    int failure = atomic_load_explicit(&engine->failure, memory_order_acquire);
+    if (failure < 0)
+        return ant_fail(err, failure, "%s", engine->error.text);
+    if (seconds > 0) {
+        ant_ring_wait_item(engine->outbox, seconds);
+        *out = ant_ring_pop(engine->outbox);
+    }
+    return 0;
+}
+
+void ant_engine_stats(const struct ant_engine *engine, struct ant_engine_stats *out)
+{
+    *out = (struct ant_engine_stats){
+        .steps = atomic_load_explicit(&engine->steps, memory_order_relaxed),
+        .prompt_tokens = atomic_load_explicit(&engine->prompt_tokens, memory_order_relaxed),
+        .output_tokens = atomic_load_explicit(&engine->output_tokens, memory_order_relaxed),
+        .finished = atomic_load_explicit(&engine->finished, memory_order_relaxed),
+        .preemptions = atomic_load_explicit(&engine->preemptions, memory_order_relaxed),
+        .running = atomic_load_explicit(&engine->running, memory_order_relaxed),
+        .waiting = atomic_load_explicit(&engine->waiting, memory_order_relaxed),
+        .pages_used = atomic_load_explicit(&engine->pages_used, memory_order_relaxed),
+        .pages_total = engine->config.n_pages,
+        .prefill_s = 1e-9 * (double)atomic_load_explicit(&engine->prefill_ns, memory_order_relaxed),
+        .decode_s = 1e-9 * (double)atomic_load_explicit(&engine->decode_ns, memory_order_relaxed),
+        .idle_s = 1e-9 * (double)atomic_load_explicit(&engine->idle_ns, memory_order_relaxed),
+    };
+}
+
+void ant_engine_stop(struct ant_engine *engine)
+{
+    struct ant_request *request;
+
+    if (!engine)
+        return;
+    atomic_store(&engine->is_stopping, true);
+    pthread_join(engine->thread, NULL);
+    while ((request = ant_ring_pop(engine->inbox)))
+        ant_request_free(request);
+    while ((request = ant_ring_pop(engine->outbox)))
+        ant_request_free(request);
+    ant_ring_close(engine->inbox);
+    ant_ring_close(engine->outbox);
+    ant_sched_close(engine->sched);
+    free(engine);
+}

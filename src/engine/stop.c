@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "engine/stop.h"
+
+#include <string.h>
+
+/* How the answer ends by its newest id: at the model's end of answer, at an id of the user's, or
+ * not. */
+static enum ant_finish finish_by_id(const struct ant_request *request)
+{
+    const struct ant_stops *stops = request->stops;
+    int32_t id = request->output.data[request->output.len - 1];
+
+    for (int i = request->sampling.ignore_eos ? stops->n_eos : 0; i < stops->n_ids; i++)
+        if (stops->ids[i] == id)
+            return i < stops->n_eos ? ANT_FINISH_EOS : ANT_FINISH_STOP;
+    return ANT_FINISH_NONE;
+}
+
+/* The last bytes of the answer's text: the whole piece of the newest token and at least `before`
+ * bytes of what comes before it, if there are as many. Returns where in `tail` the newest piece
+ * begins. */
+static size_t read_tail(const struct ant_request *request, const struct ant_tokenizer *tokenizer,
+                        size_t before, struct ant_buf *tail)
+{
+    const struct ant_ids *output = &request->output;
+    size_t first = output->len - 1, have = 0, bytes = 0;
+
+    while (first > 0 && have < before) {
+        int32_t id = output->data[--first];
+        if (ant_tokenizer_is_special(tokenizer, id))
+            continue;
+        ant_tokenizer_piece(tokenizer, id, &bytes);
+        have += bytes;
+    }
+    for (size_t i = first; i < output->len; i++) {
+        const char *piece = ant_tokenizer_piece(tokenizer, output->data[i], &bytes);
+        if (!ant_tokenizer_is_special(tokenizer, output->data[i]))
+            ant_buf_add(tail, piece, bytes);
+        else
+            bytes = 0;
+    }
+    return tail->len - bytes;
+}
+
+/* The stop string that the newest token completes, or -1: of several, the one that ends first. */
+static int find_stop_string(const struct ant_request *request,
+                            const struct ant_tokenizer *tokenizer)
+{
+    const struct ant_stops *stops = request->stops;
+    struct ant_buf tail = {0};
+    const char *first_end = NULL;
+    size_t longest = 0;
+    int found = -1;
+
+    for (int i = 0; i < stops->n_strings; i++)
+        if (strlen(stops->strings[i]) > longest)
+            longest = strlen(stops->strings[i]);
+    size_t newest = read_tail(request, tokenizer, longest, &tail);
+    for (int i = 0; i < stops->n_strings; i++) {
+        size_t n = strlen(stops->strings[i]);
+        size_t from =
+            newest + 1 > n ? newest + 1 - n : 0; /* a match must reach into the newest piece */
+        const char *at = tail.len > from
+                             ? memmem(tail.data + from, tail.len - from, stops->strings[i], n)
+                             : NULL;
+        if (at && (!first_end || at + n < first_end)) {
+            first_end = at + n;
+            found = i;
+        }
+    }
+    ant_buf_release(&tail);
+    return found;
+}
+
+void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tokenizer,
+                    int max_context)
+{
+    const struct ant_sampling *sampling = &request->sampling;
+    int n = (int)request->output.len;
+
+    request->stop_string = -1;
+    if (n >= sampling->min_tokens) {
+        request->finish = finish_by_id(request);
+        if (request->finish == ANT_FINISH_NONE && request->stops->n_strings > 0) {
+            request->stop_string = find_stop_string(request, tokenizer);
+            if (request->stop_string >= 0)
+                request->finish = ANT_FINISH_STOP;
+        }
+    }
+    if (request->finish != ANT_FINISH_NONE)
+        return;
+    if (n >= sampling->max_tokens || request->n_prompt + n >= max_context)
+        request->finish = ANT_FINISH_LENGTH;
+}
+
+/* Where the last occurrence of `needle` in `text` begins. */
+static size_t find_last(const char *text, size_t bytes, const char *needle)
+{
+    size_t n = strlen(needle);
+
+    for (size_t i = bytes - n + 1; bytes >= n && i-- > 0;)
+        if (memcmp(text + i, needle, n) == 0)
+            return i;
+    return bytes;
+}
+
+void ant_stop_text(const struct ant_request *request, const struct ant_tokenizer *tokenizer,
+                   struct ant_buf *out)
+{
+    size_t start = out->len;
+
+    ant_tokenizer_decode(tokenizer, request->output.data, request->output.len, true, out);
+    if (request->finish == ANT_FINISH_STOP && request->stop_string >= 0)
+        out->len = start + find_last(out->data + start, out->len - start,
+                                     request->stops->strings[request->stop_string]);
+}

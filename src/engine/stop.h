@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* When an answer is over: end-of-answer ids, stop strings across token borders, length.
+ * Pure functions of the answer. Thread: any. */
+#ifndef ANT_ENGINE_STOP_H
+#define ANT_ENGINE_STOP_H
+
+#include "engine/engine.h"
+
+/* Look at the token just appended to request->output; sets `finish` (and `stop_string`) if the
+ * answer is over. `max_context` bounds prompt and answer together. */
+void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tokenizer,
+                    int max_context);
+
+/* The text of a finished answer: special tokens left out, cut before the stop string that ended it.
+ * Appended to `out`. */
+void ant_stop_text(const struct ant_request *request, const struct ant_tokenizer *tokenizer,
+                   struct ant_buf *out);
+
+#endif
