@@ -15,7 +15,8 @@ noinst_HEADERS += \
 libantiphon_a_SOURCES += src/base/version.c
 
 # job
-noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h
+noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h src/job/shared.h
+libantiphon_a_SOURCES += src/job/shared.c
 
 # store
 noinst_HEADERS += src/store/journal.h src/store/prompts.h src/store/results.h
@@ -24,10 +25,15 @@ noinst_HEADERS += src/store/journal.h src/store/prompts.h src/store/results.h
 noinst_HEADERS += src/text/tokenizer.h
 
 # model
-noinst_HEADERS += src/model/arch.h src/model/checkpoint.h src/model/model.h src/model/tensor.h
+noinst_HEADERS += src/model/arch.h src/model/checkpoint.h src/model/model.h src/model/tensor.h \
+	src/model/model_internal.h
+libantiphon_a_SOURCES += src/model/forward.c src/model/load.c
 
 # engine
-noinst_HEADERS += src/engine/engine.h src/engine/sampling.h
+noinst_HEADERS += \
+	src/engine/engine.h src/engine/sampling.h src/engine/sched.h src/engine/stop.h
+libantiphon_a_SOURCES += \
+	src/engine/engine.c src/engine/sampling.c src/engine/sched.c src/engine/stop.c
 
 # backend
 noinst_HEADERS += src/backend/backend.h

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The model made ready on a backend, and its forward pass: the one transformer
- * of the program. Thread: ant_model_load control (before the engine starts),
- * ant_model_forward engine. */
+/* The model made ready on a backend, and its forward pass: the one transformer of the program.
+ * Thread: control until the engine starts, then ant_model_forward belongs to the engine thread. */
 #ifndef ANT_MODEL_MODEL_H
 #define ANT_MODEL_MODEL_H
 
@@ -15,12 +14,13 @@ struct ant_model;
 size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint,
                               const struct ant_backend *be);
 
-/* The ranks of one host share one copy: `node` is their group (NULL: alone).
- * Each fills a part, none returns before all are done. Collective over `node`.
- * Errors: ANT_ENOMEM, ANT_EIO, ANT_EPEER. */
+/* The ranks of one host share one copy: `node` is their group (NULL: alone). Each prepares a part
+ * with `n_threads` threads, none returns before all are done. Collective over `node`. Errors:
+ * ANT_ENOMEM, ANT_EIO, ANT_EPEER. */
 int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoint,
-                   struct ant_backend *be, struct ant_group *node, struct ant_error *err);
-void ant_model_close(struct ant_model *model);
+                   struct ant_backend *be, struct ant_group *node, int n_threads,
+                   struct ant_error *err);
+void ant_model_close(struct ant_model *model); /* before the backend; NULL is legal */
 
 /* One step: from the batch's token ids to drawn ids. */
 int ant_model_forward(struct ant_model *model, const struct ant_batch *batch, struct ant_drawn *out,
