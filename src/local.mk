@@ -12,7 +12,9 @@ libantiphon_a_LIBADD = $(CUDA_OBJECTS)
 noinst_HEADERS += \
 	src/base/checksum.h src/base/clock.h src/base/error.h src/base/file.h src/base/log.h \
 	src/base/mem.h src/base/option.h src/base/ring.h src/base/version.h
-libantiphon_a_SOURCES += src/base/version.c
+libantiphon_a_SOURCES += \
+	src/base/checksum.c src/base/clock.c src/base/error.c src/base/file.c src/base/log.c \
+	src/base/mem.c src/base/option.c src/base/ring.c src/base/version.c
 
 # job
 noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h src/job/shared.h

@@ -19,8 +19,8 @@ struct ant_file {
 int ant_file_map(struct ant_file *out, const char *path, struct ant_error *err);
 void ant_file_unmap(struct ant_file *file); /* legal on a zeroed struct */
 
-/* The whole of a file as a NUL-terminated string, at most `max` bytes. Caller
- * frees. */
+/* The whole of a file as a NUL-terminated string; more than `max` bytes are an
+ * error (ANT_EDATA). `bytes` may be NULL. Caller frees. */
 int ant_file_read(char **out, size_t *bytes, const char *path, size_t max, struct ant_error *err);
 
 /* Write `path` whole or not at all: temporary file beside it, fsync, rename,

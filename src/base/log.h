@@ -2,9 +2,10 @@
 /* The log: one write(2) a line to standard error, "antiphon: [rank/size host]
  * module: text".
  *
- * Rank 0 alone logs notice and info by default; every rank logs errors and
- * warnings. Wording as in error.h. Machine-readable output never goes through
- * here. Thread: any. */
+ * Rank 0 alone logs info; every rank logs errors and warnings ("warning: "
+ * before the text), and everything once the level is debug or trace. Control
+ * characters become blanks, long lines end in "...". Wording as in error.h.
+ * Machine-readable output never goes through here. Thread: any. */
 #ifndef ANT_BASE_LOG_H
 #define ANT_BASE_LOG_H
 
@@ -18,8 +19,8 @@ bool ant_log_level_parse(const char *name, enum ant_log_level *out);
 
 void ant_log_set_level(enum ant_log_level level);
 
-/* Who is speaking: called once the launch is known. Before it the prefix is
- * "antiphon: ". `host` is copied. */
+/* Who is speaking: called once the launch is known, before there are other
+ * threads. Before it the prefix is "antiphon: ". `host` is copied. */
 void ant_log_set_rank(int rank, int size, const char *host);
 
 bool ant_log_on(enum ant_log_level level);

@@ -24,7 +24,8 @@ char *ant_xasprintf(const char *format, ...)
     __attribute__((malloc, returns_nonnull, format(printf, 1, 2)));
 
 /* A growing byte buffer, owned by whoever holds the struct. Zero-initialised is
- * empty and valid. */
+ * empty and valid (data is NULL then); otherwise a NUL, not counted in len,
+ * follows the last byte. */
 struct ant_buf {
     char *data;
     size_t len, cap;
@@ -46,7 +47,7 @@ void ant_ids_append(struct ant_ids *ids, const int32_t *data, size_t n);
 void ant_ids_release(struct ant_ids *ids);
 
 /* Anonymous, zeroed, page-aligned private memory for big planned blocks (huge
- * pages asked for). `what` names it in the error. */
+ * pages asked for). `what` names it in the error. 0 bytes are NULL. */
 int ant_map_memory(void **out, size_t bytes, const char *what, struct ant_error *err);
 void ant_unmap(void *address, size_t bytes);
 

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Command-line options as one table a command: parsing (getopt_long), --help,
- * and later man page and completion all come from it, so they cannot differ.
+/* Command-line options as one table a command: parsing, --help, and later man
+ * page and completion all come from it, so they cannot differ.
+ *
+ * As in GNU programs, options and operands mix, "--" ends the options, and
+ * "--name=value", "--name value", "-nvalue", "-n value" and "-qv" mean what
+ * they do there. Names are never abbreviated: a script must not change its
+ * meaning when an option is added. The last of a repeated option counts.
  * Thread: the main thread at start. */
 #ifndef ANT_BASE_OPTION_H
 #define ANT_BASE_OPTION_H
@@ -17,7 +22,7 @@ enum ant_option_kind {
     ANT_OPTION_INT64,   /* int64_t, between min and max */
     ANT_OPTION_SEED,    /* uint64_t, the whole range */
     ANT_OPTION_REAL,    /* double, between min and max */
-    ANT_OPTION_BYTES,   /* int64_t, with K, M, G, T (binary) behind it */
+    ANT_OPTION_BYTES,   /* int64_t: "512M", "1.5G", "80GiB"; K, M, G, T are powers of 1024 */
     ANT_OPTION_TEXT,    /* const char * into argv */
     ANT_OPTION_CHOICE,  /* int, the index in `choices` */
     ANT_OPTION_LIST,    /* struct ant_option_list: may be given more than once */
@@ -29,6 +34,7 @@ struct ant_option_list {
     int count;
 };
 
+/* A row of a table; a zeroed row ends it. */
 struct ant_option {
     enum ant_option_kind kind;
     char letter;                /* short option or 0 */
@@ -50,9 +56,10 @@ struct ant_command_help {
     const char *epilog;   /* exit codes, examples; may be NULL */
 };
 
-/* Parse argv[1..] into `settings` (already holding the defaults). Options end
- * at "--". Operands are left at argv[*first_operand..]. Errors are ANT_EUSAGE
- * and name the option. Returns 1 after --help was printed to stdout. */
+/* Parse argv[1..] into `settings` (already holding the defaults). argv is
+ * reordered: operands are left at argv[*first_operand..argc-1]. Errors are
+ * ANT_EUSAGE and name the option. Returns 1 after --help was printed to
+ * stdout. */
 int ant_option_parse(const struct ant_option *table, const struct ant_command_help *help,
                      void *settings, int argc, char **argv, int *first_operand,
                      struct ant_error *err);

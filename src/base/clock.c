@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+
+double ant_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void ant_utc(char *text, size_t bytes, time_t when)
+{
+    struct tm tm;
+    if (bytes == 0)
+        return;
+    if (!gmtime_r(&when, &tm) || strftime(text, bytes, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        text[0] = 0;
+}
+
+void ant_duration(char *text, size_t bytes, double seconds)
+{
+    if (!(seconds > 0))
+        seconds = 0;
+    if (seconds > 1e12)
+        seconds = 1e12;
+    if (seconds < 59.95) {
+        snprintf(text, bytes, "%.1f s", seconds);
+        return;
+    }
+    long long whole = (long long)(seconds + 0.5);
+    snprintf(text, bytes, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+}
