@@ -6,37 +6,60 @@ LOG_DRIVER_FLAGS = --comments
 TEST_EXTENSIONS = .sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
 SH_LOG_DRIVER_FLAGS = $(LOG_DRIVER_FLAGS)
+SH_LOG_COMPILER = $(SHELL)
 AM_TESTS_ENVIRONMENT = \
 	CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
 	TOP_SRCDIR='$(abs_top_srcdir)'; export TOP_SRCDIR; \
-	TOP_BUILDDIR='$(abs_top_builddir)'; export TOP_BUILDDIR;
+	TOP_BUILDDIR='$(abs_top_builddir)'; export TOP_BUILDDIR; \
+	ANT_CC='$(CC) $(DEFS) $(DEFAULT_INCLUDES) $(AM_CPPFLAGS) $(CPPFLAGS)'; export ANT_CC; \
+	ANT_CFLAGS='$(CC) $(CFLAGS)'; export ANT_CFLAGS; \
+	ANT_HAVE_CUDA='$(CUDA_HOME)'; export ANT_HAVE_CUDA; \
+	FUZZ_TARGETS='$(FUZZ_TARGETS)'; export FUZZ_TARGETS;
 
 # Unit tests: one file a module, tests/unit/test_<module>.c, is one line here.
 UNIT_TESTS =
+UNIT_TESTS += tests/unit/test_base_checksum
+UNIT_TESTS += tests/unit/test_base_clock
+UNIT_TESTS += tests/unit/test_base_error
+UNIT_TESTS += tests/unit/test_base_file
+UNIT_TESTS += tests/unit/test_base_log
+UNIT_TESTS += tests/unit/test_base_mem
+UNIT_TESTS += tests/unit/test_base_option
+UNIT_TESTS += tests/unit/test_base_ring
 
-# Fuzz targets: tests/fuzz/fuzz_<what>.c with LLVMFuzzerTestOneInput, its corpus in
-# tests/fuzz/corpus/<what>/. Two lines each: its name here, and its _LDFLAGS.
+# Fuzz targets: tests/fuzz/fuzz_<what>.c defines what fuzz.h declares, its corpus lies in
+# tests/fuzz/corpus/<what>/. Two lines each, here and in the block of _LDFLAGS:
+#   FUZZ_TARGETS += tests/fuzz/fuzz_gguf
+#   tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS =
+FUZZ_LINK = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+# Other test scripts.
+TESTS += tests/gates/source.sh tests/gates/objects.sh tests/fuzz/replay.sh
+EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh \
+	tests/fuzz/replay.sh tests/unit/without-cmocka.sh tests/fuzz/corpus
 
 AM_CPPFLAGS += $(CMOCKA_CFLAGS)
 LDADD += $(CMOCKA_LIBS)
 if HAVE_CMOCKA
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
+else
+TESTS += tests/unit/without-cmocka.sh
 endif
 
-# Expected answers of independent implementations; the scripts made them.
-EXTRA_DIST += \
-	tests/golden/make_smollm2.py tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl \
-	tests/golden/make_tiny.py \
-	tests/golden/tiny/llama/config.json tests/golden/tiny/llama/generation_config.json \
-	tests/golden/tiny/llama/tokenizer.json tests/golden/tiny/llama/model.safetensors.index.json \
-	tests/golden/tiny/llama/model-00001-of-00002.safetensors \
-	tests/golden/tiny/llama/model-00002-of-00002.safetensors \
-	tests/golden/tiny/llama/expected.json \
-	tests/golden/tiny/mistral/config.json tests/golden/tiny/mistral/generation_config.json \
-	tests/golden/tiny/mistral/tokenizer.json tests/golden/tiny/mistral/model.safetensors \
-	tests/golden/tiny/mistral/expected.json \
-	tests/golden/tiny/qwen2/config.json tests/golden/tiny/qwen2/generation_config.json \
-	tests/golden/tiny/qwen2/tokenizer.json tests/golden/tiny/qwen2/model.safetensors \
-	tests/golden/tiny/qwen2/expected.json
+# Without libFuzzer a main of our own feeds the targets; an archive gives it to those alone that
+# have none.
+noinst_HEADERS += tests/fuzz/fuzz.h
+check_PROGRAMS += $(FUZZ_TARGETS)
+if !FUZZING
+check_LIBRARIES += libfuzzdriver.a
+LDADD += libfuzzdriver.a $(ANT_LDADD)
+endif
+libfuzzdriver_a_SOURCES = tests/fuzz/driver.c
+
+# `make check-fuzz FUZZ_SECONDS=600` in a build with --enable-fuzzing.
+FUZZ_SECONDS = 60
+check-fuzz: $(FUZZ_TARGETS)
+	$(AM_TESTS_ENVIRONMENT) FUZZ_SECONDS=$(FUZZ_SECONDS) $(SHELL) $(srcdir)/tests/fuzz/replay.sh
+.PHONY: check-fuzz

@@ -204,7 +204,7 @@ static int distance(const char *a, const char *b)
 static int fail_unknown(struct ant_error *err, const struct ant_option *table, const char *name)
 {
     const char *nearest = NULL;
-    int least = 1 + (int)(strlen(name) + 2) / 4;
+    int least = 2 + (int)strlen(name) / 4;
     for (const struct ant_option *option = table; !is_end(option); option++) {
         if (option->kind == ANT_OPTION_HEADING)
             continue;
