@@ -3,3 +3,6 @@
 
 examplesdir = $(pkgdatadir)/examples
 dist_examples_DATA = share/examples/prompts.jsonl
+
+dist_noinst_SCRIPTS += share/quickstart share/install-packages share/get-smollm2
+EXTRA_DIST += share/packages.debian
