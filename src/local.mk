@@ -17,8 +17,8 @@ libantiphon_a_SOURCES += \
 	src/base/mem.c src/base/option.c src/base/ring.c src/base/version.c
 
 # job
-noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h src/job/shared.h
-libantiphon_a_SOURCES += src/job/shared.c
+noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h src/job/shared.h src/job/work.h
+libantiphon_a_SOURCES += src/job/shared.c src/job/work.c
 
 # store
 noinst_HEADERS += src/store/journal.h src/store/prompts.h src/store/results.h

@@ -26,6 +26,8 @@ UNIT_TESTS += tests/unit/test_base_log
 UNIT_TESTS += tests/unit/test_base_mem
 UNIT_TESTS += tests/unit/test_base_option
 UNIT_TESTS += tests/unit/test_base_ring
+UNIT_TESTS += tests/unit/test_sampling
+UNIT_TESTS += tests/unit/test_work
 
 # Fuzz targets: tests/fuzz/fuzz_<what>.c defines what fuzz.h declares, its corpus lies in
 # tests/fuzz/corpus/<what>/. Two lines each, here and in the block of _LDFLAGS:
