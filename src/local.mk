@@ -30,6 +30,11 @@ noinst_HEADERS += src/text/tokenizer.h
 noinst_HEADERS += src/model/arch.h src/model/checkpoint.h src/model/model.h src/model/tensor.h \
 	src/model/model_internal.h
 libantiphon_a_SOURCES += src/model/forward.c src/model/load.c
+noinst_HEADERS += src/model/family.h src/model/gguf.h src/model/json.h src/model/names.h \
+	src/model/safetensors.h
+libantiphon_a_SOURCES += src/model/arch.c src/model/arch_gguf.c src/model/checkpoint.c \
+	src/model/config.c src/model/gguf.c src/model/json.c src/model/names.c \
+	src/model/safetensors.c src/model/tensor.c
 
 # engine
 noinst_HEADERS += \
@@ -39,8 +44,14 @@ libantiphon_a_SOURCES += \
 
 # backend
 noinst_HEADERS += src/backend/backend.h
+libantiphon_a_SOURCES += src/backend/backend.c
 
 # backend/cpu
+noinst_HEADERS += src/backend/cpu/cpu.h src/backend/cpu/cpu_level.h src/backend/cpu/team.h
+libantiphon_a_SOURCES += \
+	src/backend/cpu/cpu.c src/backend/cpu/cpu_attention.c src/backend/cpu/cpu_gemm.c \
+	src/backend/cpu/cpu_level.c src/backend/cpu/cpu_memory.c src/backend/cpu/cpu_weight.c \
+	src/backend/cpu/team.c
 
 # backend/cuda
 if HAVE_CUDA

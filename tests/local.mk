@@ -27,6 +27,7 @@ UNIT_TESTS += tests/unit/test_base_mem
 UNIT_TESTS += tests/unit/test_base_option
 UNIT_TESTS += tests/unit/test_base_ring
 UNIT_TESTS += tests/unit/test_sampling
+UNIT_TESTS += tests/unit/test_tensor
 UNIT_TESTS += tests/unit/test_work
 
 # Fuzz targets: tests/fuzz/fuzz_<what>.c defines what fuzz.h declares, its corpus lies in

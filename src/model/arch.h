@@ -39,7 +39,7 @@ struct ant_arch {
     enum ant_act_kind act;
     bool qkv_bias, o_bias;
     bool tied;  /* the output matrix is the embedding */
-    int window; /* sliding attention window in tokens, 0: none */
+    int window; /* sliding attention: a token sees itself and window - 1 before it; 0: all */
     struct ant_rope rope;
     double embed_scale; /* 1 for most */
 };
@@ -57,6 +57,7 @@ enum ant_role {
     ANT_W_K_BIAS,
     ANT_W_V_BIAS,
     ANT_W_O,
+    ANT_W_O_BIAS,
     ANT_W_MLP_NORM,
     ANT_W_GATE,
     ANT_W_UP,
@@ -64,9 +65,10 @@ enum ant_role {
     ANT_N_ROLES,
 };
 
-/* cos and sin of every position below n_positions for the rotated
- * half-dimension: table (n_positions, dim/2, 2). The single place where
- * frequencies are computed, in double. */
+/* cos and sin of every position below n_positions for the rotated half-dimension: table
+ * (n_positions, dim/2, 2). The single place where frequencies are computed. Frequencies and angles
+ * are rounded to float where Hugging Face transformers rounds them, for that is what models were
+ * trained with; everything between is in double. */
 void ant_rope_table(const struct ant_rope *rope, int n_positions, float *table);
 
 /* Parameters of the model, and flops of one token's products (2 *

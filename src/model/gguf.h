@@ -27,8 +27,8 @@ const char *ant_gguf_path(const struct ant_gguf *gguf);
 int ant_gguf_version(const struct ant_gguf *gguf);
 struct ant_digest ant_gguf_digest(const struct ant_gguf *gguf); /* of the header and file size */
 
-/* Tensors in file order, and one by name (NULL if absent). The rows of a vocabulary-only file: 0
- * tensors. Shapes are slowest first (the reverse of the file's order). */
+/* Tensors in file order, and one by name (NULL if absent). A vocabulary-only file has none.
+ * Shapes are slowest first (the reverse of the file's order). */
 size_t ant_gguf_count(const struct ant_gguf *gguf);
 const struct ant_tensor *ant_gguf_tensor(const struct ant_gguf *gguf, size_t index);
 const struct ant_tensor *ant_gguf_find(const struct ant_gguf *gguf, const char *name);

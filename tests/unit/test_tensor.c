@@ -15,7 +15,7 @@
 static FILE *open_golden(const char *name)
 {
     char path[4096];
-    const char *root = getenv("srcdir");
+    const char *root = getenv("TOP_SRCDIR");
     snprintf(path, sizeof path, "%s/tests/golden/quants/%s", root ? root : ".", name);
     FILE *file = fopen(path, "r");
     if (!file)

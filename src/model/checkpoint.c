@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "model/checkpoint.h"
+
+#include "base/mem.h"
+#include "model/family.h"
+#include "model/gguf.h"
+#include "model/json.h"
+#include "model/safetensors.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MAX_JSON_BYTES = 16 << 20, MAX_STOP_IDS = 64, MAX_NAME = 256 };
+
+struct ant_checkpoint {
+    char *path; /* owned; a folder's without slash at the end */
+    char format[16];
+    struct ant_gguf *gguf;         /* owned; this one */
+    struct ant_safetensors *files; /* or this one */
+    struct ant_arch arch;
+    const struct ant_tensor **roles; /* owned (n_layers, ANT_N_ROLES) */
+    int32_t stop_ids[MAX_STOP_IDS];  /* as the files say */
+    int n_stop_ids;
+    struct ant_digest digest;
+};
+
+/* ---- What each role is called and what shape it has ---- */
+
+enum size { NO_SIZE, VOCAB, HIDDEN, FF, Q_HEADS, KV_HEADS };
+
+static const struct role {
+    const char *gguf, *hf; /* in a layer: what follows the layer's prefix */
+    bool in_layer;
+    enum size rows, cols; /* a vector has no rows */
+} roles[ANT_N_ROLES] = {
+    [ANT_W_EMBED] = {"token_embd.weight", "model.embed_tokens.weight", false, VOCAB, HIDDEN},
+    [ANT_W_FINAL_NORM] = {"output_norm.weight", "model.norm.weight", false, NO_SIZE, HIDDEN},
+    [ANT_W_OUTPUT] = {"output.weight", "lm_head.weight", false, VOCAB, HIDDEN},
+    [ANT_W_ATTN_NORM] = {"attn_norm.weight", "input_layernorm.weight", true, NO_SIZE, HIDDEN},
+    [ANT_W_Q] = {"attn_q.weight", "self_attn.q_proj.weight", true, Q_HEADS, HIDDEN},
+    [ANT_W_K] = {"attn_k.weight", "self_attn.k_proj.weight", true, KV_HEADS, HIDDEN},
+    [ANT_W_V] = {"attn_v.weight", "self_attn.v_proj.weight", true, KV_HEADS, HIDDEN},
+    [ANT_W_Q_BIAS] = {"attn_q.bias", "self_attn.q_proj.bias", true, NO_SIZE, Q_HEADS},
+    [ANT_W_K_BIAS] = {"attn_k.bias", "self_attn.k_proj.bias", true, NO_SIZE, KV_HEADS},
+    [ANT_W_V_BIAS] = {"attn_v.bias", "self_attn.v_proj.bias", true, NO_SIZE, KV_HEADS},
+    [ANT_W_O] = {"attn_output.weight", "self_attn.o_proj.weight", true, HIDDEN, Q_HEADS},
+    [ANT_W_O_BIAS] = {"attn_output.bias", "self_attn.o_proj.bias", true, NO_SIZE, HIDDEN},
+    [ANT_W_MLP_NORM] = {"ffn_norm.weight", "post_attention_layernorm.weight", true, NO_SIZE,
+                        HIDDEN},
+    [ANT_W_GATE] = {"ffn_gate.weight", "mlp.gate_proj.weight", true, FF, HIDDEN},
+    [ANT_W_UP] = {"ffn_up.weight", "mlp.up_proj.weight", true, FF, HIDDEN},
+    [ANT_W_DOWN] = {"ffn_down.weight", "mlp.down_proj.weight", true, HIDDEN, FF},
+};
+
+/* Tensors without a role that may be there, by the end of their names: they only repeat what the
+ * settings say. */
+static const char *const harmless_ends[] = {".attn_rot_embd.weight", ".rotary_emb.inv_freq"};
+
+static int64_t size_of(const struct ant_arch *arch, enum size size)
+{
+    switch (size) {
+    case VOCAB:
+        return arch->vocab;
+    case HIDDEN:
+        return arch->hidden;
+    case FF:
+        return arch->ff;
+    case Q_HEADS:
+        return (int64_t)arch->n_heads * arch->head_dim;
+    case KV_HEADS:
+        return (int64_t)arch->n_kv_heads * arch->head_dim;
+    case NO_SIZE:
+        break;
+    }
+    return 0;
+}
+
+static bool has_role(const struct ant_arch *arch, enum ant_role role)
+{
+    switch (role) {
+    case ANT_W_OUTPUT:
+        return !arch->tied;
+    case ANT_W_Q_BIAS:
+    case ANT_W_K_BIAS:
+    case ANT_W_V_BIAS:
+        return arch->qkv_bias;
+    case ANT_W_O_BIAS:
+        return arch->o_bias;
+    default:
+        return true;
+    }
+}
+
+static void name_role(const struct ant_checkpoint *checkpoint, enum ant_role role, int layer,
+                      char name[MAX_NAME])
+{
+    const char *end = checkpoint->gguf ? roles[role].gguf : roles[role].hf;
+    if (roles[role].in_layer)
+        snprintf(name, MAX_NAME, "%s.%d.%s", checkpoint->gguf ? "blk" : "model.layers", layer, end);
+    else
+        snprintf(name, MAX_NAME, "%s", end);
+}
+
+/* "(64, 128)" */
+static const char *show_shape(char text[100], const int64_t *shape, int n_dims)
+{
+    int used = snprintf(text, 100, "(");
+    for (int i = 0; i < n_dims; i++)
+        used +=
+            snprintf(text + used, (size_t)(100 - used), i ? ", %lld" : "%lld", (long long)shape[i]);
+    snprintf(text + used, (size_t)(100 - used), ")");
+    return text;
+}
+
+static int check_tensor(const struct ant_checkpoint *checkpoint, const struct ant_tensor *tensor,
+                        enum ant_role role, struct ant_error *err)
+{
+    const struct ant_arch *arch = &checkpoint->arch;
+    int n_dims = roles[role].rows == NO_SIZE ? 1 : 2;
+    int64_t wanted[2] = {size_of(arch, roles[role].rows), size_of(arch, roles[role].cols)};
+    const int64_t *shape = n_dims == 2 ? wanted : wanted + 1;
+    char found[100], expected[100];
+    if (tensor->n_dims != n_dims ||
+        memcmp(tensor->shape, shape, (size_t)n_dims * sizeof *shape) != 0)
+        return ant_fail(err, ANT_EDATA, "'%s': tensor '%s' has shape %s, expected %s",
+                        checkpoint->path, tensor->name,
+                        show_shape(found, tensor->shape, tensor->n_dims),
+                        show_shape(expected, shape, n_dims));
+    if (n_dims == 1 && ant_types[tensor->type].block != 1)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "'%s': tensor '%s' is a vector of type %s; F32, F16 and BF16 are supported",
+                        checkpoint->path, tensor->name, ant_types[tensor->type].name);
+    return 0;
+}
+
+/* Finds the tensor of every role that the model has. */
+static int bind_roles(struct ant_checkpoint *checkpoint, struct ant_error *err)
+{
+    const struct ant_arch *arch = &checkpoint->arch;
+    checkpoint->roles =
+        ant_xcalloc((size_t)arch->n_layers * ANT_N_ROLES, sizeof *checkpoint->roles);
+    for (int layer = 0; layer < arch->n_layers; layer++)
+        for (int role = 0; role < ANT_N_ROLES; role++) {
+            char name[MAX_NAME];
+            if (!has_role(arch, role) || (layer > 0 && !roles[role].in_layer))
+                continue;
+            name_role(checkpoint, role, layer, name);
+            const struct ant_tensor *tensor = ant_checkpoint_find(checkpoint, name);
+            if (!tensor)
+                return ant_fail(err, ANT_EDATA, "'%s' has no tensor '%s'", checkpoint->path, name);
+            ANT_TRY(check_tensor(checkpoint, tensor, role, err));
+            checkpoint->roles[layer * ANT_N_ROLES + role] = tensor;
+        }
+    if (arch->tied)
+        checkpoint->roles[ANT_W_OUTPUT] = checkpoint->roles[ANT_W_EMBED];
+    return 0;
+}
+
+static bool is_harmless(const struct ant_checkpoint *checkpoint, const char *name)
+{
+    size_t bytes = strlen(name);
+    for (size_t i = 0; i < sizeof harmless_ends / sizeof harmless_ends[0]; i++) {
+        size_t end = strlen(harmless_ends[i]);
+        if (bytes > end && strcmp(name + bytes - end, harmless_ends[i]) == 0)
+            return true;
+    }
+    return checkpoint->arch.rope.factors && strcmp(name, "rope_freqs.weight") == 0;
+}
+
+/* A file may hold the output matrix although its settings say that it is the embedding. Readers
+ * differ in what they make of that; there is no question only if both are the same. */
+static int check_tied_copy(const struct ant_checkpoint *checkpoint, const struct ant_tensor *copy,
+                           struct ant_error *err)
+{
+    const struct ant_tensor *embed = checkpoint->roles[ANT_W_EMBED];
+    if (copy->type == embed->type && copy->bytes == embed->bytes &&
+        memcmp(copy->data, embed->data, copy->bytes) == 0)
+        return 0;
+    return ant_fail(err, ANT_EDATA,
+                    "'%s' ties the embeddings, but its tensors '%s' and '%s' are not the same",
+                    checkpoint->path, copy->name, embed->name);
+}
+
+/* A tensor that the family does not know would be left out of the computation in silence. */
+static int check_leftovers(const struct ant_checkpoint *checkpoint, struct ant_error *err)
+{
+    size_t count = ant_checkpoint_count(checkpoint);
+    size_t n_roles = (size_t)checkpoint->arch.n_layers * ANT_N_ROLES;
+    bool *used = ant_xcalloc(count, sizeof *used);
+    char output[MAX_NAME];
+    int result = 0;
+    for (size_t i = 0; i < n_roles; i++)
+        if (checkpoint->roles[i])
+            used[checkpoint->roles[i] - ant_checkpoint_tensor(checkpoint, 0)] = true;
+    name_role(checkpoint, ANT_W_OUTPUT, 0, output);
+    for (size_t i = 0; i < count && result == 0; i++) {
+        const struct ant_tensor *tensor = ant_checkpoint_tensor(checkpoint, i);
+        if (used[i] || is_harmless(checkpoint, tensor->name))
+            continue;
+        if (strcmp(tensor->name, output) == 0)
+            result = check_tied_copy(checkpoint, tensor, err);
+        else
+            result = ant_fail(err, ANT_EUNSUPP,
+                              "'%s': tensor '%s' has no place in a %s model with these settings",
+                              checkpoint->path, tensor->name, checkpoint->arch.family);
+    }
+    free(used);
+    return result;
+}
+
+/* ---- Opening ---- */
+
+static void add_stop_id(struct ant_checkpoint *checkpoint, int64_t id)
+{
+    if (checkpoint->n_stop_ids < MAX_STOP_IDS)
+        checkpoint->stop_ids[checkpoint->n_stop_ids++] = (int32_t)id;
+}
+
+static int open_gguf(struct ant_checkpoint *checkpoint, struct ant_error *err)
+{
+    static const char *const stop_keys[] = {"tokenizer.ggml.eos_token_id",
+                                            "tokenizer.ggml.eot_token_id",
+                                            "tokenizer.ggml.eom_token_id"};
+    ANT_TRY(ant_gguf_open(&checkpoint->gguf, checkpoint->path, err));
+    snprintf(checkpoint->format, sizeof checkpoint->format, "GGUF v%d",
+             ant_gguf_version(checkpoint->gguf));
+    checkpoint->digest = ant_gguf_digest(checkpoint->gguf);
+    ANT_TRY(ant_arch_read_gguf(&checkpoint->arch, checkpoint->gguf, err));
+    for (size_t i = 0; i < sizeof stop_keys / sizeof stop_keys[0]; i++) {
+        int64_t id;
+        int found = ant_gguf_get_int(checkpoint->gguf, stop_keys[i], 0, UINT32_MAX, &id, err);
+        ANT_TRY(found);
+        if (found > 0 && id <= INT32_MAX) /* 2^32 - 1 stands for none */
+            add_stop_id(checkpoint, id);
+    }
+    return 0;
+}
+
+/* eos_token_id: a number, a list of numbers, or null. */
+static int read_stop_ids(struct ant_checkpoint *checkpoint, struct ant_json json,
+                         struct ant_error *err)
+{
+    const json_t *value = json_object_get(json.object, "eos_token_id");
+    size_t n = json_is_array(value) ? json_array_size(value) : value && !json_is_null(value);
+    if (n > MAX_STOP_IDS / 2) /* half for each of the two files */
+        return ant_fail(err, ANT_EDATA, "%s: %zu ids in 'eos_token_id', more than %d", json.where,
+                        n, MAX_STOP_IDS / 2);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_is_array(value) ? json_array_get(value, i) : value;
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) > INT32_MAX)
+            return ant_fail(err, ANT_EDATA, "%s: 'eos_token_id' holds something that is no id",
+                            json.where);
+        add_stop_id(checkpoint, json_integer_value(id));
+    }
+    return 0;
+}
+
+/* Reads `name` in the folder with `read`. */
+static int read_json(struct ant_checkpoint *checkpoint, const char *name, struct ant_digest *digest,
+                     int (*read)(struct ant_checkpoint *, struct ant_json, struct ant_error *),
+                     struct ant_error *err)
+{
+    char *path = ant_xasprintf("%s/%s", checkpoint->path, name);
+    char *where = ant_xasprintf("'%s'", path);
+    json_t *root = NULL;
+    int result = ant_json_load(&root, path, MAX_JSON_BYTES, digest, err);
+    if (result == 0)
+        result = read(checkpoint, (struct ant_json){root, where}, err);
+    json_decref(root);
+    free(where);
+    free(path);
+    return result;
+}
+
+static int read_settings(struct ant_checkpoint *checkpoint, struct ant_json json,
+                         struct ant_error *err)
+{
+    ANT_TRY(ant_arch_read_config(&checkpoint->arch, json, err));
+    return read_stop_ids(checkpoint, json, err);
+}
+
+/* A folder without config.json: say what the user may have meant. */
+static int fail_no_config(const char *folder, struct ant_error *err)
+{
+    DIR *dir = opendir(folder);
+    char name[MAX_NAME] = "";
+    int n_gguf = 0;
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        size_t bytes = strlen(entry->d_name);
+        if (bytes > 5 && strcmp(entry->d_name + bytes - 5, ".gguf") == 0) {
+            snprintf(name, sizeof name, "%s", entry->d_name);
+            n_gguf++;
+        }
+    }
+    if (dir)
+        closedir(dir);
+    if (n_gguf == 1)
+        return ant_fail(err, ANT_ENOENT,
+                        "'%s' has no config.json; to use its GGUF file name '%s/%s'", folder,
+                        folder, name);
+    return ant_fail(err, ANT_ENOENT, "'%s' has no config.json%s", folder,
+                    n_gguf ? "; to use one of its GGUF files name that file" : "");
+}
+
+static int open_folder(struct ant_checkpoint *checkpoint, struct ant_error *err)
+{
+    struct ant_digest digests[3] = {{0, 0}}; /* config, generation config, tensor headers */
+    char *config = ant_xasprintf("%s/config.json", checkpoint->path);
+    bool has_config = access(config, F_OK) == 0;
+    free(config);
+    if (!has_config)
+        return fail_no_config(checkpoint->path, err);
+    snprintf(checkpoint->format, sizeof checkpoint->format, "safetensors");
+    ANT_TRY(read_json(checkpoint, "config.json", &digests[0], read_settings, err));
+    int result = read_json(checkpoint, "generation_config.json", &digests[1], read_stop_ids, err);
+    if (result != ANT_ENOENT) /* it need not be there */
+        ANT_TRY(result);
+    ANT_TRY(ant_safetensors_open(&checkpoint->files, checkpoint->path, err));
+    digests[2] = ant_safetensors_digest(checkpoint->files);
+    checkpoint->digest = ant_digest(digests, sizeof digests);
+    return 0;
+}
+
+static int open_path(struct ant_checkpoint *checkpoint, struct ant_error *err)
+{
+    static const char end[] = ".safetensors";
+    size_t bytes = strlen(checkpoint->path), end_bytes = sizeof end - 1;
+    struct stat status;
+    if (bytes > end_bytes && strcmp(checkpoint->path + bytes - end_bytes, end) == 0)
+        return ant_fail(err, ANT_EUSAGE,
+                        "'%s' holds only tensors; name the folder that it is in, with its "
+                        "config.json and tokenizer.json",
+                        checkpoint->path);
+    if (stat(checkpoint->path, &status) == 0 && S_ISDIR(status.st_mode))
+        ANT_TRY(open_folder(checkpoint, err));
+    else
+        ANT_TRY(open_gguf(checkpoint, err));
+    ANT_TRY(bind_roles(checkpoint, err));
+    return check_leftovers(checkpoint, err);
+}
+
+int ant_checkpoint_open(struct ant_checkpoint **out, const char *path, struct ant_error *err)
+{
+    struct ant_checkpoint *checkpoint = ant_xcalloc(1, sizeof *checkpoint);
+    size_t bytes = strlen(path);
+    while (bytes > 1 && path[bytes - 1] == '/')
+        bytes--;
+    checkpoint->path = ant_xstrndup(path, bytes);
+    int result = open_path(checkpoint, err);
+    if (result < 0) {
+        ant_checkpoint_close(checkpoint);
+        return result;
+    }
+    *out = checkpoint;
+    return 0;
+}
+
+void ant_checkpoint_close(struct ant_checkpoint *checkpoint)
+{
+    if (!checkpoint)
+        return;
+    ant_gguf_close(checkpoint->gguf);
+    ant_safetensors_close(checkpoint->files);
+    free(checkpoint->roles);
+    free(checkpoint->path);
+    free(checkpoint);
+}
+
+/* ---- What was opened ---- */
+
+const char *ant_checkpoint_path(const struct ant_checkpoint *checkpoint)
+{
+    return checkpoint->path;
+}
+
+const char *ant_checkpoint_format(const struct ant_checkpoint *checkpoint)
+{
+    return checkpoint->format;
+}
+
+const struct ant_arch *ant_checkpoint_arch(const struct ant_checkpoint *checkpoint)
+{
+    return &checkpoint->arch;
+}
+
+size_t ant_checkpoint_count(const struct ant_checkpoint *checkpoint)
+{
+    return checkpoint->gguf ? ant_gguf_count(checkpoint->gguf)
+                            : ant_safetensors_count(checkpoint->files);
+}
+
+const struct ant_tensor *ant_checkpoint_tensor(const struct ant_checkpoint *checkpoint,
+                                               size_t index)
+{
+    return checkpoint->gguf ? ant_gguf_tensor(checkpoint->gguf, index)
+                            : ant_safetensors_tensor(checkpoint->files, index);
+}
+
+const struct ant_tensor *ant_checkpoint_find(const struct ant_checkpoint *checkpoint,
+                                             const char *name)
+{
+    return checkpoint->gguf ? ant_gguf_find(checkpoint->gguf, name)
+                            : ant_safetensors_find(checkpoint->files, name);
+}
+
+const struct ant_tensor *ant_checkpoint_role(const struct ant_checkpoint *checkpoint,
+                                             enum ant_role role, int layer)
+{
+    return checkpoint->roles[layer * ANT_N_ROLES + (int)role];
+}
+
+struct ant_digest ant_checkpoint_digest(const struct ant_checkpoint *checkpoint)
+{
+    return checkpoint->digest;
+}
+
+int ant_checkpoint_tokenizer(const struct ant_checkpoint *checkpoint, struct ant_tokenizer **out,
+                             struct ant_error *err)
+{
+    if (checkpoint->gguf)
+        return ant_tokenizer_open_gguf(out, checkpoint->gguf, err);
+    char *path = ant_xasprintf("%s/tokenizer.json", checkpoint->path);
+    int result = ant_tokenizer_open_json(out, path, err);
+    free(path);
+    return result;
+}
+
+/* Adds `id` to `out` unless it is there; returns the new count. */
+static int add_id(int32_t *out, int n, int max, int32_t id)
+{
+    for (int i = 0; i < n; i++)
+        if (out[i] == id)
+            return n;
+    if (id >= 0 && n < max)
+        out[n++] = id;
+    return n;
+}
+
+int ant_checkpoint_stop_ids(const struct ant_checkpoint *checkpoint,
+                            const struct ant_tokenizer *tokenizer, int32_t *out, int max)
+{
+    /* Texts that chat models end a turn or a text with, whatever the files call them. */
+    static const char *const ends[] = {
+        "<|im_end|>",    "<|eot_id|>",      "<|eom_id|>",      "<|end|>",
+        "<|endoftext|>", "<|end_of_text|>", "<|end_of_turn|>", "<end_of_turn>",
+    };
+    int n = 0;
+    for (int i = 0; i < checkpoint->n_stop_ids; i++)
+        n = add_id(out, n, max, checkpoint->stop_ids[i]);
+    n = add_id(out, n, max, ant_tokenizer_eos(tokenizer));
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        int id = ant_tokenizer_find(tokenizer, ends[i]);
+        if (id >= 0 && ant_tokenizer_is_special(tokenizer, id))
+            n = add_id(out, n, max, id);
+    }
+    return n;
+}
+
+static void drop(const void *data, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = (uintptr_t)data / page * page;
+    if (bytes > 0) /* only advice: a refusal changes nothing */
+        madvise((void *)start, (uintptr_t)data - start + bytes, MADV_DONTNEED);
+}
+
+void ant_checkpoint_drop_pages(const struct ant_checkpoint *checkpoint)
+{
+    const void *data;
+    size_t bytes;
+    if (checkpoint->gguf) {
+        ant_gguf_data(checkpoint->gguf, &data, &bytes);
+        drop(data, bytes);
+        return;
+    }
+    for (size_t i = 0; ant_safetensors_data(checkpoint->files, i, &data, &bytes); i++)
+        drop(data, bytes);
+}
