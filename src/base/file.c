@@ -140,7 +140,7 @@ static int create_beside(char **out, const char *path, struct ant_error *err)
 }
 
 /* A rename is safe only when the folder that holds the name is on the disk too. */
-static int sync_folder(const char *path, struct ant_error *err)
+int ant_sync_folder(const char *path, struct ant_error *err)
 {
     const char *slash = strrchr(path, '/');
     char *folder = !slash          ? ant_xstrdup(".")
@@ -174,7 +174,7 @@ int ant_file_write(const char *path, const void *data, size_t bytes, struct ant_
     if (code < 0)
         unlink(part);
     else
-        code = sync_folder(path, err);
+        code = ant_sync_folder(path, err);
     free(part);
     return code;
 }

@@ -27,6 +27,9 @@ int ant_file_read(char **out, size_t *bytes, const char *path, size_t max, struc
  * fsync of the folder. */
 int ant_file_write(const char *path, const void *data, size_t bytes, struct ant_error *err);
 
+/* Put the name of `path` on the disk: fsync of the folder it lies in. */
+int ant_sync_folder(const char *path, struct ant_error *err);
+
 /* write(2) and pread(2) until done, EINTR and short counts handled. */
 int ant_write_all(int fd, const void *data, size_t bytes, const char *path, struct ant_error *err);
 int ant_pread_all(int fd, void *data, size_t bytes, uint64_t offset, const char *path,
