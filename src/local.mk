@@ -19,6 +19,14 @@ libantiphon_a_SOURCES += \
 # job
 noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h src/job/shared.h src/job/work.h
 libantiphon_a_SOURCES += src/job/shared.c src/job/work.c
+noinst_HEADERS += src/job/card.h src/job/transport.h src/job/watch.h
+libantiphon_a_SOURCES += \
+	src/job/card.c src/job/group.c src/job/launch.c src/job/layout.c src/job/watch.c
+if HAVE_UCX
+libantiphon_a_SOURCES += src/job/transport.c
+else
+libantiphon_a_SOURCES += src/job/transport_none.c
+endif
 
 # store
 noinst_HEADERS += src/store/journal.h src/store/prompts.h src/store/results.h

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A set of ranks that act together: collectives and messages, over UCX for host
- * memory (over NCCL for device memory when parallel groups of GPUs come).
+/* A set of ranks that act together: collectives and messages, over UCX for host memory (over NCCL
+ * for device memory when parallel groups of GPUs come).
  *
- * All members call each collective in the same order. Deadlines: a collective
- * that has made no progress for `timeout` seconds fails with ANT_EPEER naming
- * the ranks still missing. Results do not depend on timing: sums are taken in
- * rank order. Thread: the control thread for groups over host memory. Without
- * UCX only a group of one can be opened. */
+ * All members call each collective in the same order. Deadlines: a collective in which nothing has
+ * moved for `timeout` seconds fails with ANT_EPEER, naming the ranks that are missing; so it does
+ * when a member dies. All members get the same text, and from then on the group fails at once. A
+ * deadline is about waiting inside one call, so it must be longer than members may come apart.
+ * Results do not depend on timing: sums are taken in rank order. Thread: the control thread for
+ * groups over host memory. Without UCX only a group of one can be opened. */
 #ifndef ANT_JOB_GROUP_H
 #define ANT_JOB_GROUP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,17 +23,20 @@ struct ant_transport; /* this process's UCX context and worker */
 
 /* Before the exchange: the transport's address goes into the card. */
 int ant_transport_open(struct ant_transport **out, struct ant_error *err);
-void ant_transport_close(struct ant_transport *transport); /* after every group is closed */
-const void *ant_transport_address(const struct ant_transport *transport,
-                                  size_t *bytes); /* borrowed */
-const char *ant_transport_version(void);          /* of the UCX library loaded, "" without UCX */
+/* After every group is closed. What was sent goes out first. */
+void ant_transport_close(struct ant_transport *transport);
+/* Borrowed; NULL and zero bytes without UCX. */
+const void *ant_transport_address(const struct ant_transport *transport, size_t *bytes);
+const char *ant_transport_version(void); /* of the UCX library loaded, "" without UCX */
 
-/* After the exchange: `ranks` (n) are world ranks in group order and contain
- * the caller's. Not collective: endpoints are made on first use. */
+/* After the exchange: `ranks` (n) are world ranks in group order and contain the caller's. Members
+ * that open several groups of the same ranks do so in the same order. Not collective: endpoints are
+ * made on first use. `cards` are borrowed until the transport is closed. */
 int ant_group_open(struct ant_group **out, struct ant_transport *transport,
                    const struct ant_card *cards, const int *ranks, int n, int my_world_rank,
                    struct ant_error *err);
-void ant_group_close(struct ant_group *group); /* collective: members close together */
+/* Collective, so that nobody leaves while others still need it; waits 10 s for them at most. */
+void ant_group_close(struct ant_group *group);
 
 int ant_group_rank(const struct ant_group *group);
 int ant_group_size(const struct ant_group *group);
@@ -42,14 +47,14 @@ int ant_group_broadcast(struct ant_group *group, int root, void *data, size_t by
 /* `out` is (size * bytes), in group order. */
 int ant_group_all_gather(struct ant_group *group, const void *mine, size_t bytes, void *out,
                          double timeout, struct ant_error *err);
-/* Different lengths: bytes[] of every rank comes back as well; *out is
- * malloc'd, blocks in group order. */
+/* Different lengths: `sizes` (size) of all ranks come back as well; *out is malloc'd, blocks in
+ * group order without gaps. */
 int ant_group_all_gather_v(struct ant_group *group, const void *mine, size_t bytes, void **out,
                            size_t *sizes, double timeout, struct ant_error *err);
 
-/* Agree on an outcome: collective. `rc` and `err` are this rank's; afterwards
- * every rank holds the first failing rank's (lowest group rank), and its code
- * is returned; 0 if all succeeded. With it an error is printed once. */
+/* Agree on an outcome: collective. `rc` and `err` are this rank's; afterwards every rank holds the
+ * first failing rank's (lowest group rank), and its code is returned; 0 if all succeeded. With it
+ * an error is printed once. */
 int ant_group_agree(struct ant_group *group, int rc, double timeout, struct ant_error *err);
 
 #endif

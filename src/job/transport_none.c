@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The transport of a build without UCX: it opens, so that one process can run, and reaches nobody.
+ * ant_group_open refuses larger groups because ant_transport_version() is empty, so that nothing is
+ * ever sent. */
+#include "config.h"
+
+#include "job/transport.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+struct ant_transport {
+    struct ant_watch_list watches;
+};
+
+int ant_transport_open(struct ant_transport **out, struct ant_error *err)
+{
+    (void)err;
+    *out = ant_xcalloc(1, sizeof(**out));
+    return 0;
+}
+
+void ant_transport_close(struct ant_transport *transport)
+{
+    free(transport);
+}
+
+const void *ant_transport_address(const struct ant_transport *transport, size_t *bytes)
+{
+    (void)transport;
+    *bytes = 0;
+    return NULL;
+}
+
+const char *ant_transport_version(void)
+{
+    return "";
+}
+
+struct ant_watch_list *ant_transport_watches(struct ant_transport *transport)
+{
+    return &transport->watches;
+}
+
+void ant_transport_meet(struct ant_transport *transport, const struct ant_card *cards,
+                        const int *ranks, int n)
+{
+    (void)transport, (void)cards, (void)ranks, (void)n;
+}
+
+void ant_flight_send(struct ant_flight *flight, int peer, uint64_t tag, const void *data,
+                     size_t bytes)
+{
+    (void)flight, (void)tag, (void)data;
+    ant_die("%zu bytes for rank %d in a program without UCX", bytes, peer);
+}
+
+void ant_flight_receive(struct ant_flight *flight, int peer, uint64_t tag, void *data, size_t bytes)
+{
+    (void)flight, (void)tag, (void)data;
+    ant_die("%zu bytes from rank %d in a program without UCX", bytes, peer);
+}
+
+int ant_flight_poll(struct ant_flight *flight, struct ant_error *err)
+{
+    (void)flight, (void)err;
+    return 1;
+}
+
+int ant_flight_peers(const struct ant_flight *flight, int *peers, int max)
+{
+    (void)flight, (void)peers, (void)max;
+    return 0;
+}
+
+void ant_flight_abandon(struct ant_flight *flight)
+{
+    (void)flight;
+}
+
+void ant_flight_release(struct ant_flight *flight)
+{
+    (void)flight;
+}
+
+void ant_transport_send_note(struct ant_transport *transport, int peer, const void *data,
+                             size_t bytes)
+{
+    (void)transport, (void)peer, (void)data, (void)bytes;
+}
+
+struct ant_note *ant_transport_take_note(struct ant_transport *transport)
+{
+    (void)transport;
+    return NULL;
+}
+
+void ant_transport_progress(struct ant_transport *transport)
+{
+    (void)transport;
+}
+
+void ant_transport_flush_notes(struct ant_transport *transport, double seconds)
+{
+    (void)transport, (void)seconds;
+}
