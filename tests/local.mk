@@ -66,3 +66,6 @@ FUZZ_SECONDS = 60
 check-fuzz: $(FUZZ_TARGETS)
 	$(AM_TESTS_ENVIRONMENT) FUZZ_SECONDS=$(FUZZ_SECONDS) $(SHELL) $(srcdir)/tests/fuzz/replay.sh
 .PHONY: check-fuzz
+
+# Everything, in one command from a fresh machine on.
+dist_noinst_SCRIPTS += tests/run
