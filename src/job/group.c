@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "job/transport.h"
 #include "job/watch.h"
@@ -288,4 +289,34 @@ int ant_group_agree(struct ant_group *group, int rc, double timeout, struct ant_
     if (failed < 0 && (rc == 0 || !group->watch.failed))
         ant_fail(err, failed, "%s", why.text);
     return rc < 0 && group->watch.failed ? rc : failed;
+}
+
+/* --- posts -------------------------------------------------------------------------------------
+ */
+
+void ant_group_post(struct ant_group *group, int to, const void *data, size_t bytes)
+{
+    if (bytes > ANT_POST_BYTES)
+        ant_die("a post of %zu bytes", bytes);
+    if (to != group->me)
+        ant_watch_post(&group->watch, group->ranks[to], data, bytes);
+}
+
+bool ant_group_next_post(struct ant_group *group, int *from, void *data, size_t bytes)
+{
+    struct ant_post *post;
+    bool is_whole = false;
+
+    if (group->n == 1)
+        return false;
+    while (!is_whole && (post = ant_watch_next_post(&group->watch))) {
+        is_whole = post->bytes == bytes;
+        if (is_whole) {
+            memcpy(data, post->data, bytes);
+            for (*from = 0; group->ranks[*from] != post->from;)
+                ++*from;
+        }
+        free(post);
+    }
+    return is_whole;
 }

@@ -52,6 +52,13 @@ int ant_group_all_gather(struct ant_group *group, const void *mine, size_t bytes
 int ant_group_all_gather_v(struct ant_group *group, const void *mine, size_t bytes, void **out,
                            size_t *sizes, double timeout, struct ant_error *err);
 
+/* Send a small message (at most 512 bytes, copied) to group rank `to` without waiting; not
+ * collective, best effort: for news, not for data. It arrives whole, in the order of its sender's
+ * posts, when `to` looks for it: ant_group_next_post is false when none is there, and `bytes` must
+ * be what was sent. */
+void ant_group_post(struct ant_group *group, int to, const void *data, size_t bytes);
+bool ant_group_next_post(struct ant_group *group, int *from, void *data, size_t bytes);
+
 /* Agree on an outcome: collective. `rc` and `err` are this rank's; afterwards every rank holds the
  * first failing rank's (lowest group rank), and its code is returned; 0 if all succeeded. With it
  * an error is printed once. */

@@ -79,6 +79,7 @@ void ant_transport_flush_notes(struct ant_transport *transport, double seconds);
 struct ant_watch_list {
     struct ant_watch *live;    /* groups that are open */
     struct ant_verdict *early; /* about groups that are not open here yet; owned */
+    struct ant_post *posts;    /* received, oldest first; owned */
     uint32_t serial;           /* of the questions asked */
     uint64_t *opened;          /* (n_opened) which sets of ranks were opened, each time; owned */
     int n_opened;

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { ASK, ANSWER, VERDICT };
+enum { ASK, ANSWER, VERDICT, POST };
 enum {
     MAX_WAITING = 32, /* peers named in one answer */
     MAX_NAMED = 8,    /* ranks named in an error */
@@ -21,11 +21,12 @@ enum {
 /* What goes over the wire. All ranks run the same binary, so the struct is its own format. */
 struct note {
     uint32_t kind;
-    uint32_t group;  /* ASK, VERDICT: about it; ANSWER: the one the sender is waiting in, or 0 */
+    uint32_t
+        group; /* ASK, VERDICT, POST: about it; ANSWER: the one the sender is waiting in, or 0 */
     uint32_t serial; /* ASK, ANSWER: which question */
     int32_t from;    /* world rank */
     int32_t code;    /* VERDICT */
-    int32_t n;       /* ANSWER: peers waited for */
+    int32_t n;       /* ANSWER: peers waited for; POST: bytes of text */
     int32_t waiting[MAX_WAITING];
     char text[sizeof(((struct ant_error *)0)->text)];
 };
@@ -96,12 +97,15 @@ static bool is_member(const struct ant_watch *watch, int rank)
     return false;
 }
 
-/* Somebody asks whom we wait for. `watch` is the group we are waiting in. */
+/* Somebody asks whom we wait for. `watch` is the group we are in a call of. */
 static void answer(struct ant_watch *watch, const struct note *question)
 {
-    struct note note = {.kind = ANSWER, .group = watch->id, .serial = question->serial};
+    struct note note = {.kind = ANSWER, .serial = question->serial};
 
-    note.n = ant_flight_peers(watch->waiting, note.waiting, MAX_WAITING);
+    if (watch->waiting) {
+        note.group = watch->id;
+        note.n = ant_flight_peers(watch->waiting, note.waiting, MAX_WAITING);
+    }
     send_note(watch, question->from, &note);
 }
 
@@ -145,6 +149,22 @@ static void take_verdict(struct ant_watch_list *list, const struct note *note)
     list->early = early;
 }
 
+static void take_post(struct ant_watch_list *list, const struct note *note)
+{
+    struct ant_post *post, **end = &list->posts;
+
+    if (note->n < 0 || (size_t)note->n > sizeof(post->data))
+        return;
+    post = ant_xcalloc(1, sizeof(*post));
+    post->group = note->group;
+    post->from = note->from;
+    post->bytes = (size_t)note->n;
+    memcpy(post->data, note->text, post->bytes);
+    while (*end)
+        end = &(*end)->next;
+    *end = post;
+}
+
 /* Serve what has come in. `inquiry` is the question of our own, NULL if none. */
 static void serve_notes(struct ant_watch *watch, struct inquiry *inquiry)
 {
@@ -161,6 +181,8 @@ static void serve_notes(struct ant_watch *watch, struct inquiry *inquiry)
                 take_answer(inquiry, &note);
             else if (note.kind == VERDICT && note.code < 0)
                 take_verdict(ant_transport_watches(watch->transport), &note);
+            else if (note.kind == POST)
+                take_post(ant_transport_watches(watch->transport), &note);
         }
         free(letter);
     }
@@ -330,6 +352,33 @@ int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const cha
     return 0;
 }
 
+/* --- posts -------------------------------------------------------------------------------------
+ */
+
+void ant_watch_post(struct ant_watch *watch, int to, const void *data, size_t bytes)
+{
+    struct note note = {.kind = POST, .group = watch->id, .n = (int32_t)bytes};
+
+    memcpy(note.text, data, bytes);
+    send_note(watch, to, &note);
+    ant_transport_progress(watch->transport);
+    serve_notes(watch, NULL);
+}
+
+struct ant_post *ant_watch_next_post(struct ant_watch *watch)
+{
+    struct ant_post **link = &ant_transport_watches(watch->transport)->posts, *post;
+
+    ant_transport_progress(watch->transport);
+    serve_notes(watch, NULL);
+    while (*link && (*link)->group != watch->id)
+        link = &(*link)->next;
+    post = *link;
+    if (post)
+        *link = post->next;
+    return post;
+}
+
 /* --- open and close ----------------------------------------------------------------------------
  */
 
@@ -367,6 +416,12 @@ void ant_watch_forget(struct ant_watch_list *list)
 
         list->early = early->next;
         free(early);
+    }
+    while (list->posts) {
+        struct ant_post *post = list->posts;
+
+        list->posts = post->next;
+        free(post);
     }
     free(list->opened);
     *list = (struct ant_watch_list){0};

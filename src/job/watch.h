@@ -33,7 +33,20 @@ void ant_watch_leave(struct ant_watch *watch);
 int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const char *what,
                    double timeout, struct ant_error *err);
 
-/* Free verdicts that nobody asked for: when the transport is closed. */
+/* Small messages that nobody waits for; to and from are world ranks. Taking part in them also
+ * serves the questions of others, so a rank that posts now and then counts as present. */
+enum { ANT_POST_BYTES = 512 }; /* at most */
+struct ant_post {
+    struct ant_post *next;
+    uint32_t group;
+    int from;
+    size_t bytes;
+    unsigned char data[ANT_POST_BYTES];
+};
+void ant_watch_post(struct ant_watch *watch, int to, const void *data, size_t bytes);
+struct ant_post *ant_watch_next_post(struct ant_watch *watch); /* NULL: none; caller frees */
+
+/* Free verdicts and posts that nobody asked for: when the transport is closed. */
 void ant_watch_forget(struct ant_watch_list *list);
 
 #endif
