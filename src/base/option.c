@@ -13,6 +13,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "base/mem.h"
 
 static const struct ant_option help_option = {
@@ -510,4 +512,57 @@ char *ant_option_answers(const struct ant_option *table, const void *settings)
         if (option->answers)
             add_answer(&out, option, (const char *)settings + option->offset);
     return out.data;
+}
+
+/* --- the settings in full --------------------------------------------------------------------- */
+
+static json_t *list_value(const struct ant_option_list *list)
+{
+    json_t *array = json_array();
+    for (int i = 0; i < list->count; i++)
+        json_array_append_new(array, json_string(list->items[i]));
+    return array;
+}
+
+static json_t *json_value(const struct ant_option *option, const void *value)
+{
+    const char *text;
+    char seed[24];
+
+    switch (option->kind) {
+    case ANT_OPTION_FLAG:
+        return json_boolean(*(const bool *)value);
+    case ANT_OPTION_INT:
+        return json_integer(*(const int *)value);
+    case ANT_OPTION_INT64:
+    case ANT_OPTION_BYTES:
+        return json_integer(*(const int64_t *)value);
+    case ANT_OPTION_SEED: /* as text: JSON readers lose digits above 2^53 */
+        snprintf(seed, sizeof(seed), "%" PRIu64, *(const uint64_t *)value);
+        return json_string(seed);
+    case ANT_OPTION_REAL:
+        return json_real(*(const double *)value);
+    case ANT_OPTION_TEXT:
+        text = *(const char *const *)value;
+        return text ? json_string(text) : json_null();
+    case ANT_OPTION_CHOICE:
+        return json_string(option->choices[*(const int *)value]);
+    case ANT_OPTION_LIST:
+        return list_value(value);
+    case ANT_OPTION_HEADING:
+        break;
+    }
+    return NULL;
+}
+
+char *ant_option_json(const struct ant_option *table, const void *settings)
+{
+    json_t *object = json_object();
+    for (const struct ant_option *option = table; !is_end(option); option++)
+        if (option->kind != ANT_OPTION_HEADING)
+            json_object_set_new(object, option->name,
+                                json_value(option, (const char *)settings + option->offset));
+    char *text = json_dumps(object, JSON_INDENT(1));
+    json_decref(object);
+    return text ? text : ant_xstrdup("{}");
 }

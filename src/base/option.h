@@ -72,4 +72,8 @@ void ant_option_help(FILE *out, const struct ant_option *table,
  * frees. */
 char *ant_option_answers(const struct ant_option *table, const void *settings);
 
+/* Every setting by its option's name, as one JSON object: for the provenance of results. Caller
+ * frees. */
+char *ant_option_json(const struct ant_option *table, const void *settings);
+
 #endif
