@@ -20,7 +20,8 @@ AC_DEFUN([ANT_CUDA_GENCODE], [
 AC_DEFUN([ANT_CUDA], [
   ANT_WITH([cuda], [computing on NVIDIA GPUs])
   AC_ARG_WITH([cuda-arch], [AS_HELP_STRING([--with-cuda-arch=LIST],
-    [compute capabilities to build kernels for @<:@"80 90a"@:>@])], [], [with_cuda_arch="80 90a"])
+    [compute capabilities to build kernels for @<:@"80 90a"@:>@])],
+    [ant_arch_given=yes], [ant_arch_given=no; with_cuda_arch="80 90a"])
   AC_ARG_VAR([NVCC], [CUDA compiler])
   AC_ARG_VAR([NVCCFLAGS], [flags for the CUDA compiler @<:@-O3@:>@])
   : ${NVCCFLAGS=-O3}
@@ -44,6 +45,8 @@ AC_DEFUN([ANT_CUDA], [
         [ant_nvcc_works=yes], [ant_nvcc_works=no])
       rm -f conftest.cu conftest.cu.o
       AC_MSG_RESULT([$ant_nvcc_works])
+      AS_IF([test "$ant_nvcc_works$ant_arch_given" = noyes],
+        [AC_MSG_ERROR([$NVCC does not build for --with-cuda-arch="$with_cuda_arch" (see config.log)])])
       found_cuda="no (nvcc does not build for $with_cuda_arch)"
       AS_IF([test "$ant_nvcc_works" = yes], [
         AC_MSG_CHECKING([for the CUDA libraries])
