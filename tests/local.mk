@@ -26,9 +26,15 @@ UNIT_TESTS += tests/unit/test_base_log
 UNIT_TESTS += tests/unit/test_base_mem
 UNIT_TESTS += tests/unit/test_base_option
 UNIT_TESTS += tests/unit/test_base_ring
+UNIT_TESTS += tests/unit/test_gguf
+UNIT_TESTS += tests/unit/test_safetensors
 UNIT_TESTS += tests/unit/test_sampling
 UNIT_TESTS += tests/unit/test_tensor
 UNIT_TESTS += tests/unit/test_work
+
+# Kernel tests: each level of the CPU that the machine has.
+noinst_HEADERS += tests/kernel/random.h
+UNIT_TESTS += tests/kernel/test_cpu_backend
 
 # Fuzz targets: tests/fuzz/fuzz_<what>.c defines what fuzz.h declares, its corpus lies in
 # tests/fuzz/corpus/<what>/. Two lines each, here and in the block of _LDFLAGS:
@@ -50,6 +56,14 @@ TESTS += $(UNIT_TESTS)
 else
 TESTS += tests/unit/without-cmocka.sh
 endif
+
+# Tiny models for any test that includes model_files.h.
+noinst_HEADERS += tests/unit/model_files.h
+if HAVE_CMOCKA
+check_LIBRARIES += libmodelfiles.a
+LDADD += libmodelfiles.a $(ANT_LDADD)
+endif
+libmodelfiles_a_SOURCES = tests/unit/model_files.c
 
 # Without libFuzzer a main of our own feeds the targets; an archive gives it to those alone that
 # have none.

@@ -9,7 +9,7 @@
 bool ant_name_is_plain(const char *name, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+        if (name[i] < 0x20 || name[i] > 0x7e)
             return false;
     return bytes > 0;
 }

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Names are quoted in one-line messages: not empty and without control characters. */
+/* Names are quoted in one-line messages and in JSON: not empty, and printable ASCII alone. */
 bool ant_name_is_plain(const char *name, size_t bytes);
 
 /* A name and the place of what it names, in a list its owner keeps sorted. */
