@@ -6,6 +6,10 @@
 # CPU
 KERNEL_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/kernels
 
+
+noinst_HEADERS += kernels/cpu/dsp.h kernels/cpu/panel.h
+libantiphon_a_SOURCES += kernels/cpu/dsp_c.c kernels/cpu/panel.c
+
 if WITH_AVX2
 endif
 

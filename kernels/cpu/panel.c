@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "cpu/panel.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define FLOATS(plane, bytes)                                                                       \
+    {                                                                                              \
+        plane, false, false, 0, 0, 512 * (bytes), 512 * (bytes), 0                                 \
+    }
+#define SIMPLE(plane, bytes, bias)                                                                 \
+    {                                                                                              \
+        plane, false, false, 1, bias, bytes, (bytes) + 32, 0                                       \
+    }
+#define SIMPLE_MIN(plane, bytes)                                                                   \
+    {                                                                                              \
+        plane, false, true, 1, 0, bytes, (bytes) + 64, 0                                           \
+    }
+#define SUPER(plane, bytes, groups, bias)                                                          \
+    {                                                                                              \
+        plane, true, false, groups, bias, bytes, (bytes) + 16 * (groups), 32                       \
+    }
+#define SUPER_MIN(plane, bytes, groups)                                                            \
+    {                                                                                              \
+        plane, true, true, groups, 0, bytes, (bytes) + 32 * (groups), 64                           \
+    }
+
+/* Q2_K and Q3_K use part of a nibble: rare formats, not worth planes of their own. */
+const struct ant_panel_format ant_panel_formats[ANT_N_TYPES] = {
+    [ANT_F32] = FLOATS(ANT_PLANE_F32, 4),         [ANT_F16] = FLOATS(ANT_PLANE_F16, 2),
+    [ANT_BF16] = FLOATS(ANT_PLANE_BF16, 2),       [ANT_Q8_0] = SIMPLE(ANT_PLANE_Q8, 512, 0),
+    [ANT_Q4_0] = SIMPLE(ANT_PLANE_Q4, 256, 8),    [ANT_Q4_1] = SIMPLE_MIN(ANT_PLANE_Q4, 256),
+    [ANT_Q5_0] = SIMPLE(ANT_PLANE_Q5, 320, 16),   [ANT_Q5_1] = SIMPLE_MIN(ANT_PLANE_Q5, 320),
+    [ANT_Q2_K] = SUPER_MIN(ANT_PLANE_Q4, 256, 2), [ANT_Q3_K] = SUPER(ANT_PLANE_Q4, 256, 2, 4),
+    [ANT_Q4_K] = SUPER_MIN(ANT_PLANE_Q4, 256, 1), [ANT_Q5_K] = SUPER_MIN(ANT_PLANE_Q5, 320, 1),
+    [ANT_Q6_K] = SUPER(ANT_PLANE_Q6, 384, 2, 32),
+};
+
+/* 32 neighbouring elements of one row, taken apart. */
+struct raw {
+    uint8_t q[32];
+    uint16_t d, m; /* half floats: of the block, or of its superblock */
+    uint8_t scale[2], min[2];
+};
+
+static uint16_t half_at(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static void unpack_nibbles(const uint8_t *qs, uint8_t *q)
+{
+    for (int i = 0; i < 16; i++) {
+        q[i] = qs[i] & 15;
+        q[i + 16] = qs[i] >> 4;
+    }
+}
+
+static void add_high_bits(const uint8_t *qh, uint8_t *q)
+{
+    for (int i = 0; i < 32; i++)
+        q[i] |= (uint8_t)((qh[i >> 3] >> (i & 7) & 1) << 4);
+}
+
+/* Q4_K and Q5_K: eight 6-bit scales and mins in 12 bytes. */
+static void unpack_scale_min(const uint8_t *s, int j, struct raw *raw)
+{
+    if (j < 4) {
+        raw->scale[0] = s[j] & 63;
+        raw->min[0] = s[j + 4] & 63;
+    } else {
+        raw->scale[0] = (uint8_t)((s[j + 4] & 15) | (s[j - 4] >> 6) << 4);
+        raw->min[0] = (uint8_t)((s[j + 4] >> 4) | (s[j] >> 6) << 4);
+    }
+}
+
+/* Sub-block `sub` (0..7) of a superblock of Q4_K or Q5_K. */
+static void unpack_45_k(const uint8_t *b, int sub, bool five, struct raw *raw)
+{
+    const uint8_t *qh = b + 16, *qs = b + (five ? 48 : 16) + 32 * (sub >> 1);
+    raw->d = half_at(b);
+    raw->m = half_at(b + 2);
+    unpack_scale_min(b + 4, sub, raw);
+    for (int i = 0; i < 32; i++) {
+        raw->q[i] = sub & 1 ? qs[i] >> 4 : qs[i] & 15;
+        if (five)
+            raw->q[i] |= (uint8_t)((qh[i] >> sub & 1) << 4);
+    }
+}
+
+static void unpack_q6_k(const uint8_t *b, int sub, struct raw *raw)
+{
+    int half = sub >> 2, quarter = sub & 3;
+    const uint8_t *ql = b + 64 * half + 32 * (quarter & 1), *qh = b + 128 + 32 * half;
+    for (int i = 0; i < 32; i++) {
+        int low = quarter < 2 ? ql[i] & 15 : ql[i] >> 4;
+        raw->q[i] = (uint8_t)(low | (qh[i] >> 2 * quarter & 3) << 4);
+    }
+    memcpy(raw->scale, b + 192 + 2 * sub, 2);
+    raw->d = half_at(b + 208);
+}
+
+static void unpack_q2_k(const uint8_t *b, int sub, struct raw *raw)
+{
+    const uint8_t *qs = b + 16 + 32 * (sub >> 2);
+    for (int i = 0; i < 32; i++)
+        raw->q[i] = qs[i] >> 2 * (sub & 3) & 3;
+    for (int g = 0; g < 2; g++) {
+        raw->scale[g] = b[2 * sub + g] & 15;
+        raw->min[g] = b[2 * sub + g] >> 4;
+    }
+    raw->d = half_at(b + 80);
+    raw->m = half_at(b + 82);
+}
+
+static void unpack_q3_k(const uint8_t *b, int sub, struct raw *raw)
+{
+    const uint8_t *mask = b, *qs = b + 32 + 32 * (sub >> 2), *s = b + 96;
+    for (int i = 0; i < 32; i++)
+        raw->q[i] = (uint8_t)((qs[i] >> 2 * (sub & 3) & 3) | (mask[i] >> sub & 1) << 2);
+    for (int g = 0; g < 2; g++) {
+        int i = 2 * sub + g;
+        int low = i < 8 ? s[i] & 15 : s[i - 8] >> 4;
+        int high = s[8 + i % 4] >> 2 * (i / 4) & 3;
+        raw->scale[g] = (uint8_t)((low | high << 4) - 32);
+    }
+    raw->d = half_at(b + 108);
+}
+
+static void unpack(enum ant_type type, const uint8_t *row, int block, struct raw *raw)
+{
+    const struct ant_type_facts *facts = &ant_types[type];
+    const uint8_t *b = row + (size_t)(block / (facts->block / 32)) * (size_t)facts->block_bytes;
+    int sub = block % (facts->block / 32);
+    switch (type) {
+    case ANT_Q8_0:
+        raw->d = half_at(b);
+        memcpy(raw->q, b + 2, 32);
+        break;
+    case ANT_Q4_0:
+        raw->d = half_at(b);
+        unpack_nibbles(b + 2, raw->q);
+        break;
+    case ANT_Q4_1:
+        raw->d = half_at(b);
+        raw->m = half_at(b + 2);
+        unpack_nibbles(b + 4, raw->q);
+        break;
+    case ANT_Q5_0:
+        raw->d = half_at(b);
+        unpack_nibbles(b + 6, raw->q);
+        add_high_bits(b + 2, raw->q);
+        break;
+    case ANT_Q5_1:
+        raw->d = half_at(b);
+        raw->m = half_at(b + 2);
+        unpack_nibbles(b + 8, raw->q);
+        add_high_bits(b + 4, raw->q);
+        break;
+    case ANT_Q4_K:
+        unpack_45_k(b, sub, false, raw);
+        break;
+    case ANT_Q5_K:
+        unpack_45_k(b, sub, true, raw);
+        break;
+    case ANT_Q6_K:
+        unpack_q6_k(b, sub, raw);
+        break;
+    case ANT_Q2_K:
+        unpack_q2_k(b, sub, raw);
+        break;
+    case ANT_Q3_K:
+        unpack_q3_k(b, sub, raw);
+        break;
+    default:
+        assert(!"a quantized type");
+    }
+}
+
+/* Where an element of a block stands in its planes: vector 0..31 (two for each pair of k: rows 0-7,
+ * rows 8-15) and lane 0..15. Vector v is bits 4 (v % 8) of dword lane of the nibbles' 64-byte word
+ * v / 8, bits 2 (v % 16) of the two-bit plane's word v / 16, bit v of the one-bit plane's word. */
+static int plane_vector(int k, int row)
+{
+    return (k & ~1) + (row >> 3);
+}
+
+static int plane_lane(int k, int row)
+{
+    return 2 * (row & 7) + (k & 1);
+}
+
+static void put_planes(const struct ant_panel_format *format, const struct raw *raw, int row,
+                       uint8_t *block)
+{
+    if (format->plane == ANT_PLANE_Q8) {
+        for (int k = 0; k < 32; k++)
+            block[32 * (k >> 1) + 2 * row + (k & 1)] = raw->q[k];
+        return;
+    }
+    uint32_t *nibbles = (uint32_t *)(void *)block, *high = nibbles + 64;
+    for (int k = 0; k < 32; k++) {
+        int v = plane_vector(k, row), lane = plane_lane(k, row);
+        nibbles[16 * (v >> 3) + lane] |= (uint32_t)(raw->q[k] & 15) << 4 * (v & 7);
+        if (format->plane == ANT_PLANE_Q5)
+            high[lane] |= (uint32_t)(raw->q[k] >> 4) << v;
+        else if (format->plane == ANT_PLANE_Q6)
+            high[16 * (v >> 4) + lane] |= (uint32_t)(raw->q[k] >> 4) << 2 * (v & 15);
+    }
+}
+
+static void put_scales(const struct ant_panel_format *format, const struct raw *raw, int row,
+                       uint8_t *super, uint8_t *scales)
+{
+    uint8_t *halves = format->is_super ? super : scales;
+    memcpy(halves + 2 * row, &raw->d, 2);
+    if (format->has_min)
+        memcpy(halves + 32 + 2 * row, &raw->m, 2);
+    if (!format->is_super)
+        return;
+    for (int g = 0; g < format->groups; g++) {
+        scales[16 * g + row] = raw->scale[g];
+        if (format->has_min)
+            scales[16 * (format->groups + g) + row] = raw->min[g];
+    }
+}
+
+static void pack_floats(enum ant_type type, const uint8_t *rows, int n_rows, int64_t k,
+                        uint8_t *panel)
+{
+    size_t row_bytes = ant_row_bytes(type, k);
+    for (int row = 0; row < n_rows; row++)
+        for (int64_t i = 0; i < k; i++) {
+            size_t to = (size_t)(i >> 1) * 32 + 2 * (size_t)row + (size_t)(i & 1);
+            if (type == ANT_F32)
+                memcpy(panel + 4 * to, rows + (size_t)row * row_bytes + 4 * i, 4);
+            else
+                memcpy(panel + 2 * to, rows + (size_t)row * row_bytes + 2 * i, 2);
+        }
+}
+
+void ant_panel_pack(enum ant_type type, const void *rows, int n_rows, int64_t k, uint8_t *panel)
+{
+    const struct ant_panel_format *format = &ant_panel_formats[type];
+    int n_blocks = ant_panel_blocks(k);
+    memset(panel, 0, ant_panel_bytes(format, n_blocks));
+    if (format->groups == 0) {
+        pack_floats(type, rows, n_rows, k, panel);
+        return;
+    }
+    size_t row_bytes = ant_row_bytes(type, k);
+    uint8_t *blocks = panel + ant_panel_super_bytes(format, n_blocks);
+    for (int row = 0; row < n_rows; row++)
+        for (int b = 0; b < n_blocks; b++) {
+            struct raw raw = {0};
+            uint8_t *block = blocks + (size_t)b * (size_t)format->block_bytes;
+            unpack(type, (const uint8_t *)rows + (size_t)row * row_bytes, b, &raw);
+            put_planes(format, &raw, row, block);
+            put_scales(format, &raw, row, panel + (size_t)(b / 8) * (size_t)format->super_bytes,
+                       block + format->plane_bytes);
+        }
+}
+
+static float half_float_at(const uint8_t *halves, int row)
+{
+    uint16_t half;
+    memcpy(&half, halves + 2 * row, 2);
+    return ant_half_to_float(half);
+}
+
+static void row_scales(const struct ant_panel *panel, int block, int group, int row, float *scale,
+                       float *offset)
+{
+    const struct ant_panel_format *format = panel->format;
+    const uint8_t *scales =
+        panel->blocks + (size_t)block * (size_t)format->block_bytes + format->plane_bytes;
+    const uint8_t *halves = format->is_super
+                                ? panel->super + (size_t)(block / 8) * (size_t)format->super_bytes
+                                : scales;
+    *scale = half_float_at(halves, row);
+    *offset = format->has_min ? half_float_at(halves + 32, row) : 0;
+    if (!format->is_super)
+        return;
+    *scale *= (float)(int8_t)scales[16 * group + row];
+    if (format->has_min)
+        *offset *= -(float)scales[16 * (format->groups + group) + row];
+}
+
+void ant_panel_scales(const struct ant_panel *panel, int block, float scale[2][16],
+                      float offset[2][16])
+{
+    for (int g = 0; g < panel->format->groups; g++)
+        for (int row = 0; row < 16; row++)
+            row_scales(panel, block, g, row, &scale[g][row], &offset[g][row]);
+}
+
+static int value_at(const struct ant_panel_format *format, const uint8_t *block, int k, int row)
+{
+    if (format->plane == ANT_PLANE_Q8)
+        return (int8_t)block[32 * (k >> 1) + 2 * row + (k & 1)];
+    const uint32_t *nibbles = (const uint32_t *)(const void *)block, *high = nibbles + 64;
+    int v = plane_vector(k, row), lane = plane_lane(k, row);
+    uint32_t q = nibbles[16 * (v >> 3) + lane] >> 4 * (v & 7) & 15;
+    if (format->plane == ANT_PLANE_Q5)
+        q |= (high[lane] >> v & 1) << 4;
+    else if (format->plane == ANT_PLANE_Q6)
+        q |= (high[16 * (v >> 4) + lane] >> 2 * (v & 15) & 3) << 4;
+    return (int)q - format->bias;
+}
+
+/* Element 16 v + lane of pair order is vector v, lane `lane`. */
+void ant_panel_values(const struct ant_panel *panel, int block, int8_t values[ANT_PANEL_ELEMENTS])
+{
+    const struct ant_panel_format *format = panel->format;
+    const uint8_t *bytes = panel->blocks + (size_t)block * (size_t)format->block_bytes;
+    if (format->plane == ANT_PLANE_Q8) {
+        memcpy(values, bytes, ANT_PANEL_ELEMENTS);
+        return;
+    }
+    const uint32_t *nibbles = (const uint32_t *)(const void *)bytes, *high = nibbles + 64;
+    for (int v = 0; v < 32; v++)
+        for (int lane = 0; lane < 16; lane++) {
+            uint32_t q = nibbles[16 * (v >> 3) + lane] >> 4 * (v & 7) & 15;
+            if (format->plane == ANT_PLANE_Q5)
+                q |= (high[lane] >> v & 1) << 4;
+            else if (format->plane == ANT_PLANE_Q6)
+                q |= (high[16 * (v >> 4) + lane] >> 2 * (v & 15) & 3) << 4;
+            values[16 * v + lane] = (int8_t)((int)q - format->bias);
+        }
+}
+
+static float float_at(const struct ant_panel *panel, int row, int64_t k)
+{
+    size_t at = (size_t)(k >> 1) * 32 + 2 * (size_t)row + (size_t)(k & 1);
+    if (panel->format->plane == ANT_PLANE_F32) {
+        float value;
+        memcpy(&value, panel->blocks + 4 * at, 4);
+        return value;
+    }
+    uint16_t bits;
+    memcpy(&bits, panel->blocks + 2 * at, 2);
+    return panel->format->plane == ANT_PLANE_F16 ? ant_half_to_float(bits)
+                                                 : ant_bf16_to_float(bits);
+}
+
+void ant_panel_row(const struct ant_panel *panel, int row, int64_t k, float *out)
+{
+    const struct ant_panel_format *format = panel->format;
+    if (format->groups == 0) {
+        for (int64_t i = 0; i < k; i++)
+            out[i] = float_at(panel, row, i);
+        return;
+    }
+    for (int b = 0; b < (int)(k / 32); b++) {
+        const uint8_t *block = panel->blocks + (size_t)b * (size_t)format->block_bytes;
+        float scale[2], offset[2];
+        for (int g = 0; g < format->groups; g++)
+            row_scales(panel, b, g, row, &scale[g], &offset[g]);
+        for (int i = 0; i < 32; i++) {
+            int g = format->groups == 2 ? i >> 4 : 0;
+            out[32 * b + i] = (float)value_at(format, block, i, row) * scale[g] + offset[g];
+        }
+    }
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "backend/cpu/cpu.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "engine/sampling.h"
+
+/* ---- steps ---- */
+
+void cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text)
+{
+    if (!cpu->failed)
+        cpu->failed = ant_fail(&cpu->error, code, "cpu: %s", text);
+}
+
+void cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *seconds)
+{
+    if (cpu->failed)
+        return;
+    double start = ant_now();
+    ant_team_run(cpu->team, fn, arg);
+    *seconds += ant_now() - start;
+}
+
+static bool ids_in_range(const int32_t *ids, int n, int limit)
+{
+    for (int i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= limit)
+            return false;
+    return true;
+}
+
+static void step_begin(struct ant_backend *be, const struct ant_batch *batch)
+{
+    struct cpu_backend *cpu = cpu_of(be);
+    cpu->failed = 0;
+    cpu->batch = batch;
+    if (cpu->kv == NULL)
+        cpu_fail(cpu, ANT_EBUG, "a step before the KV cache was opened");
+    else if (batch->n_rows > cpu->config.max_rows || batch->n_seqs > cpu->config.max_seqs ||
+             batch->n_sampled > cpu->config.max_sampled)
+        cpu_fail(cpu, ANT_EBUG, "a step larger than what was opened for");
+    else if (!ids_in_range(batch->tokens, batch->n_rows, cpu->arch.vocab) ||
+             !ids_in_range(batch->sampled, batch->n_sampled, batch->n_rows))
+        cpu_fail(cpu, ANT_EBUG, "a token id or row outside its range");
+    else if (!ant_cpu_plan(cpu))
+        cpu_fail(cpu, ANT_EBUG, "a position or page outside its range");
+}
+
+static int step_end(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err)
+{
+    struct cpu_backend *cpu = cpu_of(be);
+    if (cpu->failed) {
+        if (err)
+            *err = cpu->error;
+        return cpu->failed;
+    }
+    *out = (struct ant_drawn){cpu->ids, cpu->logprobs};
+    return 0;
+}
+
+/* ---- operations by rows ---- */
+
+struct rows_job {
+    struct cpu_backend *cpu;
+    const struct ant_weight *w;
+    bool is_sampled;
+    struct ant_cursor cursor;
+};
+
+static void norm_member(void *arg, int member)
+{
+    struct rows_job *job = arg;
+    struct cpu_backend *cpu = job->cpu;
+    int row, end;
+    (void)member;
+    while (ant_cursor_next(&job->cursor, &row, &end))
+        for (; row < end; row++) {
+            int from = job->is_sampled ? cpu->batch->sampled[row] : row;
+            enum ant_slot to = job->is_sampled ? ANT_SLOT_LAST : ANT_SLOT_NORMED;
+            cpu->dsp.norm(cpu_slot_row(cpu, ANT_SLOT_RESIDUAL, from), job->w->vector,
+                          cpu->arch.norm_eps, cpu->arch.hidden, cpu_slot_row(cpu, to, row));
+        }
+}
+
+static void norm_rows(struct cpu_backend *cpu, const struct ant_weight *w, bool is_sampled)
+{
+    if (w->vector == NULL || w->k != cpu->arch.hidden)
+        cpu_fail(cpu, ANT_EBUG, "a norm weight that does not fit the model");
+    if (cpu->failed)
+        return;
+    int n = is_sampled ? cpu->batch->n_sampled : cpu->batch->n_rows;
+    struct rows_job job = {cpu, w, is_sampled, {.n = n, .chunk = cpu_chunk(cpu, n)}};
+    cpu_run(cpu, norm_member, &job, &cpu->counts.seconds_other);
+}
+
+static void norm(struct ant_backend *be, const struct ant_weight *w)
+{
+    norm_rows(cpu_of(be), w, false);
+}
+
+static void norm_sampled(struct ant_backend *be, const struct ant_weight *w)
+{
+    norm_rows(cpu_of(be), w, true);
+}
+
+static void sample_member(void *arg, int member)
+{
+    struct rows_job *job = arg;
+    struct cpu_backend *cpu = job->cpu;
+    int row, end;
+    while (ant_cursor_next(&job->cursor, &row, &end))
+        for (; row < end; row++) {
+            const struct ant_draw *draw = &cpu->batch->draws[row];
+            const float *logits = cpu_slot_row(cpu, ANT_SLOT_LOGITS, row);
+            if (draw->temperature == 0 && draw->n_banned == 0)
+                cpu->dsp.greedy(logits, cpu->arch.vocab, &cpu->ids[row], &cpu->logprobs[row]);
+            else
+                cpu->ids[row] = ant_draw_token(logits, cpu->arch.vocab, draw,
+                                               cpu->scratch[member].draw, &cpu->logprobs[row]);
+        }
+}
+
+static void sample(struct ant_backend *be)
+{
+    struct cpu_backend *cpu = cpu_of(be);
+    if (cpu->failed)
+        return;
+    struct rows_job job = {cpu, NULL, true, {.n = cpu->batch->n_sampled, .chunk = 1}};
+    cpu_run(cpu, sample_member, &job, &cpu->counts.seconds_other);
+}
+
+static int read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,
+                     struct ant_error *err)
+{
+    const struct cpu_backend *cpu = cpu_of(be);
+    const struct cpu_slot *s = &cpu->slots[slot];
+    if (row < 0 || row >= s->rows || n < 0 || n > s->cols)
+        return ant_fail(err, ANT_EUSAGE, "row %d of %d values is outside a slot of %d rows by %d",
+                        row, n, s->rows, s->cols);
+    const void *data = cpu_slot_row(cpu, slot, row);
+    if (s->is_float)
+        memcpy(out, data, (size_t)n * sizeof *out);
+    else
+        for (int i = 0; i < n; i++)
+            out[i] = ant_bf16_to_float(((const uint16_t *)data)[i]);
+    return 0;
+}
+
+/* ---- opening ---- */
+
+/* Hands out pieces of one mapping; with base NULL it only counts. */
+struct arena {
+    uint8_t *base;
+    size_t used;
+};
+
+static void *take(struct arena *arena, size_t n, size_t bytes)
+{
+    void *piece = arena->base ? arena->base + arena->used : NULL;
+    arena->used += (n * bytes + 63) / 64 * 64;
+    return piece;
+}
+
+/* Rows start on different sets of the first-level cache: an odd number of lines apart. */
+static void place_slot(struct cpu_backend *cpu, struct arena *arena, enum ant_slot slot, int rows,
+                       int cols, bool is_float)
+{
+    size_t bytes = is_float ? 4 : cpu_act_bytes(cpu);
+    size_t k = (size_t)ant_panel_blocks(cols) * ANT_PANEL_K;
+    size_t lines = (k * bytes + 63) / 64;
+    lines += lines % 2 == 0;
+    cpu->slots[slot] = (struct cpu_slot){.stride = lines * 64 / bytes,
+                                         .is_float = is_float || !cpu->dsp.is_bf16,
+                                         .rows = rows,
+                                         .cols = cols};
+    cpu->slots[slot].data = take(arena, (size_t)rows + ANT_ROW_PAD, lines * 64);
+}
+
+static void place_scratch(struct cpu_backend *cpu, struct arena *arena, struct cpu_scratch *s)
+{
+    size_t dim = (size_t)cpu->dim_pad, rows = (size_t)cpu->query_rows + ANT_ROW_PAD;
+    for (int i = 0; i < 2; i++)
+        s->panels[i] = take(arena, CPU_CHUNK_BLOCKS * ANT_PANEL_ELEMENTS, 4);
+    s->acc = take(arena, CPU_ACC_ROWS * ANT_TILE_COLS, 4);
+    s->query = take(arena, rows * dim, 4);
+    s->p = take(arena, rows * ANT_TILE_COLS, 4);
+    s->scores = take(arena, rows * ANT_TILE_COLS, 4);
+    s->sum = take(arena, rows * dim, 4);
+    s->state = take(arena, rows, sizeof *s->state);
+    s->key = take(arena, dim * ANT_PAGE_TOKENS, 4);
+    s->value = take(arena, dim * ANT_PAGE_TOKENS, 4);
+    s->draw = take(arena, (size_t)cpu->arch.vocab, 8);
+}
+
+/* Everything a step works in, laid out in one mapping (run twice: to count, then to place). */
+static void place(struct cpu_backend *cpu, struct arena *arena)
+{
+    const struct ant_arch *arch = &cpu->arch;
+    int rows = cpu->config.max_rows, sampled = cpu->config.max_sampled;
+    int attn = arch->n_heads * arch->head_dim, kv = arch->n_kv_heads * arch->head_dim;
+    place_slot(cpu, arena, ANT_SLOT_RESIDUAL, rows, arch->hidden, true);
+    place_slot(cpu, arena, ANT_SLOT_NORMED, rows, arch->hidden, false);
+    place_slot(cpu, arena, ANT_SLOT_QKV, rows, attn + 2 * kv, true);
+    place_slot(cpu, arena, ANT_SLOT_ATTN, rows, attn, false);
+    place_slot(cpu, arena, ANT_SLOT_HIDDEN, rows, arch->ff, false);
+    place_slot(cpu, arena, ANT_SLOT_LAST, sampled, arch->hidden, false);
+    place_slot(cpu, arena, ANT_SLOT_LOGITS, sampled, arch->vocab, true);
+    cpu->rope = take(arena, (size_t)cpu->config.max_context * (size_t)arch->rope.dim, 4);
+    cpu->pages_spans = take(arena, (size_t)rows, sizeof *cpu->pages_spans);
+    cpu->query_spans = take(arena, (size_t)rows, sizeof *cpu->query_spans);
+    cpu->ids = take(arena, (size_t)sampled, sizeof *cpu->ids);
+    cpu->logprobs = take(arena, (size_t)sampled, sizeof *cpu->logprobs);
+    for (int i = 0; i < cpu->n_members; i++)
+        place_scratch(cpu, arena, &cpu->scratch[i]);
+}
+
+static int check_config(const struct ant_backend_config *config, struct ant_error *err)
+{
+    const struct ant_arch *arch = config->arch;
+    if (config->max_rows < 1 || config->max_seqs < 1 || config->max_sampled < 1 ||
+        config->max_context < 1 || config->n_threads < 0)
+        return ant_fail(
+            err, ANT_EUSAGE, "a step of %d rows, %d sequences, %d sampled, %d tokens of context",
+            config->max_rows, config->max_seqs, config->max_sampled, config->max_context);
+    if (arch->head_dim < 2 || arch->head_dim > ANT_MAX_HEAD_DIM || arch->head_dim % 2 != 0 ||
+        arch->rope.dim < 0 || arch->rope.dim > arch->head_dim || arch->rope.dim % 2 != 0)
+        return ant_fail(err, ANT_EUNSUPP, "cpu: heads of %d dimensions, %d of them rotated",
+                        arch->head_dim, arch->rope.dim);
+    if (arch->n_kv_heads < 1 || arch->n_heads % arch->n_kv_heads != 0)
+        return ant_fail(err, ANT_EUNSUPP, "cpu: %d heads over %d kv heads", arch->n_heads,
+                        arch->n_kv_heads);
+    if (arch->norm != ANT_NORM_RMS || arch->act != ANT_ACT_SILU)
+        return ant_fail(err, ANT_EUNSUPP, "cpu: norm %d or activation %d", (int)arch->norm,
+                        (int)arch->act);
+    return 0;
+}
+
+static int probe(struct ant_error *why)
+{
+    enum ant_cpu_level level;
+    return ant_cpu_choose(&level, why);
+}
+
+static void close_cpu(struct ant_backend *be)
+{
+    struct cpu_backend *cpu = cpu_of(be);
+    if (cpu == NULL)
+        return;
+    ant_team_close(cpu->team);
+    while (cpu->weights) {
+        struct ant_weight *w = cpu->weights;
+        cpu->weights = w->next;
+        free(w);
+    }
+    if (cpu->kv)
+        ant_unmap(cpu->kv, cpu->kv_bytes);
+    if (cpu->workspace)
+        ant_unmap(cpu->workspace, cpu->workspace_bytes);
+    free(cpu->scratch);
+    pthread_mutex_destroy(&cpu->lock);
+    free(cpu);
+}
+
+/* Sizes that follow from the model and the level. */
+static void derive(struct cpu_backend *cpu)
+{
+    const struct ant_arch *arch = &cpu->arch;
+    int group = arch->n_heads / arch->n_kv_heads;
+    cpu->dim_pad = (arch->head_dim + 31) / 32 * 32;
+    cpu->kv_float = cpu->config.kv_type == ANT_KV_F32;
+    cpu->page_head_bytes = (size_t)ANT_PAGE_TOKENS * (size_t)cpu->dim_pad * (cpu->kv_float ? 4 : 2);
+    cpu->query_rows = group > CPU_QUERY_ROWS ? group : CPU_QUERY_ROWS;
+}
+
+static int open_workspace(struct cpu_backend *cpu, struct ant_error *err)
+{
+    struct arena arena = {0};
+    void *memory;
+    cpu->scratch = ant_xcalloc((size_t)cpu->n_members, sizeof *cpu->scratch);
+    place(cpu, &arena);
+    ANT_TRY(ant_map_memory(&memory, arena.used, "the workspace", err));
+    cpu->workspace = memory;
+    cpu->workspace_bytes = arena.used;
+    arena = (struct arena){memory, 0};
+    place(cpu, &arena);
+    ant_rope_table(&cpu->arch.rope, cpu->config.max_context, cpu->rope);
+    return 0;
+}
+
+static int open_cpu(struct ant_backend **out, const struct ant_backend_config *config,
+                    struct ant_error *err)
+{
+    enum ant_cpu_level level;
+    ANT_TRY(check_config(config, err));
+    ANT_TRY(ant_cpu_choose(&level, err));
+    struct cpu_backend *cpu = ant_xcalloc(1, sizeof *cpu);
+    cpu->base.ops = &ant_backend_cpu;
+    cpu->config = *config;
+    cpu->arch = *config->arch;
+    cpu->level = level;
+    ant_cpu_dsp(level, &cpu->dsp);
+    cpu->n_members = config->n_threads > 0 ? config->n_threads : ant_team_cpus();
+    cpu->free_bytes = ant_cpu_free_bytes();
+    pthread_mutex_init(&cpu->lock, NULL);
+    derive(cpu);
+    int rc = open_workspace(cpu, err);
+    if (rc == 0)
+        rc = ant_team_open(&cpu->team, cpu->n_members, config->local_rank * cpu->n_members, err);
+    if (rc < 0) {
+        close_cpu(&cpu->base);
+        return rc;
+    }
+    *out = &cpu->base;
+    return 0;
+}
+
+/* ---- what it tells ---- */
+
+struct stream_job {
+    struct cpu_backend *cpu;
+    size_t bytes; /* of every weight, for each member its share */
+    _Atomic uint64_t seen;
+};
+
+/* Read this member's part of the packed weights, a word a line: the memory moves whole lines. */
+static void stream_member(void *arg, int member)
+{
+    struct stream_job *job = arg;
+    uint64_t seen = 0;
+    for (const struct ant_weight *w = job->cpu->weights; w; w = w->next) {
+        size_t n = w->bytes / 64, members = (size_t)job->cpu->n_members;
+        for (size_t i = n * (size_t)member / members; i < n * ((size_t)member + 1) / members; i++)
+            seen += *(const uint64_t *)(const void *)(w->memory + 64 * i);
+    }
+    job->seen += seen; /* or the compiler would leave the reading out */
+}
+
+static void measure_bandwidth(struct cpu_backend *cpu)
+{
+    struct stream_job job = {.cpu = cpu};
+    double seconds = 0;
+    for (const struct ant_weight *w = cpu->weights; w; w = w->next)
+        job.bytes += w->bytes;
+    cpu->failed = 0;
+    cpu_run(cpu, stream_member, &job, &seconds);
+    cpu->bandwidth = job.bytes > 0 && seconds > 0 ? (double)job.bytes / seconds : 0;
+}
+
+static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
+{
+    ANT_TRY(ant_cpu_kv_open(be, n_pages, err));
+    measure_bandwidth(cpu_of(be)); /* the weights are there, the engine not yet */
+    return 0;
+}
+
+static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
+{
+    const struct cpu_backend *cpu = cpu_of_const(be);
+    static const char *const titles[ANT_CPU_N_LEVELS] = {"plain C", "AVX2", "AVX-512 BF16", "AMX"};
+    char brand[64];
+    ant_cpu_brand(brand, sizeof brand);
+    *out = (struct ant_backend_facts){.level = cpu->dsp.name,
+                                      .workspace_bytes = cpu->workspace_bytes,
+                                      .kv_page_bytes = ant_cpu_page_bytes(cpu),
+                                      .free_bytes = cpu->free_bytes,
+                                      .bandwidth = cpu->bandwidth};
+    snprintf(out->device, sizeof out->device, "%s, %d core%s, %s", brand, cpu->n_members,
+             cpu->n_members == 1 ? "" : "s", titles[cpu->level]);
+}
+
+static void counts(const struct ant_backend *be, struct ant_backend_counts *out)
+{
+    *out = cpu_of_const(be)->counts;
+}
+
+const struct ant_backend_ops ant_backend_cpu = {
+    .name = "cpu",
+    .probe = probe,
+    .open = open_cpu,
+    .close = close_cpu,
+    .facts = facts,
+    .counts = counts,
+    .weight_bytes = ant_cpu_weight_bytes,
+    .weight_put = ant_cpu_weight_put,
+    .kv_open = kv_open,
+    .step_begin = step_begin,
+    .step_end = step_end,
+    .embed = ant_cpu_embed,
+    .norm = norm,
+    .gemm = ant_cpu_gemm,
+    .rope_append = ant_cpu_rope_append,
+    .attention = ant_cpu_attention,
+    .norm_sampled = norm_sampled,
+    .sample = sample,
+    .read_slot = read_slot,
+};

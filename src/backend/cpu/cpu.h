@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside the CPU backend: what its files share. cpu.c opens, closes and runs the steps;
+ * cpu_weight.c packs; cpu_gemm.c multiplies; cpu_attention.c keeps the KV cache and attends;
+ * cpu_memory.c says how much memory there is. Nothing outside src/backend/cpu includes this. */
+#ifndef ANT_BACKEND_CPU_CPU_H
+#define ANT_BACKEND_CPU_CPU_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/backend.h"
+#include "backend/cpu/cpu_level.h"
+#include "backend/cpu/team.h"
+#include "cpu/dsp.h"
+
+enum {
+    CPU_CHUNK_BLOCKS = 20, /* most blocks of 32 k that a decoded panel holds at a time */
+    CPU_ACC_ROWS = 384,    /* rows whose sums wait between chunks of k */
+    CPU_QUERY_ROWS = 48,   /* query rows (tokens x heads of a group) that share a page */
+};
+
+struct cpu_part {
+    const struct ant_panel_format *format;
+    const uint8_t *panels;
+    const float *bias; /* or NULL */
+    int rows, n_panels;
+    int first_row; /* in the stacked matrix */
+};
+
+struct ant_weight {
+    struct ant_weight *next; /* of the backend's list */
+    const float *vector;     /* norms: (n); else NULL */
+    int64_t k;               /* columns; of a vector its length */
+    int n_blocks, n_parts, rows;
+    size_t bytes; /* packed */
+    const uint8_t *memory;
+    struct cpu_part parts[3];
+};
+
+struct cpu_slot {
+    uint8_t *data;
+    size_t stride; /* elements from row to row */
+    bool is_float;
+    int rows, cols;
+};
+
+/* New rows of one sequence: those within one page, or those of one query tile. */
+struct cpu_span {
+    int seq, row, n;
+};
+
+/* What one member works in. */
+struct cpu_scratch {
+    uint8_t *panels[2]; /* (CPU_CHUNK_BLOCKS * 512) decoded */
+    float *acc;         /* (CPU_ACC_ROWS, 32) */
+    uint8_t *query, *p; /* (query_rows + pad, dim_pad), (.., 32) activations */
+    float *scores, *sum;
+    struct ant_softmax *state;
+    uint8_t *key, *value; /* decoded page: (32 * dim_pad) floats each */
+    float *row;           /* (hidden) one row of the embedding */
+    void *draw;           /* (vocab * 8) */
+};
+
+struct cpu_backend {
+    struct ant_backend base;
+    struct ant_backend_config config;
+    struct ant_arch arch; /* copied; its rope.factors is not used after open */
+    enum ant_cpu_level level;
+    struct ant_dsp dsp;
+    struct ant_team *team;
+    int n_members;
+
+    uint8_t *workspace; /* owned mapping: slots, scratch, rope table, spans */
+    size_t workspace_bytes;
+    struct cpu_slot slots[ANT_N_SLOTS];
+    struct cpu_scratch *scratch; /* (n_members) */
+    float *rope;                 /* (max_context, dim/2, 2) */
+    struct cpu_span *pages_spans, *query_spans;
+    int n_page_spans, n_query_spans;
+    int32_t *ids;
+    float *logprobs;
+
+    uint8_t *kv; /* owned mapping */
+    size_t kv_bytes;
+    int n_pages;
+    bool kv_float;
+    int dim_pad;            /* head_dim up to a multiple of 32 */
+    size_t page_head_bytes; /* one page of one kv head: 32 * dim_pad elements */
+    int query_rows;
+
+    pthread_mutex_t lock; /* of weights */
+    struct ant_weight *weights;
+
+    const struct ant_batch *batch;
+    int failed; /* first failure of the step */
+    struct ant_error error;
+    struct ant_backend_counts counts;
+    double bandwidth;
+    size_t free_bytes;
+};
+
+static inline struct cpu_backend *cpu_of(struct ant_backend *be)
+{
+    return (struct cpu_backend *)be;
+}
+
+static inline const struct cpu_backend *cpu_of_const(const struct ant_backend *be)
+{
+    return (const struct cpu_backend *)be;
+}
+
+static inline size_t cpu_act_bytes(const struct cpu_backend *cpu)
+{
+    return cpu->dsp.is_bf16 ? 2 : 4;
+}
+
+static inline void *cpu_slot_row(const struct cpu_backend *cpu, enum ant_slot slot, int row)
+{
+    const struct cpu_slot *s = &cpu->slots[slot];
+    return s->data + (size_t)row * s->stride * (s->is_float ? 4 : cpu_act_bytes(cpu));
+}
+
+/* Chunk for n items among the members: small enough to even out, large enough to be cheap. */
+static inline int cpu_chunk(const struct cpu_backend *cpu, int n)
+{
+    int chunk = n / (cpu->n_members * 8);
+    return chunk < 1 ? 1 : chunk;
+}
+
+/* Run `fn` over the members unless the step has failed already. */
+void cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *seconds);
+void cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text);
+
+size_t ant_cpu_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec);
+int ant_cpu_weight_put(struct ant_backend *be, struct ant_weight **out,
+                       const struct ant_weight_spec *spec, void *memory, bool fill,
+                       struct ant_error *err);
+
+void ant_cpu_embed(struct ant_backend *be, const struct ant_weight *table);
+void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
+                  enum ant_slot out, enum ant_epilogue epilogue);
+
+/* Bytes of cache that one page takes over all layers. */
+size_t ant_cpu_page_bytes(const struct cpu_backend *cpu);
+int ant_cpu_kv_open(struct ant_backend *be, int n_pages, struct ant_error *err);
+/* Cut the step's rows into spans; false when a page or position is out of range. */
+bool ant_cpu_plan(struct cpu_backend *cpu);
+void ant_cpu_rope_append(struct ant_backend *be, int layer);
+void ant_cpu_attention(struct ant_backend *be, int layer, int window);
+
+/* Memory for weights and cache: what the kernel calls available, or what the process's control
+ * groups leave of their limits where that is less. Of the whole node or job: ranks that share it
+ * divide it themselves. */
+size_t ant_cpu_free_bytes(void);
+
+#endif

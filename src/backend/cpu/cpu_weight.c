@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Weights in memory: the packed panels of each part, one after another, then the biases as floats.
+ * Vectors are floats. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cpu/cpu.h"
+#include "base/mem.h"
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static int64_t n_rows(const struct ant_tensor *tensor)
+{
+    return tensor->n_dims < 2 ? 1 : tensor->shape[0];
+}
+
+static int64_t n_cols(const struct ant_tensor *tensor)
+{
+    return tensor->shape[tensor->n_dims < 2 ? 0 : 1];
+}
+
+/* Elements of a vector or bias, whatever its dimensions. */
+static int64_t n_elements(const struct ant_tensor *tensor)
+{
+    int64_t n = 1;
+    for (int i = 0; i < tensor->n_dims; i++)
+        n *= tensor->shape[i];
+    return n;
+}
+
+static size_t part_bytes(const struct ant_tensor *tensor)
+{
+    int64_t panels = (n_rows(tensor) + ANT_PANEL_ROWS - 1) / ANT_PANEL_ROWS;
+    return (size_t)panels *
+           ant_panel_bytes(&ant_panel_formats[tensor->type], ant_panel_blocks(n_cols(tensor)));
+}
+
+size_t ant_cpu_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec)
+{
+    (void)be;
+    if (spec->is_vector)
+        return aligned((size_t)n_elements(spec->parts[0]) * sizeof(float));
+    size_t bytes = 0;
+    for (int i = 0; i < spec->n_parts; i++) {
+        bytes += part_bytes(spec->parts[i]);
+        if (spec->bias[i])
+            bytes += aligned((size_t)n_rows(spec->parts[i]) * sizeof(float));
+    }
+    return bytes;
+}
+
+static int check(const struct ant_weight_spec *spec, const void *memory, struct ant_error *err)
+{
+    if ((uintptr_t)memory % 64 != 0)
+        return ant_fail(err, ANT_EBUG, "memory for '%s' is not aligned to 64 bytes",
+                        spec->parts[0]->name);
+    for (int i = 0; i < spec->n_parts; i++) {
+        const struct ant_tensor *part = spec->parts[i], *bias = spec->bias[i];
+        if (n_cols(part) != n_cols(spec->parts[0]))
+            return ant_fail(err, ANT_EDATA, "'%s' has %lld columns, '%s' %lld", part->name,
+                            (long long)n_cols(part), spec->parts[0]->name,
+                            (long long)n_cols(spec->parts[0]));
+        if (bias && n_elements(bias) != n_rows(part))
+            return ant_fail(err, ANT_EDATA, "bias '%s' has %lld elements for %lld rows", bias->name,
+                            (long long)n_elements(bias), (long long)n_rows(part));
+        if (n_cols(part) % ant_types[part->type].block != 0)
+            return ant_fail(err, ANT_EDATA, "'%s' has %lld columns, no multiple of %s's block",
+                            part->name, (long long)n_cols(part), ant_types[part->type].name);
+        if (n_rows(part) > INT32_MAX / 4 || n_cols(part) > INT32_MAX / 4)
+            return ant_fail(err, ANT_EUNSUPP, "'%s' is too large", part->name);
+    }
+    return 0;
+}
+
+/* A model without weights computes with zeros. */
+static void put_floats(const struct ant_tensor *tensor, float *out)
+{
+    int64_t n = n_elements(tensor);
+    if (tensor->data)
+        ant_dequantize(tensor->type, tensor->data, out, n);
+    else
+        memset(out, 0, (size_t)n * sizeof *out);
+}
+
+static void put_part(const struct ant_tensor *tensor, uint8_t *memory)
+{
+    int64_t rows = n_rows(tensor), cols = n_cols(tensor);
+    size_t row_bytes = ant_row_bytes(tensor->type, cols);
+    size_t panel_bytes = ant_panel_bytes(&ant_panel_formats[tensor->type], ant_panel_blocks(cols));
+    if (tensor->data == NULL) {
+        memset(memory, 0, part_bytes(tensor));
+        return;
+    }
+    for (int64_t row = 0; row < rows; row += ANT_PANEL_ROWS, memory += panel_bytes) {
+        int n = rows - row < ANT_PANEL_ROWS ? (int)(rows - row) : ANT_PANEL_ROWS;
+        ant_panel_pack(tensor->type, (const uint8_t *)tensor->data + (size_t)row * row_bytes, n,
+                       cols, memory);
+    }
+}
+
+static void put_parts(struct ant_weight *w, const struct ant_weight_spec *spec, uint8_t *memory,
+                      bool fill)
+{
+    for (int i = 0; i < spec->n_parts; i++) {
+        const struct ant_tensor *tensor = spec->parts[i];
+        struct cpu_part *part = &w->parts[i];
+        *part = (struct cpu_part){.format = &ant_panel_formats[tensor->type],
+                                  .panels = memory,
+                                  .rows = (int)n_rows(tensor),
+                                  .n_panels = (int)((n_rows(tensor) + 15) / ANT_PANEL_ROWS),
+                                  .first_row = w->rows};
+        w->rows += part->rows;
+        if (fill)
+            put_part(tensor, memory);
+        memory += part_bytes(tensor);
+        if (spec->bias[i]) {
+            part->bias = (const float *)(void *)memory;
+            if (fill)
+                put_floats(spec->bias[i], (float *)(void *)memory);
+            memory += aligned((size_t)part->rows * sizeof(float));
+        }
+    }
+}
+
+int ant_cpu_weight_put(struct ant_backend *be, struct ant_weight **out,
+                       const struct ant_weight_spec *spec, void *memory, bool fill,
+                       struct ant_error *err)
+{
+    struct cpu_backend *cpu = cpu_of(be);
+    ANT_TRY(check(spec, memory, err));
+    struct ant_weight *w = ant_xcalloc(1, sizeof *w);
+    w->memory = memory;
+    w->bytes = ant_cpu_weight_bytes(be, spec);
+    w->n_parts = spec->n_parts;
+    if (spec->is_vector) {
+        w->vector = memory;
+        w->k = n_elements(spec->parts[0]);
+        if (fill)
+            put_floats(spec->parts[0], memory);
+    } else {
+        w->k = n_cols(spec->parts[0]);
+        w->n_blocks = ant_panel_blocks(w->k);
+        put_parts(w, spec, memory, fill);
+    }
+    pthread_mutex_lock(&cpu->lock);
+    w->next = cpu->weights;
+    cpu->weights = w;
+    pthread_mutex_unlock(&cpu->lock);
+    *out = w;
+    return 0;
+}
