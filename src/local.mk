@@ -29,7 +29,11 @@ libantiphon_a_SOURCES += src/job/transport_none.c
 endif
 
 # store
-noinst_HEADERS += src/store/journal.h src/store/prompts.h src/store/results.h
+noinst_HEADERS += \
+	src/store/h5.h src/store/journal.h src/store/journal_folder.h src/store/prompts.h \
+	src/store/results.h
+libantiphon_a_SOURCES += \
+	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/prompts.c
 
 # text
 noinst_HEADERS += src/text/tokenizer.h

@@ -28,6 +28,10 @@ UNIT_TESTS += tests/unit/test_base_option
 UNIT_TESTS += tests/unit/test_base_ring
 UNIT_TESTS += tests/unit/test_gguf
 UNIT_TESTS += tests/unit/test_safetensors
+UNIT_TESTS += tests/unit/test_journal
+tests_unit_test_journal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
+UNIT_TESTS += tests/unit/test_prompts
+noinst_HEADERS += tests/unit/h5_make.h
 UNIT_TESTS += tests/unit/test_sampling
 UNIT_TESTS += tests/unit/test_tensor
 UNIT_TESTS += tests/unit/test_work

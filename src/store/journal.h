@@ -1,14 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The journal: OUT.journal/, one append-only file per rank and start,
- * checksummed frames, nothing shared, nothing collective. See formats.md for
- * the layout. A kill can only tear the tail of a file.
+/* The journal: OUT.journal/, one append-only file per rank and start, checksummed frames, nothing
+ * shared, nothing collective. A kill can only tear the tail of a file.
  *
- * Thread: control. Errors name the file: ANT_EIO, ANT_EDATA, ANT_EUSAGE
- * (another job owns it; settings differ). */
+ *     manifest.json       what job this is, see struct ant_manifest
+ *     owner               locked by the job that is writing, and its name as text
+ *     r<rank>.s<start>.aj frames, one after the other, little-endian:
+ *         u32 magic "AJF1"   u32 length of the payload   u32 CRC32C of length and all behind it
+ *         u64 row   u16 sample   u8 kind (1 done, 2 part, 3 failed)   payload
+ *     payload of done and failed:
+ *         u8 status   u8 finish   i32 prompt_tokens, dp_rank, attempt   u64 seed
+ *         f32 t_first, t_total   u32 n_tokens, text_bytes, error_bytes
+ *         i32 tokens[n_tokens]   text   error
+ *
+ * Replay steps over frames of other kinds. Thread: control. Errors name the file: ANT_EIO,
+ * ANT_EDATA, ANT_EUSAGE (another job owns it; settings differ). */
 #ifndef ANT_STORE_JOURNAL_H
 #define ANT_STORE_JOURNAL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -47,11 +57,12 @@ struct ant_answer {
     uint32_t error_bytes;
 };
 
-/* Where a done or failed frame lies: enough to lay out the results without
- * reading the payload again. Plain data: ranks exchange arrays of it. */
+/* Where a done or failed frame lies: enough to lay out the results without reading the payload
+ * again. Plain data without padding: ranks exchange arrays of it. */
 struct ant_journal_entry {
     int64_t row;
     int32_t sample;
+    int32_t status;                /* enum ant_status */
     int32_t file_rank, file_start; /* names the file: r<rank>.s<start>.aj */
     uint64_t offset;               /* of the frame */
     uint32_t length;               /* of the payload */
@@ -60,24 +71,35 @@ struct ant_journal_entry {
 
 struct ant_journal;
 
-/* What identifies a job for its journal; written to manifest.json by rank 0 and
- * compared on restart. */
+/* What identifies a job for its journal; written to manifest.json by rank 0 and compared on
+ * restart. */
 struct ant_manifest {
     int64_t n_rows;
     int n_samples;
     const char *input_digest; /* hexadecimal */
     const char *model_digest;
-    const char *answers; /* ant_option_answers text: one line a setting that
-                            changes answers */
+    const char *answers; /* ant_option_answers text: one line a setting that changes answers */
+    const char *input;   /* the prompt file as named on the command line, for `antiphon merge`; may
+                            be NULL, is not compared */
 };
 
-/* Rank 0 first (others after a barrier of the caller's): make the folder, take
- * ownership, write or compare the manifest.
- * `*start` is this start's number, 1 the first time. ANT_EUSAGE says which
- * setting differs, or who owns the folder. `restart_over` removes what an
- * earlier, different job left. */
+/* Own OUT.journal, which exists, until ant_journal_release or the end of the process: ANT_EUSAGE
+ * names the job that owns it now. By a lock on the file `owner`; where the file system has no
+ * locks, by creating that file, which a killed job leaves behind: the same Slurm job may take it
+ * over, any other is told what to remove. */
+int ant_journal_claim(const char *out_path, struct ant_error *err);
+void ant_journal_release(void);
+
+/* Rank 0 first (others after a barrier of the caller's): make the folder, claim it, write or
+ * compare the manifest. `*start` is this start's number, 1 the first time. ANT_EUSAGE says which
+ * setting differs, or who owns the folder. `restart_over` removes what an earlier, different job
+ * left. */
 int ant_journal_prepare(const char *out_path, const struct ant_manifest *manifest,
                         bool restart_over, int *start, struct ant_error *err);
+
+/* The manifest of a folder; ANT_ENOENT when there is none. Free with ant_manifest_release. */
+int ant_manifest_read(struct ant_manifest *out, const char *out_path, struct ant_error *err);
+void ant_manifest_release(struct ant_manifest *manifest);
 
 /* Every rank: open its own new file for appending. */
 int ant_journal_open(struct ant_journal **out, const char *out_path, int rank, int start,
@@ -86,28 +108,30 @@ int ant_journal_add(struct ant_journal *journal, const struct ant_answer *answer
                     struct ant_error *err);
 /* fdatasync if 64 rows or 5 s have gone by since the last one, or if `now`. */
 int ant_journal_sync(struct ant_journal *journal, bool now, struct ant_error *err);
-/* Entries added by this process, in order of adding; borrowed until the next
- * add. */
+/* Entries added by this process, in order of adding; borrowed until the next add. */
 const struct ant_journal_entry *ant_journal_entries(const struct ant_journal *journal, size_t *n);
 void ant_journal_close(struct ant_journal *journal);
 
-/* Replay: entries of every file in the folder, or only of those whose index
- * among the sorted names is k modulo m (so ranks can share the work). Sorted by
- * (row, sample); of several the first by (start, rank, offset) wins.
- * `dropped_bytes`: torn tails. *entries is malloc'd. Never fails because of a
- * frame's content: a bad frame ends its file. */
+/* Replay: entries of every file in the folder, or only of those whose index among the sorted names
+ * is k modulo m (so ranks can share the work); sorted and single as by ant_journal_sort.
+ * `dropped_bytes`: what lies behind the last good frame of each file. *entries is malloc'd. Never
+ * fails because of a frame's content: a bad frame ends its file. No folder: no entries. */
 int ant_journal_replay(const char *out_path, int k, int m, struct ant_journal_entry **entries,
                        size_t *n, uint64_t *dropped_bytes, struct ant_error *err);
 
-/* Read answers back by entry. Keeps files open between calls. The answer
- * borrows memory of the reader until the next call. */
+/* Sort by (row, sample) and keep one of each: a done one before a failed one, then the first by
+ * (start, rank, offset). Returns how many are left. */
+size_t ant_journal_sort(struct ant_journal_entry *entries, size_t n);
+
+/* Read answers back by entry. Keeps files open between calls. The answer borrows memory of the
+ * reader until the next call. A frame that has changed since is ANT_EDATA. */
 struct ant_journal_reader;
 struct ant_journal_reader *ant_journal_reader_open(const char *out_path);
 int ant_journal_read(struct ant_journal_reader *reader, const struct ant_journal_entry *entry,
                      struct ant_answer *out, struct ant_error *err);
 void ant_journal_reader_close(struct ant_journal_reader *reader);
 
-/* Rank 0, after the results are in place: remove the folder. */
+/* Rank 0, after the results are in place: remove the folder and give it up. */
 int ant_journal_remove(const char *out_path, struct ant_error *err);
 
 #endif

@@ -1,10 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prompts in: an HDF5 file as formats.md describes (strings variable or fixed,
- * bytes + offsets, tokens + offsets, optional columns).
+/* Prompts in: an HDF5 file whose least form is a dataset /prompts of strings, and whose full form
+ * is a group /prompts:
  *
- * Hides HDF5. Opened read-only with locking off. A rank reads only the rows it
- * asks for, in chunk-sized pieces. Thread: control. Errors name file, dataset
- * and row: ANT_ENOENT, ANT_EDATA, ANT_EIO. */
+ *     text            [N] strings, or uint8 bytes with text_offsets [N + 1]
+ *     tokens          [K] integers with tokens_offsets [N + 1], instead of text
+ *     id              [N] strings or integers
+ *     rank            [N] integers: a partition of the user's own
+ *     max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed   [N] numbers
+ *     attributes      format ("text", "chat"), schema ("antiphon-prompts"), version (1)
+ *
+ * A number that is NaN, or equal to its column's attribute _FillValue (netCDF's convention), is
+ * not given in that row. Any integer or float type serves. Columns that the format knows but this
+ * version does not honour (priority, stop, system, n) are refused; unknown ones are ignored, see
+ * ant_prompts_ignored.
+ *
+ * Hides HDF5. Opened read-only with locking off. A rank reads only the rows it asks for, in
+ * pieces. Thread: control. Errors name file, dataset and row: ANT_ENOENT, ANT_EDATA, ANT_EUNSUPP,
+ * ANT_EIO. */
 #ifndef ANT_STORE_PROMPTS_H
 #define ANT_STORE_PROMPTS_H
 
@@ -53,8 +65,13 @@ bool ant_prompts_are_tokens(const struct ant_prompts *prompts);
  * changed input from the same input on restart. */
 struct ant_digest ant_prompts_fingerprint(const struct ant_prompts *prompts);
 
-/* Read row `row`. What `out` points at is borrowed until the next call. Rows
- * asked for in ascending order are read in pieces; any order works. */
+/* Names of columns that mean nothing to this program, for a warning: "a, b", or "". */
+const char *ant_prompts_ignored(const struct ant_prompts *prompts);
+
+/* Read row `row`. What `out` points at is borrowed until the next call. Rows asked for in ascending
+ * order, or every k-th, are read in pieces; any order works. ANT_EDATA is a fault of this row alone
+ * (offsets out of order, a number that is none): the row has failed, others can still be read. Any
+ * other error is the file's. An empty text is no error here. */
 int ant_prompts_read(struct ant_prompts *prompts, int64_t row, struct ant_prompt *out,
                      struct ant_error *err);
 
@@ -63,9 +80,10 @@ int ant_prompts_read(struct ant_prompts *prompts, int64_t row, struct ant_prompt
 int ant_prompts_ranks(struct ant_prompts *prompts, int64_t first, int64_t n, int32_t *out,
                       struct ant_error *err);
 
-/* The id column: kind, and values of rows [first, first + n). Strings come as
- * bytes + offsets[n + 1] (malloc'd). */
-enum ant_id_kind { ANT_ID_NONE, ANT_ID_INTEGER, ANT_ID_STRING };
+/* The id column: kind, and values of rows [first, first + n). Strings come as bytes +
+ * offsets[n + 1] (malloc'd), integers in `integers`, those of ANT_ID_UNSIGNED as the bits of a
+ * uint64. */
+enum ant_id_kind { ANT_ID_NONE, ANT_ID_INTEGER, ANT_ID_UNSIGNED, ANT_ID_STRING };
 enum ant_id_kind ant_prompts_id_kind(const struct ant_prompts *prompts);
 int ant_prompts_ids(struct ant_prompts *prompts, int64_t first, int64_t n, int64_t *integers,
                     char **bytes, int64_t **offsets, struct ant_error *err);

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The journal's folder: whose it is, what job it belongs to, which files it holds. */
+#include "config.h"
+
+#include "store/journal_folder.h"
+#include "store/journal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+
+enum { MAX_MANIFEST = 16 << 20, MAX_OWNER = 512, SHOWN = 80 };
+
+/* The claim of this process. One job runs in a process; the lock lives as long as the file is
+ * open. */
+static struct claim {
+    int fd;       /* -1: none */
+    bool is_made; /* by creating the file: it must be removed to give the claim up */
+    char *path;   /* owned */
+} claim = {.fd = -1};
+
+static char *in_folder(const char *out_path, const char *name)
+{
+    return ant_xasprintf("%s.journal/%s", out_path, name);
+}
+
+char *ant_journal_file_path(const char *out_path, int rank, int start)
+{
+    return ant_xasprintf("%s.journal/r%d.s%d.aj", out_path, rank, start);
+}
+
+/* ---- owner ------------------------------------------------------------------------------------
+ */
+
+/* "Slurm job 123" when there is one: with it a requeued job knows its own claim again. */
+static void job_text(char *text, size_t bytes)
+{
+    const char *slurm = getenv("SLURM_JOB_ID");
+    const char *pmix = getenv("PMIX_NAMESPACE");
+
+    if (slurm)
+        snprintf(text, bytes, "Slurm job %.60s", slurm);
+    else if (pmix)
+        snprintf(text, bytes, "job %.120s", pmix);
+    else
+        snprintf(text, bytes, "a process");
+}
+
+static void owner_text(char *text, size_t bytes)
+{
+    char job[160], host[65] = "", now[32];
+
+    job_text(job, sizeof(job));
+    gethostname(host, sizeof(host) - 1);
+    ant_utc(now, sizeof(now), time(NULL));
+    snprintf(text, bytes, "%s, pid %ld on %s since %s\n", job, (long)getpid(), host, now);
+}
+
+static void read_owner(int fd, char *text)
+{
+    ssize_t n = pread(fd, text, MAX_OWNER - 1, 0);
+
+    text[n > 0 ? n : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+}
+
+static bool is_same_job(const char *owner)
+{
+    char job[160];
+
+    job_text(job, sizeof(job));
+    size_t n = strlen(job);
+    return getenv("SLURM_JOB_ID") && strncmp(owner, job, n) == 0 && owner[n] == ',';
+}
+
+/* 1: locked. 0: somebody else holds it. ANT_EUNSUPP: no locks here. */
+static int try_lock(int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+        return 1;
+    return errno == EAGAIN || errno == EACCES ? 0 : ANT_EUNSUPP;
+}
+
+static int claim_open_file(int fd, bool is_new, const char *path, const char *out_path,
+                           struct ant_error *err)
+{
+    char owner[MAX_OWNER];
+    int locked = try_lock(fd);
+
+    read_owner(fd, owner);
+    if (locked == 0)
+        return ant_fail(err, ANT_EUSAGE, "'%s.journal' belongs to a running job: %s", out_path,
+                        *owner ? owner : "unknown");
+    if (locked < 0 && !is_new && !is_same_job(owner))
+        return ant_fail(err, ANT_EUSAGE,
+                        "'%s.journal' is claimed by %s; if that job has ended, remove '%s'",
+                        out_path, *owner ? owner : "another job", path);
+    owner_text(owner, sizeof(owner));
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, owner, strlen(owner), 0) < 0)
+        return ant_fail(err, ANT_EIO, "cannot write '%s': %s", path, strerror(errno));
+    claim = (struct claim){.fd = fd, .is_made = locked < 0, .path = ant_xstrdup(path)};
+    return 0;
+}
+
+int ant_journal_claim(const char *out_path, struct ant_error *err)
+{
+    if (claim.fd >= 0)
+        return ant_fail(err, ANT_EBUG, "this process has claimed '%s' already", claim.path);
+
+    char *path = in_folder(out_path, "owner");
+    bool is_new = true;
+    int rc = 0;
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0 && errno == EEXIST) {
+        is_new = false;
+        fd = open(path, O_RDWR | O_CLOEXEC);
+    }
+    if (fd < 0)
+        rc = ant_fail(err, errno == ENOENT ? ANT_ENOENT : ANT_EIO, "cannot open '%s': %s", path,
+                      strerror(errno));
+    else
+        rc = claim_open_file(fd, is_new, path, out_path, err);
+    if (rc < 0 && fd >= 0)
+        close(fd);
+    free(path);
+    return rc;
+}
+
+void ant_journal_release(void)
+{
+    if (claim.fd < 0)
+        return;
+    if (claim.is_made)
+        unlink(claim.path);
+    close(claim.fd);
+    free(claim.path);
+    claim = (struct claim){.fd = -1};
+}
+
+/* ---- files of the folder ----------------------------------------------------------------------
+ */
+
+/* Exactly what ant_journal_file_path makes: no signs, no leading zeros. */
+static bool parse_name(const char *text, struct ant_journal_name *out)
+{
+    char again[64];
+
+    if (sscanf(text, "r%d.s%d.aj", &out->rank, &out->start) != 2 || out->rank < 0 || out->start < 0)
+        return false;
+    snprintf(again, sizeof(again), "r%d.s%d.aj", out->rank, out->start);
+    return strcmp(again, text) == 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct ant_journal_name *x = a, *y = b;
+
+    if (x->start != y->start)
+        return x->start < y->start ? -1 : 1;
+    return (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+int ant_journal_list(const char *out_path, struct ant_journal_name **names, size_t *n,
+                     struct ant_error *err)
+{
+    char *folder = in_folder(out_path, "");
+    struct ant_journal_name *list = NULL;
+    size_t count = 0, cap = 0;
+    int rc = 0;
+
+    DIR *dir = opendir(folder);
+    if (!dir && errno != ENOENT)
+        rc = ant_fail(err, ANT_EIO, "cannot open '%s': %s", folder, strerror(errno));
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        struct ant_journal_name name;
+        if (!parse_name(entry->d_name, &name))
+            continue;
+        if (count == cap) {
+            cap = cap ? 2 * cap : 64;
+            list = ant_xrealloc(list, cap, sizeof(*list));
+        }
+        list[count++] = name;
+    }
+    if (dir)
+        closedir(dir);
+    free(folder);
+    if (rc < 0)
+        return rc;
+    if (count > 0)
+        qsort(list, count, sizeof(*list), compare_names);
+    *names = list;
+    *n = count;
+    return 0;
+}
+
+static int remove_file(const char *out_path, const char *name, struct ant_error *err)
+{
+    char *path = in_folder(out_path, name);
+    int rc = 0;
+
+    if (unlink(path) < 0 && errno != ENOENT)
+        rc = ant_fail(err, ANT_EIO, "cannot remove '%s': %s", path, strerror(errno));
+    free(path);
+    return rc;
+}
+
+static int remove_journals(const char *out_path, struct ant_error *err)
+{
+    struct ant_journal_name *names = NULL;
+    size_t n = 0;
+    int rc = ant_journal_list(out_path, &names, &n, err);
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        char *path = ant_journal_file_path(out_path, names[i].rank, names[i].start);
+        if (unlink(path) < 0 && errno != ENOENT)
+            rc = ant_fail(err, ANT_EIO, "cannot remove '%s': %s", path, strerror(errno));
+        free(path);
+    }
+    free(names);
+    return rc;
+}
+
+/* The manifest goes last but one, so that what a kill leaves behind still tells whose it is. */
+int ant_journal_remove(const char *out_path, struct ant_error *err)
+{
+    char *folder = in_folder(out_path, "");
+    int rc = remove_journals(out_path, err);
+
+    if (rc == 0)
+        rc = remove_file(out_path, "manifest.json", err);
+    if (rc == 0)
+        rc = remove_file(out_path, "owner", err);
+    if (rc == 0 && rmdir(folder) < 0)
+        rc = ant_fail(err, ANT_EIO, "cannot remove '%s': %s", folder, strerror(errno));
+    ant_journal_release();
+    free(folder);
+    return rc;
+}
+
+/* ---- manifest ---------------------------------------------------------------------------------
+ */
+
+/* JSON wants UTF-8; an option's value may be any bytes. Caller frees. */
+static char *printable(const char *text, size_t n)
+{
+    json_t *test = json_stringn(text, n);
+    struct ant_buf out = {0};
+
+    if (test) {
+        json_decref(test);
+        return ant_xstrndup(text, n);
+    }
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] < 0x80)
+            ant_buf_add(&out, text + i, 1);
+        else
+            ant_buf_printf(&out, "\\x%02x", (unsigned char)text[i]);
+    return out.data;
+}
+
+/* The settings as an array of lines, "name=value". */
+static json_t *lines_of(const char *text)
+{
+    json_t *lines = json_array();
+
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        char *line = printable(text, n);
+        json_array_append_new(lines, json_string(line));
+        free(line);
+        text += n + (text[n] == '\n');
+    }
+    return lines;
+}
+
+static int write_manifest(const char *path, const struct ant_manifest *manifest,
+                          struct ant_error *err)
+{
+    char *input = printable(manifest->input ? manifest->input : "",
+                            manifest->input ? strlen(manifest->input) : 0);
+    json_t *json = json_pack(
+        "{s:s, s:i, s:I, s:i, s:s, s:s, s:s, s:o}", "schema", "antiphon-journal", "version", 1,
+        "n_rows", (json_int_t)manifest->n_rows, "n_samples", manifest->n_samples, "input_digest",
+        manifest->input_digest, "model_digest", manifest->model_digest, "input", input ? input : "",
+        "answers", lines_of(manifest->answers));
+    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+    int rc = text ? ant_file_write(path, text, strlen(text), err)
+                  : ant_fail(err, ANT_EBUG, "'%s': the manifest cannot be written", path);
+
+    free(text);
+    free(input);
+    json_decref(json);
+    return rc;
+}
+
+static char *join_lines(const json_t *lines)
+{
+    struct ant_buf out = {0};
+    size_t i;
+    json_t *line;
+
+    ant_buf_add(&out, "", 0);
+    json_array_foreach(lines, i, line)
+        ant_buf_printf(&out, "%s\n", json_is_string(line) ? json_string_value(line) : "");
+    return out.data ? out.data : ant_xstrdup("");
+}
+
+static int parse_manifest(struct ant_manifest *out, const char *path, const char *text,
+                          size_t bytes, struct ant_error *err)
+{
+    const char *schema = NULL, *input_digest = NULL, *model_digest = NULL, *input = NULL;
+    json_error_t why;
+    json_int_t n_rows = 0;
+    int version = 0, n_samples = 0, rc = 0;
+    json_t *answers = NULL;
+    json_t *json = json_loadb(text, bytes, 0, &why);
+
+    if (!json)
+        return ant_fail(err, ANT_EDATA, "'%s', line %d: %s", path, why.line, why.text);
+    if (json_unpack_ex(json, &why, 0, "{s:s, s:i, s:I, s:i, s:s, s:s, s:s, s:o}", "schema", &schema,
+                       "version", &version, "n_rows", &n_rows, "n_samples", &n_samples,
+                       "input_digest", &input_digest, "model_digest", &model_digest, "input",
+                       &input, "answers", &answers) < 0)
+        rc = ant_fail(err, ANT_EDATA, "'%s': %s", path, why.text);
+    else if (strcmp(schema, "antiphon-journal") != 0 || n_rows < 0 || n_samples < 1)
+        rc = ant_fail(err, ANT_EDATA, "'%s' is no manifest of a journal", path);
+    else if (version != 1)
+        rc = ant_fail(err, ANT_EUNSUPP, "'%s' has version %d, this program reads version 1", path,
+                      version);
+    if (rc == 0)
+        *out = (struct ant_manifest){.n_rows = n_rows,
+                                     .n_samples = n_samples,
+                                     .input_digest = ant_xstrdup(input_digest),
+                                     .model_digest = ant_xstrdup(model_digest),
+                                     .input = *input ? ant_xstrdup(input) : NULL,
+                                     .answers = join_lines(answers)};
+    json_decref(json);
+    return rc;
+}
+
+int ant_manifest_read(struct ant_manifest *out, const char *out_path, struct ant_error *err)
+{
+    char *path = in_folder(out_path, "manifest.json");
+    char *text = NULL;
+    size_t bytes = 0;
+    int rc = ant_file_read(&text, &bytes, path, MAX_MANIFEST, err);
+
+    if (rc == 0)
+        rc = parse_manifest(out, path, text, bytes, err);
+    free(text);
+    free(path);
+    return rc;
+}
+
+void ant_manifest_release(struct ant_manifest *manifest)
+{
+    free((char *)manifest->input_digest);
+    free((char *)manifest->model_digest);
+    free((char *)manifest->answers);
+    free((char *)manifest->input);
+    *manifest = (struct ant_manifest){0};
+}
+
+/* The first line that differs between two lists of "name=value". */
+static int compare_settings(const char *folder, const char *was, const char *is,
+                            struct ant_error *err)
+{
+    while (*was || *is) {
+        int n = (int)strcspn(was, "\n"), m = (int)strcspn(is, "\n");
+        if (n != m || memcmp(was, is, (size_t)n) != 0)
+            return ant_fail(err, ANT_EUSAGE,
+                            "'%s' was begun with '%.*s', now it is '%.*s': use the same settings, "
+                            "or --restart-over to throw away what is there",
+                            folder, n < SHOWN ? n : SHOWN, was, m < SHOWN ? m : SHOWN, is);
+        was += n + (was[n] == '\n');
+        is += m + (is[m] == '\n');
+    }
+    return 0;
+}
+
+static int fail_differs(const char *folder, const char *what, const char *was, const char *is,
+                        struct ant_error *err)
+{
+    return ant_fail(err, ANT_EUSAGE,
+                    "'%s' was begun with another %s (%.40s, now %.40s): use the same, or "
+                    "--restart-over to throw away what is there",
+                    folder, what, was, is);
+}
+
+static int compare_manifests(const char *folder, const struct ant_manifest *was,
+                             const struct ant_manifest *is, struct ant_error *err)
+{
+    char was_rows[32], is_rows[32];
+
+    snprintf(was_rows, sizeof(was_rows), "%lld x %d", (long long)was->n_rows, was->n_samples);
+    snprintf(is_rows, sizeof(is_rows), "%lld x %d", (long long)is->n_rows, is->n_samples);
+    if (strcmp(was_rows, is_rows) != 0)
+        return fail_differs(folder, "number of rows", was_rows, is_rows, err);
+    if (strcmp(was->input_digest, is->input_digest) != 0)
+        return fail_differs(folder, "input", was->input_digest, is->input_digest, err);
+    if (strcmp(was->model_digest, is->model_digest) != 0)
+        return fail_differs(folder, "model", was->model_digest, is->model_digest, err);
+    json_t *json = lines_of(is->answers); /* as it comes back from the file */
+    char *lines = join_lines(json);
+    int rc = compare_settings(folder, was->answers, lines, err);
+    json_decref(json);
+    free(lines);
+    return rc;
+}
+
+/* ---- the start of a job -----------------------------------------------------------------------
+ */
+
+static int make_folder(const char *out_path, struct ant_error *err)
+{
+    char *folder = ant_xasprintf("%s.journal", out_path);
+    int rc = 0;
+
+    if (mkdir(folder, 0777) < 0 && errno != EEXIST)
+        rc = ant_fail(err, ANT_EIO, "cannot create folder '%s': %s", folder, strerror(errno));
+    else
+        rc = ant_sync_folder(folder, err);
+    free(folder);
+    return rc;
+}
+
+/* What is there belongs to this job, or is made to. */
+static int settle_manifest(const char *out_path, const struct ant_manifest *manifest,
+                           bool restart_over, size_t n_files, struct ant_error *err)
+{
+    char *path = in_folder(out_path, "manifest.json");
+    char *folder = ant_xasprintf("%s.journal", out_path);
+    struct ant_manifest was = {0};
+    bool is_there = access(path, F_OK) == 0;
+    int rc = 0;
+
+    if (restart_over) {
+        rc = remove_journals(out_path, err);
+        is_there = false;
+    } else if (is_there) {
+        rc = ant_manifest_read(&was, out_path, err);
+        if (rc == 0)
+            rc = compare_manifests(folder, &was, manifest, err);
+        ant_manifest_release(&was);
+    } else if (n_files > 0) {
+        rc = ant_fail(err, ANT_EDATA,
+                      "'%s' is missing, though there are journals beside it; --restart-over throws "
+                      "them away",
+                      path);
+    }
+    if (rc == 0 && !is_there)
+        rc = write_manifest(path, manifest, err);
+    free(folder);
+    free(path);
+    return rc;
+}
+
+int ant_journal_prepare(const char *out_path, const struct ant_manifest *manifest,
+                        bool restart_over, int *start, struct ant_error *err)
+{
+    struct ant_journal_name *names = NULL;
+    size_t n = 0;
+
+    ANT_TRY(make_folder(out_path, err));
+    ANT_TRY(ant_journal_claim(out_path, err));
+    int rc = ant_journal_list(out_path, &names, &n, err);
+    int last = n ? names[n - 1].start : 0;
+    free(names);
+    if (rc == 0)
+        rc = settle_manifest(out_path, manifest, restart_over, n, err);
+    if (rc < 0) {
+        ant_journal_release();
+        return rc;
+    }
+    *start = restart_over ? 1 : last + 1;
+    return 0;
+}

@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "store/prompts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/h5.h"
+
+enum source { SOURCE_STRINGS, SOURCE_BYTES, SOURCE_TOKENS };
+
+enum {
+    WINDOW_ROWS = 256,       /* strings read at once, at most */
+    WINDOW_BYTES = 4 << 20,  /* ... while they are no longer than this */
+    AHEAD_BYTES = 256 << 10, /* text or tokens read at once in ascending order */
+    MOST_STRIDE = 4096,      /* a wider step counts as random access */
+    FINGERPRINT_ROWS = 32,
+    NAMES_LISTED = 8,
+    ID_PIECE = 8192,
+};
+
+/* The columns that override the command line, in the order of enum ant_prompt_has. */
+enum { MAX_TOKENS, MIN_TOKENS, TEMPERATURE, TOP_P, TOP_K, MIN_P, SEED, N_OPTIONS };
+static const char *const option_names[N_OPTIONS] = {
+    "max_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p", "seed"};
+
+/* In the format, not in this version. Silence would change what is asked for. */
+static const char *const reserved_names[] = {"priority", "stop", "system", "n"};
+
+static const char *const structure_names[] = {"text",           "text_offsets", "tokens",
+                                              "tokens_offsets", "id",           "rank"};
+
+struct ant_prompts {
+    char *file, *path; /* owned: the file, and the object in it */
+    hid_t h5, object;
+    enum source source;
+    bool chat;
+    int64_t n;
+    struct ant_h5_column values;  /* strings, bytes or tokens */
+    struct ant_h5_column offsets; /* of bytes and tokens */
+    struct ant_h5_column options[N_OPTIONS];
+    struct ant_h5_column id, rank;
+    struct ant_buf ignored;
+
+    /* strings held: rows first, first + stride ... */
+    int64_t window_first, window_stride, window_n, window_want, last_row;
+    int64_t window_offsets[WINDOW_ROWS + 1];
+    struct ant_buf window;
+
+    /* elements [held_first, held_first + held_n) of `values` held: bytes, or int64 tokens */
+    int64_t held_first, held_n;
+    struct ant_buf held;
+    struct ant_ids ids;
+
+    struct ant_digest fingerprint;
+};
+
+/* FILE:/path, unless a file of exactly that name is there. */
+static void split_spec(struct ant_prompts *p, const char *spec)
+{
+    const char *colon = NULL;
+
+    for (const char *at = spec; (at = strstr(at, ":/")); at++)
+        colon = at;
+    if (!colon || colon == spec || access(spec, F_OK) == 0) {
+        p->file = ant_xstrdup(spec);
+        p->path = ant_xstrdup("/prompts");
+        return;
+    }
+    p->file = ant_xstrndup(spec, (size_t)(colon - spec));
+    p->path = ant_xstrdup(colon + 1);
+}
+
+/* Names in a group, in the order of the alphabet; NULL past the end. */
+static char *name_at(hid_t group, hsize_t i)
+{
+    ssize_t length =
+        H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, NULL, 0, H5P_DEFAULT);
+    if (length < 0)
+        return NULL;
+    char *name = ant_xcalloc((size_t)length + 1, 1);
+    H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, (size_t)length + 1,
+                       H5P_DEFAULT);
+    return name;
+}
+
+static hsize_t link_count(hid_t group)
+{
+    H5G_info_t info;
+
+    return H5Gget_info(group, &info) < 0 ? 0 : info.nlinks;
+}
+
+static int fail_no_object(struct ant_prompts *p, struct ant_error *err)
+{
+    struct ant_buf names = {0};
+    hid_t root = H5Gopen2(p->h5, "/", H5P_DEFAULT);
+    hsize_t n = root < 0 ? 0 : link_count(root);
+
+    for (hsize_t i = 0; i < n && i < NAMES_LISTED; i++) {
+        char *name = name_at(root, i);
+        ant_buf_printf(&names, "%s/%s", i ? ", " : "; it has ", name ? name : "?");
+        free(name);
+    }
+    if (n > NAMES_LISTED)
+        ant_buf_printf(&names, " ...");
+    ant_h5_close(root);
+    H5Eclear2(H5E_DEFAULT);
+    int rc = ant_fail(err, ANT_ENOENT, "'%s' has no dataset or group '%s'%.*s%s", p->file, p->path,
+                      (int)names.len, names.data ? names.data : "",
+                      n ? " (name one as FILE:/path)" : "");
+    ant_buf_release(&names);
+    return rc;
+}
+
+static bool is_among(const char *name, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Every name in the group is used, reserved (an error), or noted as ignored. */
+static int check_names(struct ant_prompts *p, struct ant_error *err)
+{
+    hsize_t n = link_count(p->object);
+
+    for (hsize_t i = 0; i < n; i++) {
+        char *name = name_at(p->object, i);
+        if (!name)
+            return ant_h5_fail(err, ANT_EDATA, "'%s': cannot list '%s'", p->file, p->path);
+        bool reserved = is_among(name, reserved_names, COUNT(reserved_names));
+        if (reserved)
+            ant_fail(err, ANT_EUNSUPP,
+                     "'%s': column '%s/%s' is not supported by this version; remove or rename it",
+                     p->file, p->path, name);
+        else if (!is_among(name, structure_names, COUNT(structure_names)) &&
+                 !is_among(name, option_names, N_OPTIONS))
+            ant_buf_printf(&p->ignored, "%s%s", p->ignored.len ? ", " : "", name);
+        free(name);
+        if (reserved)
+            return ANT_EUNSUPP;
+    }
+    return 0;
+}
+
+/* 1: open. 0: the group has no such dataset. */
+static int open_column(struct ant_prompts *p, struct ant_h5_column *out, const char *name,
+                       struct ant_error *err)
+{
+    htri_t there = H5Lexists(p->object, name, H5P_DEFAULT);
+    if (there < 0)
+        return ant_h5_fail(err, ANT_EDATA, "'%s': cannot look for '%s/%s'", p->file, p->path, name);
+    if (there == 0)
+        return 0;
+    char *path = ant_xasprintf("%s/%s", p->path, name);
+    int rc = ant_h5_column_open(out, p->object, name, p->file, path, err);
+    free(path);
+    return rc < 0 ? rc : 1;
+}
+
+/* Offsets of n + 1 rows whose ends lie inside the values. Each row's own pair is looked at when
+ * the row is read. */
+static int open_offsets(struct ant_prompts *p, const char *name, struct ant_error *err)
+{
+    struct ant_h5_column *offsets = &p->offsets;
+    int64_t first = 0, last = 0;
+    bool given;
+
+    int rc = open_column(p, offsets, name, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return ant_fail(err, ANT_ENOENT,
+                        "'%s': dataset '%s/%s' is missing, without it %s cannot be read", p->file,
+                        p->path, name, p->values.label);
+    if (offsets->kind != ANT_H5_INTEGER)
+        return ant_fail(err, ANT_EDATA, "%s must hold integers", offsets->label);
+    if (offsets->n == 0)
+        return ant_fail(err, ANT_EDATA,
+                        "%s is empty, it needs one more element than there are rows",
+                        offsets->label);
+    ANT_TRY(ant_h5_int(offsets, offsets->n - 1, &last, &given, err));
+    ANT_TRY(ant_h5_int(offsets, 0, &first, &given, err));
+    if (first < 0 || last < first || last > p->values.n)
+        return ant_fail(err, ANT_EDATA, "%s runs from %lld to %lld, but %s has %lld elements",
+                        offsets->label, (long long)first, (long long)last, p->values.label,
+                        (long long)p->values.n);
+    p->n = offsets->n - 1;
+    return 0;
+}
+
+static int open_values(struct ant_prompts *p, struct ant_error *err)
+{
+    struct ant_h5_column tokens = {0};
+    int has_text = open_column(p, &p->values, "text", err);
+    if (has_text < 0)
+        return has_text;
+    int has_tokens = open_column(p, &tokens, "tokens", err);
+    if (has_tokens < 0)
+        return has_tokens;
+    if (has_text && has_tokens) {
+        ant_h5_column_close(&tokens);
+        return ant_fail(err, ANT_EDATA, "'%s': '%s' holds both text and tokens, keep one", p->file,
+                        p->path);
+    }
+    if (!has_text && !has_tokens)
+        return ant_fail(err, ANT_ENOENT, "'%s': group '%s' has neither 'text' nor 'tokens'",
+                        p->file, p->path);
+    if (has_tokens) {
+        p->values = tokens;
+        p->source = SOURCE_TOKENS;
+        if (p->values.kind != ANT_H5_INTEGER)
+            return ant_fail(err, ANT_EDATA, "%s must hold integers", p->values.label);
+        return open_offsets(p, "tokens_offsets", err);
+    }
+    if (p->values.kind == ANT_H5_INTEGER && p->values.size == 1) {
+        p->source = SOURCE_BYTES;
+        return open_offsets(p, "text_offsets", err);
+    }
+    if (p->values.kind != ANT_H5_FIXED && p->values.kind != ANT_H5_VARIABLE)
+        return ant_fail(err, ANT_EDATA, "%s must hold strings, or bytes with offsets",
+                        p->values.label);
+    p->source = SOURCE_STRINGS;
+    p->n = p->values.n;
+    return 0;
+}
+
+/* A column beside the values: as long as they are, and of a kind that serves. */
+static int open_beside(struct ant_prompts *p, struct ant_h5_column *column, const char *name,
+                       bool strings, struct ant_error *err)
+{
+    int rc = open_column(p, column, name, err);
+    if (rc <= 0)
+        return rc;
+    bool is_string = column->kind == ANT_H5_FIXED || column->kind == ANT_H5_VARIABLE;
+    if (is_string && !strings)
+        return ant_fail(err, ANT_EDATA, "%s must hold numbers, not strings", column->label);
+    if (column->kind == ANT_H5_REAL && strings)
+        return ant_fail(err, ANT_EDATA, "%s must hold strings or integers", column->label);
+    if (column->n != p->n)
+        return ant_fail(err, ANT_EDATA, "%s has %lld rows, but there are %lld prompts",
+                        column->label, (long long)column->n, (long long)p->n);
+    return 0;
+}
+
+static int read_attributes(struct ant_prompts *p, struct ant_error *err)
+{
+    char *label = ant_xasprintf("'%s': '%s'", p->file, p->path);
+    char *format = NULL, *schema = NULL;
+    int64_t version = 1;
+    int rc = ant_h5_get_text(&format, p->object, "format", label, err);
+
+    if (rc >= 0)
+        rc = ant_h5_get_text(&schema, p->object, "schema", label, err);
+    if (rc >= 0)
+        rc = ant_h5_get_int(&version, p->object, "version", label, err);
+    if (rc < 0)
+        goto out;
+    rc = 0;
+    p->chat = format && strcmp(format, "chat") == 0;
+    if (schema && strcmp(schema, "antiphon-prompts") != 0)
+        rc = ant_fail(err, ANT_EDATA, "%s has schema '%s', expected 'antiphon-prompts'", label,
+                      schema);
+    else if (version != 1)
+        rc = ant_fail(err, ANT_EUNSUPP, "%s has version %lld, this program reads version 1", label,
+                      (long long)version);
+    else if (format && !p->chat && strcmp(format, "text") != 0)
+        rc = ant_fail(err, ANT_EDATA, "%s has format '%s', expected 'text' or 'chat'", label,
+                      format);
+    else if (p->chat && p->source == SOURCE_TOKENS)
+        rc = ant_fail(err, ANT_EDATA, "%s has format 'chat' but holds tokens", label);
+out:
+    free(format);
+    free(schema);
+    free(label);
+    return rc;
+}
+
+static int open_group(struct ant_prompts *p, struct ant_error *err)
+{
+    ANT_TRY(check_names(p, err));
+    ANT_TRY(open_values(p, err));
+    for (int i = 0; i < N_OPTIONS; i++)
+        ANT_TRY(open_beside(p, &p->options[i], option_names[i], false, err));
+    ANT_TRY(open_beside(p, &p->rank, "rank", false, err));
+    return open_beside(p, &p->id, "id", true, err);
+}
+
+static int open_dataset(struct ant_prompts *p, struct ant_error *err)
+{
+    ANT_TRY(ant_h5_column_open(&p->values, p->object, ".", p->file, p->path, err));
+    if (p->values.kind != ANT_H5_FIXED && p->values.kind != ANT_H5_VARIABLE)
+        return ant_fail(err, ANT_EDATA, "%s holds numbers, expected strings", p->values.label);
+    p->source = SOURCE_STRINGS;
+    p->n = p->values.n;
+    return 0;
+}
+
+/* 1: [*first, *first + *n) of the values are row's. ANT_EDATA is the row's own fault. */
+static int row_range(struct ant_prompts *p, int64_t row, int64_t *first, int64_t *n,
+                     struct ant_error *err)
+{
+    int64_t end = 0;
+    bool given;
+
+    ANT_TRY(ant_h5_int(&p->offsets, row, first, &given, err));
+    ANT_TRY(ant_h5_int(&p->offsets, row + 1, &end, &given, err));
+    if (*first < 0 || end < *first || end > p->values.n)
+        return ant_fail(err, ANT_EDATA,
+                        "%s, row %lld: offsets %lld and %lld are not a range of %lld",
+                        p->offsets.label, (long long)row, (long long)*first, (long long)end,
+                        (long long)p->values.n);
+    *n = end - *first;
+    if (*n > ANT_H5_LONGEST_VALUE)
+        return ant_fail(err, ANT_EDATA, "%s, row %lld: %lld elements, at most %d are possible",
+                        p->values.label, (long long)row, (long long)*n, ANT_H5_LONGEST_VALUE);
+    return 0;
+}
+
+/* Make elements [first, first + n) of the values available, and some behind them when rows come
+ * one after the other. */
+static int hold(struct ant_prompts *p, int64_t row, int64_t first, int64_t n, struct ant_error *err)
+{
+    size_t width = p->source == SOURCE_TOKENS ? sizeof(int64_t) : 1;
+    hid_t type = p->source == SOURCE_TOKENS ? H5T_NATIVE_INT64
+                 : p->values.is_signed      ? H5T_NATIVE_INT8
+                                            : H5T_NATIVE_UINT8;
+    int64_t want = n;
+
+    if (first >= p->held_first && first + n <= p->held_first + p->held_n)
+        return 0;
+    if (row == p->last_row + 1 && want < AHEAD_BYTES)
+        want = AHEAD_BYTES;
+    if (want > p->values.n - first)
+        want = p->values.n - first;
+    p->held_n = 0;
+    p->held.len = 0;
+    void *room = ant_buf_grow(&p->held, (size_t)want * width);
+    ANT_TRY(ant_h5_read(&p->values, first, want, type, room, err));
+    p->held_first = first;
+    p->held_n = want;
+    return 0;
+}
+
+static int read_bytes(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
+                      struct ant_error *err)
+{
+    int64_t first = 0, n = 0;
+
+    ANT_TRY(row_range(p, row, &first, &n, err));
+    ANT_TRY(hold(p, row, first, n, err));
+    out->text = n ? p->held.data + (first - p->held_first) : "";
+    out->text_bytes = (size_t)n;
+    return 0;
+}
+
+static int read_tokens(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
+                       struct ant_error *err)
+{
+    int64_t first = 0, n = 0;
+
+    ANT_TRY(row_range(p, row, &first, &n, err));
+    ANT_TRY(hold(p, row, first, n, err));
+    p->ids.len = 0;
+    const char *cells = n ? p->held.data + (size_t)(first - p->held_first) * sizeof(int64_t) : "";
+    for (int64_t i = 0; i < n; i++) {
+        int64_t id;
+        memcpy(&id, cells + (size_t)i * sizeof(id), sizeof(id));
+        if (id < 0 || id > INT32_MAX)
+            return ant_fail(err, ANT_EDATA, "%s, row %lld: %lld is no token id", p->values.label,
+                            (long long)row, (long long)id);
+        ant_ids_add(&p->ids, (int32_t)id);
+    }
+    out->tokens = p->ids.data;
+    out->n_tokens = (size_t)n;
+    return 0;
+}
+
+/* The step between rows asked for is kept (a rank of eight asks for every eighth row), the number
+ * of rows grows while they are short. A jump starts with one row. */
+static int fill_window(struct ant_prompts *p, int64_t row, struct ant_error *err)
+{
+    int64_t stride = row - p->last_row;
+    bool steady = stride >= 1 && stride <= MOST_STRIDE;
+    int64_t most = p->values.kind == ANT_H5_FIXED ? WINDOW_BYTES / (int64_t)(p->values.size + 1) + 1
+                                                  : WINDOW_ROWS;
+
+    if (!steady || stride != p->window_stride)
+        p->window_want = 1;
+    else if (p->window.len > WINDOW_BYTES)
+        p->window_want = p->window_want > 1 ? p->window_want / 2 : 1;
+    else
+        p->window_want *= 2;
+    stride = steady ? stride : 1;
+    int64_t n = p->window_want < WINDOW_ROWS ? p->window_want : WINDOW_ROWS;
+    n = n < most ? n : most;
+    int64_t left = (p->n - 1 - row) / stride + 1;
+    n = n < left ? n : left;
+
+    p->window_n = 0;
+    ANT_TRY(ant_h5_read_strings(&p->values, row, stride, n, &p->window, p->window_offsets, err));
+    p->window_first = row;
+    p->window_stride = stride;
+    p->window_want = n;
+    p->window_n = n;
+    return 0;
+}
+
+static int read_string(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
+                       struct ant_error *err)
+{
+    int64_t i = row - p->window_first;
+
+    if (p->window_n == 0 || i < 0 || i % p->window_stride != 0 ||
+        i / p->window_stride >= p->window_n) {
+        ANT_TRY(fill_window(p, row, err));
+        i = 0;
+    }
+    i /= p->window_stride;
+    out->text_bytes = (size_t)(p->window_offsets[i + 1] - p->window_offsets[i]);
+    out->text = out->text_bytes ? p->window.data + p->window_offsets[i] : "";
+    return 0;
+}
+
+static int read_options(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
+                        struct ant_error *err)
+{
+    int64_t *const integers[N_OPTIONS] = {
+        [MAX_TOKENS] = &out->max_tokens, [MIN_TOKENS] = &out->min_tokens, [TOP_K] = &out->top_k};
+    double *const reals[N_OPTIONS] = {
+        [TEMPERATURE] = &out->temperature, [TOP_P] = &out->top_p, [MIN_P] = &out->min_p};
+
+    for (int i = 0; i < N_OPTIONS; i++) {
+        struct ant_h5_column *column = &p->options[i];
+        bool given = false;
+        if (!ant_h5_column_is_open(column))
+            continue;
+        if (integers[i])
+            ANT_TRY(ant_h5_int(column, row, integers[i], &given, err));
+        else if (reals[i])
+            ANT_TRY(ant_h5_real(column, row, reals[i], &given, err));
+        else
+            ANT_TRY(ant_h5_bits(column, row, &out->seed, &given, err));
+        if (given)
+            out->has |= 1u << i;
+    }
+    return 0;
+}
+
+int ant_prompts_read(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
+                     struct ant_error *err)
+{
+    struct ant_prompt prompt = {.row = row};
+    int rc;
+
+    if (row < 0 || row >= p->n)
+        return ant_fail(err, ANT_EBUG, "'%s': row %lld of %lld asked for", p->file, (long long)row,
+                        (long long)p->n);
+    if (p->source == SOURCE_STRINGS)
+        rc = read_string(p, row, &prompt, err);
+    else if (p->source == SOURCE_BYTES)
+        rc = read_bytes(p, row, &prompt, err);
+    else
+        rc = read_tokens(p, row, &prompt, err);
+    p->last_row = row;
+    if (rc == 0)
+        rc = read_options(p, row, &prompt, err);
+    if (rc == 0)
+        *out = prompt;
+    return rc;
+}
+
+static void note_column(struct ant_buf *facts, const struct ant_h5_column *column, const char *name)
+{
+    if (ant_h5_column_is_open(column))
+        ant_buf_printf(facts, "%s %d %zu %lld\n", name, (int)column->kind, column->size,
+                       (long long)column->n);
+}
+
+static void note_prompt(struct ant_buf *facts, const struct ant_prompt *prompt)
+{
+    ant_buf_printf(facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %llu\n",
+                   (long long)prompt->row, prompt->text_bytes, prompt->n_tokens, prompt->has,
+                   (long long)prompt->max_tokens, (long long)prompt->min_tokens,
+                   (long long)prompt->top_k, prompt->temperature, prompt->top_p, prompt->min_p,
+                   (unsigned long long)prompt->seed);
+    ant_buf_add(facts, prompt->text, prompt->text_bytes);
+    ant_buf_add(facts, prompt->tokens, prompt->n_tokens * sizeof(*prompt->tokens));
+}
+
+/* Rows spread evenly, the first and the last among them. A bad row counts as its number. */
+static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
+{
+    struct ant_buf facts = {0};
+    int64_t rows = p->n < FINGERPRINT_ROWS ? p->n : FINGERPRINT_ROWS;
+    int rc = 0;
+
+    ant_buf_printf(&facts, "%lld %d %d\n", (long long)p->n, (int)p->source, p->chat);
+    note_column(&facts, &p->values, "values");
+    note_column(&facts, &p->id, "id");
+    note_column(&facts, &p->rank, "rank");
+    for (int i = 0; i < N_OPTIONS; i++)
+        note_column(&facts, &p->options[i], option_names[i]);
+    for (int64_t i = 0; i < rows && rc == 0; i++) {
+        struct ant_prompt prompt = {.row = rows > 1 ? i * ((p->n - 1) / (rows - 1)) : 0};
+        if (i == rows - 1)
+            prompt.row = p->n - 1;
+        rc = ant_prompts_read(p, prompt.row, &prompt, err);
+        if (rc == ANT_EDATA)
+            rc = 0;
+        note_prompt(&facts, &prompt);
+    }
+    if (rc == 0)
+        p->fingerprint = ant_digest(facts.data, facts.len);
+    ant_buf_release(&facts);
+    p->last_row = INT64_MIN / 2;
+    return rc;
+}
+
+int ant_prompts_open(struct ant_prompts **out, const char *spec, struct ant_error *err)
+{
+    struct ant_prompts *p = ant_xcalloc(1, sizeof(*p));
+    int rc;
+
+    p->h5 = p->object = H5I_INVALID_HID;
+    p->last_row = INT64_MIN / 2;
+    split_spec(p, spec);
+    char *advice = ant_xasprintf("; make one with 'antiphon pack %s -o prompts.h5'", p->file);
+    rc = ant_h5_open(&p->h5, p->file, false, advice, err);
+    free(advice);
+    if (rc < 0)
+        goto fail;
+
+    p->object = H5Oopen(p->h5, p->path, H5P_DEFAULT);
+    if (p->object < 0) {
+        rc = fail_no_object(p, err);
+        goto fail;
+    }
+    if (H5Iget_type(p->object) == H5I_GROUP)
+        rc = open_group(p, err);
+    else if (H5Iget_type(p->object) == H5I_DATASET)
+        rc = open_dataset(p, err);
+    else
+        rc = ant_fail(err, ANT_EDATA, "'%s': '%s' is neither dataset nor group", p->file, p->path);
+    if (rc == 0)
+        rc = read_attributes(p, err);
+    if (rc == 0)
+        rc = take_fingerprint(p, err);
+    if (rc < 0)
+        goto fail;
+    *out = p;
+    return 0;
+
+fail:
+    ant_prompts_close(p);
+    return rc;
+}
+
+void ant_prompts_close(struct ant_prompts *p)
+{
+    if (!p)
+        return;
+    ant_h5_column_close(&p->values);
+    ant_h5_column_close(&p->offsets);
+    for (int i = 0; i < N_OPTIONS; i++)
+        ant_h5_column_close(&p->options[i]);
+    ant_h5_column_close(&p->id);
+    ant_h5_column_close(&p->rank);
+    ant_h5_close(p->object);
+    ant_h5_close(p->h5);
+    ant_buf_release(&p->ignored);
+    ant_buf_release(&p->window);
+    ant_buf_release(&p->held);
+    ant_ids_release(&p->ids);
+    free(p->file);
+    free(p->path);
+    free(p);
+}
+
+int64_t ant_prompts_count(const struct ant_prompts *prompts)
+{
+    return prompts->n;
+}
+
+bool ant_prompts_are_chat(const struct ant_prompts *prompts)
+{
+    return prompts->chat;
+}
+
+bool ant_prompts_are_tokens(const struct ant_prompts *prompts)
+{
+    return prompts->source == SOURCE_TOKENS;
+}
+
+const char *ant_prompts_ignored(const struct ant_prompts *prompts)
+{
+    return prompts->ignored.len ? prompts->ignored.data : "";
+}
+
+struct ant_digest ant_prompts_fingerprint(const struct ant_prompts *prompts)
+{
+    return prompts->fingerprint;
+}
+
+int ant_prompts_ranks(struct ant_prompts *p, int64_t first, int64_t n, int32_t *out,
+                      struct ant_error *err)
+{
+    if (!ant_h5_column_is_open(&p->rank))
+        return ant_fail(err, ANT_ENOENT, "'%s': '%s' has no column 'rank'", p->file, p->path);
+    if (first < 0 || n < 0 || first > p->n || n > p->n - first)
+        return ant_fail(err, ANT_EBUG, "%s: rows %lld to %lld asked for", p->rank.label,
+                        (long long)first, (long long)(first + n));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t value = 0;
+        bool given;
+        ANT_TRY(ant_h5_int(&p->rank, first + i, &value, &given, err));
+        if (!given || value < 0 || value > INT32_MAX)
+            return ant_fail(err, ANT_EDATA, "%s, row %lld is no rank", p->rank.label,
+                            (long long)(first + i));
+        out[i] = (int32_t)value;
+    }
+    return 0;
+}
+
+enum ant_id_kind ant_prompts_id_kind(const struct ant_prompts *prompts)
+{
+    if (!ant_h5_column_is_open(&prompts->id))
+        return ANT_ID_NONE;
+    if (prompts->id.kind != ANT_H5_INTEGER)
+        return ANT_ID_STRING;
+    return prompts->id.cell_type == H5T_NATIVE_UINT64 ? ANT_ID_UNSIGNED : ANT_ID_INTEGER;
+}
+
+static int read_string_ids(struct ant_prompts *p, int64_t first, int64_t n, char **bytes,
+                           int64_t **offsets, struct ant_error *err)
+{
+    struct ant_buf all = {0}, piece = {0};
+    int64_t *ends = ant_xcalloc((size_t)n + 1, sizeof(*ends));
+    int rc = 0;
+
+    for (int64_t done = 0; done < n && rc == 0;) {
+        int64_t most =
+            p->id.kind == ANT_H5_FIXED ? WINDOW_BYTES / (int64_t)(p->id.size + 1) + 1 : ID_PIECE;
+        int64_t count = n - done < most ? n - done : most;
+        int64_t base = (int64_t)all.len;
+        rc = ant_h5_read_strings(&p->id, first + done, 1, count, &piece, ends + done, err);
+        for (int64_t i = done; i <= done + count; i++)
+            ends[i] += base;
+        ant_buf_add(&all, piece.data, piece.len);
+        done += count;
+    }
+    ant_buf_release(&piece);
+    if (rc < 0) {
+        ant_buf_release(&all);
+        free(ends);
+        return rc;
+    }
+    *bytes = all.data ? all.data : ant_xcalloc(1, 1);
+    *offsets = ends;
+    return 0;
+}
+
+int ant_prompts_ids(struct ant_prompts *p, int64_t first, int64_t n, int64_t *integers,
+                    char **bytes, int64_t **offsets, struct ant_error *err)
+{
+    enum ant_id_kind kind = ant_prompts_id_kind(p);
+
+    if (kind == ANT_ID_NONE)
+        return ant_fail(err, ANT_ENOENT, "'%s': '%s' has no column 'id'", p->file, p->path);
+    if (first < 0 || n < 0 || first > p->n || n > p->n - first)
+        return ant_fail(err, ANT_EBUG, "%s: rows %lld to %lld asked for", p->id.label,
+                        (long long)first, (long long)(first + n));
+    if (kind == ANT_ID_STRING)
+        return read_string_ids(p, first, n, bytes, offsets, err);
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t value = 0;
+        bool given;
+        ANT_TRY(ant_h5_bits(&p->id, first + i, &value, &given, err));
+        integers[i] = (int64_t)value;
+    }
+    return 0;
+}

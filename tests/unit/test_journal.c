@@ -1,0 +1,729 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/checksum.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "store/journal.h"
+
+static char folder[] = "/tmp/antiphon-journal-XXXXXX";
+static char out[80];
+static struct ant_error err;
+
+/* fcntl as on a file system without locks, when a test asks for it (the link wraps it). */
+static int no_locks;
+int __real_fcntl(int fd, int command, void *argument);
+int __real_fcntl64(int fd, int command, void *argument);
+int __wrap_fcntl(int fd, int command, void *argument);
+int __wrap_fcntl64(int fd, int command, void *argument);
+
+int __wrap_fcntl(int fd, int command, void *argument)
+{
+    if (no_locks && command == F_OFD_SETLK) {
+        errno = ENOLCK;
+        return -1;
+    }
+    return __real_fcntl(fd, command, argument);
+}
+
+int __wrap_fcntl64(int fd, int command, void *argument)
+{
+    return __wrap_fcntl(fd, command, argument);
+}
+
+static const struct ant_manifest manifest = {
+    .n_rows = 100,
+    .n_samples = 1,
+    .input_digest = "aa",
+    .model_digest = "bb",
+    .answers = "temperature=0.7\nstop=\xff\xfe\nseed=1\n",
+    .input = "prompts.h5",
+};
+
+static int set_up(void **state)
+{
+    (void)state;
+    unsetenv("SLURM_JOB_ID");
+    unsetenv("PMIX_NAMESPACE");
+    memset(folder + strlen(folder) - 6, 'X', 6);
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(out, sizeof(out), "%s/out.h5", folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char command[128];
+
+    (void)state;
+    no_locks = 0;
+    ant_journal_release();
+    snprintf(command, sizeof(command), "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static char *inside(const char *name)
+{
+    static char path[160];
+
+    snprintf(path, sizeof(path), "%s.journal/%s", out, name);
+    return path;
+}
+
+static void assert_error(int rc, int code, const char *part)
+{
+    if (rc != code || !strstr(err.text, part))
+        fail_msg("got %d '%s', expected %d with '%s'", rc, rc < 0 ? err.text : "", code, part);
+}
+
+static void prepare(int expected_start)
+{
+    int start = 0;
+    int rc = ant_journal_prepare(out, &manifest, false, &start, &err);
+
+    if (rc < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(start, expected_start);
+}
+
+static struct ant_answer answer_to(int64_t row, char *text)
+{
+    static const int32_t tokens[] = {1, -2, 0x7fffffff};
+
+    snprintf(text, 64, "answer %lld", (long long)row);
+    return (struct ant_answer){
+        .row = row,
+        .sample = (int32_t)(row % 3),
+        .status = row % 5 ? ANT_STATUS_OK : ANT_STATUS_FAILED,
+        .finish = row % 5 ? ANT_FINISH_EOS : ANT_FINISH_ERROR,
+        .prompt_tokens = 12,
+        .dp_rank = 3,
+        .attempt = 2,
+        .seed = UINT64_MAX - 1,
+        .t_first = 0.5f,
+        .t_total = 1.25f,
+        .tokens = tokens,
+        .n_tokens = (uint32_t)(row % 4 < 3 ? row % 4 : 3),
+        .text = text,
+        .text_bytes = (uint32_t)strlen(text),
+        .error = "why",
+        .error_bytes = row % 5 ? 0 : 3,
+    };
+}
+
+static void add_rows(int rank, int start, int64_t first, int64_t n)
+{
+    struct ant_journal *journal;
+    char text[64];
+
+    assert_int_equal(ant_journal_open(&journal, out, rank, start, &err), 0);
+    for (int64_t row = first; row < first + n; row++) {
+        struct ant_answer answer = answer_to(row, text);
+        assert_int_equal(ant_journal_add(journal, &answer, &err), 0);
+        assert_int_equal(ant_journal_sync(journal, false, &err), 0);
+    }
+    assert_int_equal(ant_journal_sync(journal, true, &err), 0);
+    size_t count;
+    const struct ant_journal_entry *entries = ant_journal_entries(journal, &count);
+    assert_int_equal(count, n);
+    for (int64_t i = 0; i < n; i++)
+        assert_int_equal(entries[i].row, first + i);
+    ant_journal_close(journal);
+}
+
+static struct ant_journal_entry *replay(size_t *n, uint64_t *dropped)
+{
+    struct ant_journal_entry *entries = NULL;
+
+    if (ant_journal_replay(out, 0, 1, &entries, n, dropped, &err) < 0)
+        fail_msg("%s", err.text);
+    return entries;
+}
+
+static void assert_same(const struct ant_answer *got, const struct ant_answer *want)
+{
+    assert_int_equal(got->row, want->row);
+    assert_int_equal(got->sample, want->sample);
+    assert_int_equal(got->status, want->status);
+    assert_int_equal(got->finish, want->finish);
+    assert_int_equal(got->prompt_tokens, want->prompt_tokens);
+    assert_int_equal(got->dp_rank, want->dp_rank);
+    assert_int_equal(got->attempt, want->attempt);
+    assert_true(got->seed == want->seed);
+    assert_true(got->t_first == want->t_first && got->t_total == want->t_total);
+    assert_int_equal(got->n_tokens, want->n_tokens);
+    if (want->n_tokens)
+        assert_memory_equal(got->tokens, want->tokens, 4 * want->n_tokens);
+    assert_int_equal(got->text_bytes, want->text_bytes);
+    assert_memory_equal(got->text, want->text, want->text_bytes);
+    assert_int_equal(got->error_bytes, want->error_bytes);
+    if (want->error_bytes)
+        assert_memory_equal(got->error, want->error, want->error_bytes);
+}
+
+static void what_is_added_is_read_back(void **state)
+{
+    (void)state;
+    size_t n;
+    uint64_t dropped;
+    char text[64];
+
+    prepare(1);
+    add_rows(0, 1, 0, 50);
+    add_rows(1, 1, 50, 50);
+    struct ant_journal_entry *entries = replay(&n, &dropped);
+    assert_int_equal(n, 100);
+    assert_int_equal(dropped, 0);
+    struct ant_journal_reader *reader = ant_journal_reader_open(out);
+    for (size_t i = 0; i < n; i++) {
+        struct ant_answer want = answer_to((int64_t)i, text), got;
+        assert_int_equal(ant_journal_read(reader, &entries[i], &got, &err), 0);
+        assert_same(&got, &want);
+    }
+    ant_journal_reader_close(reader);
+    free(entries);
+    assert_int_equal(ant_journal_remove(out, &err), 0);
+    assert_int_equal(access(inside(""), F_OK), -1);
+}
+
+/* The layout is a promise to later versions: bytes of one frame, written out by hand. */
+static void frame_is_as_documented(void **state)
+{
+    (void)state;
+    static const unsigned char head[] = {'A', 'J', 'F', '1', 48, 0, 0, 0};
+    static const unsigned char tail[] = {
+        7, 0, 0, 0, 0, 0, 0, 0, 2, 1, 1,              /* row, sample, kind */
+        0, 3, 9, 0, 0, 0, 1, 0, 0, 0, 1, 0,  0,    0, /* OK, EOS, prompt_tokens, dp, attempt */
+        5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 63, 0,    0,    0,    64, /* seed, 0.5, 2.0 */
+        1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,  0xfe, 0xff, 0xff, 0xff, 'h', 'i'};
+    const int32_t token = -2;
+    struct ant_answer answer = {.row = 7,
+                                .sample = 258,
+                                .finish = ANT_FINISH_EOS,
+                                .prompt_tokens = 9,
+                                .dp_rank = 1,
+                                .attempt = 1,
+                                .seed = 5,
+                                .t_first = 0.5f,
+                                .t_total = 2,
+                                .tokens = &token,
+                                .n_tokens = 1,
+                                .text = "hi",
+                                .text_bytes = 2};
+    struct ant_journal *journal;
+    char *bytes;
+    size_t n;
+
+    prepare(1);
+    assert_int_equal(ant_journal_open(&journal, out, 0, 1, &err), 0);
+    assert_int_equal(ant_journal_add(journal, &answer, &err), 0);
+    ant_journal_close(journal);
+    assert_int_equal(ant_file_read(&bytes, &n, inside("r0.s1.aj"), 1000, &err), 0);
+    assert_int_equal(n, 12 + sizeof(tail));
+    assert_memory_equal(bytes, head, sizeof(head));
+    assert_memory_equal(bytes + 12, tail, sizeof(tail));
+    uint32_t crc = ant_crc32c(ant_crc32c(0, head + 4, 4), tail, sizeof(tail));
+    unsigned char stored[4] = {(unsigned char)crc, (unsigned char)(crc >> 8),
+                               (unsigned char)(crc >> 16), (unsigned char)(crc >> 24)};
+    assert_memory_equal(bytes + 8, stored, 4);
+    free(bytes);
+}
+
+/* Cut the file at every length: replay must keep exactly the whole frames and count the rest. */
+static void torn_tails_lose_one_row(void **state)
+{
+    (void)state;
+    char *bytes, path[160];
+    size_t total, n;
+    uint64_t dropped;
+
+    prepare(1);
+    add_rows(0, 1, 0, 6);
+    snprintf(path, sizeof(path), "%s", inside("r0.s1.aj"));
+    struct ant_journal_entry *whole = replay(&n, &dropped);
+    assert_int_equal(n, 6);
+    assert_int_equal(ant_file_read(&bytes, &total, path, 1 << 20, &err), 0);
+    for (size_t cut = total; cut-- > 0;) {
+        assert_int_equal(truncate(path, (off_t)cut), 0);
+        struct ant_journal_entry *entries = replay(&n, &dropped);
+        size_t want = 0, kept = 0;
+        while (want < 6 && whole[want].offset + 23 + whole[want].length <= cut) {
+            kept = whole[want].offset + 23 + whole[want].length;
+            want++;
+        }
+        assert_int_equal(n, want);
+        assert_int_equal(dropped, cut - kept);
+        free(entries);
+    }
+    free(bytes);
+    free(whole);
+}
+
+static void every_flipped_bit_is_seen(void **state)
+{
+    (void)state;
+    char *bytes, path[160];
+    size_t total, n;
+    uint64_t dropped;
+
+    prepare(1);
+    add_rows(0, 1, 0, 3);
+    snprintf(path, sizeof(path), "%s", inside("r0.s1.aj"));
+    struct ant_journal_entry *whole = replay(&n, &dropped);
+    assert_int_equal(ant_file_read(&bytes, &total, path, 1 << 20, &err), 0);
+    struct ant_journal_reader *reader = ant_journal_reader_open(out);
+    for (size_t bit = 0; bit < total * 8; bit++) {
+        int fd = open(path, O_WRONLY);
+        char flipped = (char)(bytes[bit / 8] ^ (1 << bit % 8));
+        assert_int_equal(pwrite(fd, &flipped, 1, (off_t)(bit / 8)), 1);
+        size_t hit = 2;
+        while (whole[hit].offset > bit / 8)
+            hit--;
+        struct ant_journal_entry *entries = replay(&n, &dropped);
+        assert_int_equal(n, hit);
+        assert_int_equal(dropped, total - whole[hit].offset);
+        free(entries);
+        struct ant_answer answer;
+        assert_error(ant_journal_read(reader, &whole[hit], &answer, &err), ANT_EDATA,
+                     "has changed");
+        assert_int_equal(pwrite(fd, &bytes[bit / 8], 1, (off_t)(bit / 8)), 1);
+        close(fd);
+    }
+    ant_journal_reader_close(reader);
+    free(bytes);
+    free(whole);
+}
+
+/* A frame with a good checksum but of another kind, or whose inner lengths lie. */
+static void write_frame(const char *name, uint64_t row, unsigned char kind, const void *payload,
+                        uint32_t length)
+{
+    struct ant_buf frame = {0};
+    const uint32_t magic = 0x31464a41;
+    const uint16_t sample = 0;
+
+    ant_buf_add(&frame, &magic, 4);
+    ant_buf_add(&frame, &length, 4);
+    ant_buf_add(&frame, "0000", 4);
+    ant_buf_add(&frame, &row, 8);
+    ant_buf_add(&frame, &sample, 2);
+    ant_buf_add(&frame, &kind, 1);
+    ant_buf_add(&frame, payload, length);
+    uint32_t crc = ant_crc32c(0, frame.data + 4, 4);
+    crc = ant_crc32c(crc, frame.data + 12, frame.len - 12);
+    memcpy(frame.data + 8, &crc, 4);
+    int fd = open(inside(name), O_WRONLY | O_CREAT | O_APPEND, 0666);
+    assert_int_equal(write(fd, frame.data, frame.len), frame.len);
+    close(fd);
+    ant_buf_release(&frame);
+}
+
+static void other_kinds_are_stepped_over(void **state)
+{
+    (void)state;
+    unsigned char payload[42] = {0};
+    size_t n;
+    uint64_t dropped;
+
+    prepare(1);
+    write_frame("r0.s1.aj", 1, 2, "part of an answer", 17);
+    write_frame("r0.s1.aj", 2, 1, payload, sizeof(payload));
+    write_frame("r0.s1.aj", 3, 99, NULL, 0);
+    write_frame("r0.s1.aj", 4, 1, payload, sizeof(payload));
+    struct ant_journal_entry *entries = replay(&n, &dropped);
+    assert_int_equal(n, 2);
+    assert_int_equal(dropped, 0);
+    assert_int_equal(entries[0].row, 2);
+    assert_int_equal(entries[1].row, 4);
+    free(entries);
+}
+
+static void lies_behind_a_good_checksum_end_the_file(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t row;
+        int at;
+        unsigned char value;
+        uint32_t length;
+    } lies[] = {
+        {1, 33, 0x80, 42}, /* n_tokens of 2^31 */
+        {1, 30, 1, 42},    /* one token that is not there */
+        {1, 34, 1, 42},    {1, 41, 0xff, 42}, {1, 0, 4, 42},
+        {1, 1, 5, 42},     {1, 0, 0, 41},     {UINT64_MAX, 0, 0, 42},
+    };
+    size_t n;
+    uint64_t dropped;
+
+    prepare(1);
+    for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
+        unsigned char payload[42] = {0};
+        payload[lies[i].at] = lies[i].value;
+        write_frame("r0.s1.aj", lies[i].row, 1, payload, lies[i].length);
+        struct ant_journal_entry *entries = replay(&n, &dropped);
+        if (n != 0 || dropped != 23 + lies[i].length)
+            fail_msg("lie %zu was believed", i);
+        free(entries);
+        unlink(inside("r0.s1.aj"));
+    }
+}
+
+static void first_done_frame_wins(void **state)
+{
+    (void)state;
+    size_t n;
+    uint64_t dropped;
+
+    prepare(1);
+    add_rows(1, 1, 0, 11); /* 0, 5 and 10 failed */
+    unsigned char payload[42] = {0};
+    write_frame("r0.s2.aj", 5, 1, payload, 42); /* sample 0, so not that of add_rows */
+    write_frame("r7.s2.aj", 5, 1, payload, 42);
+    payload[0] = ANT_STATUS_FAILED;
+    write_frame("r0.s1.aj", 5, 3, payload, 42);
+    payload[0] = ANT_STATUS_OK;
+    struct ant_journal_entry *entries = replay(&n, &dropped);
+    assert_int_equal(n, 12);
+    assert_int_equal(entries[5].row, 5);
+    assert_int_equal(entries[5].sample, 0);
+    assert_int_equal(entries[5].status, ANT_STATUS_OK);
+    assert_int_equal(entries[5].file_rank, 0);
+    assert_int_equal(entries[5].file_start, 2);
+    free(entries);
+}
+
+static void ranks_share_the_replay(void **state)
+{
+    (void)state;
+    size_t sum = 0;
+
+    prepare(1);
+    for (int rank = 0; rank < 5; rank++)
+        add_rows(rank, 1, rank * 10, rank + 1);
+    for (int k = 0; k < 3; k++) {
+        struct ant_journal_entry *entries = NULL;
+        size_t n;
+        uint64_t dropped;
+        assert_int_equal(ant_journal_replay(out, k, 3, &entries, &n, &dropped, &err), 0);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(entries[i].file_rank % 3, k);
+        sum += n;
+        free(entries);
+    }
+    assert_int_equal(sum, 15);
+}
+
+static void more_files_than_are_kept_open(void **state)
+{
+    (void)state;
+    size_t n;
+    uint64_t dropped;
+    char text[64];
+
+    prepare(1);
+    for (int rank = 0; rank < 150; rank++)
+        add_rows(rank, 1, rank, 1);
+    struct ant_journal_entry *entries = replay(&n, &dropped);
+    assert_int_equal(n, 150);
+    struct ant_journal_reader *reader = ant_journal_reader_open(out);
+    for (int round = 0; round < 2; round++)
+        for (size_t i = 0; i < n; i++) {
+            struct ant_answer want = answer_to((int64_t)i, text), got;
+            assert_int_equal(ant_journal_read(reader, &entries[i], &got, &err), 0);
+            assert_same(&got, &want);
+        }
+    ant_journal_reader_close(reader);
+    free(entries);
+}
+
+static void a_restart_must_be_the_same_job(void **state)
+{
+    (void)state;
+    int start = 0;
+    struct ant_manifest other;
+
+    prepare(1);
+    ant_journal_release();
+    prepare(1); /* nothing was begun */
+    add_rows(0, 1, 0, 1);
+    ant_journal_release();
+    prepare(2);
+    add_rows(3, 2, 0, 1);
+    ant_journal_release();
+    prepare(3);
+    ant_journal_release();
+
+    other = manifest;
+    other.answers = "temperature=0.8\nstop=\xff\xfe\nseed=1\n";
+    assert_error(ant_journal_prepare(out, &other, false, &start, &err), ANT_EUSAGE,
+                 "'temperature=0.7', now it is 'temperature=0.8'");
+    other.answers = "temperature=0.7\n";
+    assert_error(ant_journal_prepare(out, &other, false, &start, &err), ANT_EUSAGE, "now it is ''");
+    other = manifest;
+    other.n_rows = 99;
+    assert_error(ant_journal_prepare(out, &other, false, &start, &err), ANT_EUSAGE,
+                 "number of rows (100 x 1, now 99 x 1)");
+    other = manifest;
+    other.input_digest = "ab";
+    assert_error(ant_journal_prepare(out, &other, false, &start, &err), ANT_EUSAGE, "input (aa");
+    other = manifest;
+    other.model_digest = "ab";
+    assert_error(ant_journal_prepare(out, &other, false, &start, &err), ANT_EUSAGE, "model (bb");
+
+    assert_int_equal(ant_journal_prepare(out, &other, true, &start, &err), 0);
+    assert_int_equal(start, 1);
+    assert_int_equal(access(inside("r0.s1.aj"), F_OK), -1);
+    assert_int_equal(access(inside("r3.s2.aj"), F_OK), -1);
+}
+
+static void manifest_is_read_back(void **state)
+{
+    (void)state;
+    struct ant_manifest got;
+
+    assert_error(ant_manifest_read(&got, out, &err), ANT_ENOENT, "manifest.json");
+    prepare(1);
+    assert_int_equal(ant_manifest_read(&got, out, &err), 0);
+    assert_int_equal(got.n_rows, 100);
+    assert_string_equal(got.input_digest, "aa");
+    assert_string_equal(got.input, "prompts.h5");
+    assert_string_equal(got.answers, "temperature=0.7\nstop=\\xff\\xfe\nseed=1\n");
+    ant_manifest_release(&got);
+}
+
+static void broken_manifests_are_named(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "",
+        "{",
+        "[]",
+        "{}",
+        "{\"schema\":\"antiphon-journal\",\"version\":1}",
+        "{\"schema\":\"x\",\"version\":1,\"n_rows\":1,\"n_samples\":1,\"input_digest\":\"\","
+        "\"model_digest\":\"\",\"input\":\"\",\"answers\":[]}",
+        "{\"schema\":\"antiphon-journal\",\"version\":1,\"n_rows\":-1,\"n_samples\":1,"
+        "\"input_digest\":\"\",\"model_digest\":\"\",\"input\":\"\",\"answers\":[]}",
+        "{\"schema\":\"antiphon-journal\",\"version\":\"1\",\"n_rows\":1,\"n_samples\":1,"
+        "\"input_digest\":\"\",\"model_digest\":\"\",\"input\":\"\",\"answers\":[]}",
+    };
+    struct ant_manifest got;
+    int start;
+
+    prepare(1);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+        assert_int_equal(ant_file_write(inside("manifest.json"), texts[i], strlen(texts[i]), &err),
+                         0);
+        assert_error(ant_manifest_read(&got, out, &err), ANT_EDATA, "manifest.json'");
+    }
+    ant_journal_release();
+    unlink(inside("manifest.json"));
+    add_rows(0, 1, 0, 1);
+    assert_error(ant_journal_prepare(out, &manifest, false, &start, &err), ANT_EDATA,
+                 "is missing, though there are journals");
+}
+
+/* Runs in a child: claims, tells the parent, waits to be killed. */
+static pid_t start_owner(void)
+{
+    int pipes[2];
+    char byte;
+
+    assert_int_equal(pipe(pipes), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int start;
+        int rc = ant_journal_prepare(out, &manifest, false, &start, &err);
+        if (write(pipes[1], rc == 0 ? "y" : "n", 1) == 1)
+            pause();
+        _exit(0);
+    }
+    assert_int_equal(read(pipes[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    close(pipes[0]);
+    close(pipes[1]);
+    return pid;
+}
+
+static void kill_owner(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+static void one_live_job_at_a_time(void **state)
+{
+    (void)state;
+    int start;
+
+    pid_t pid = start_owner();
+    assert_error(ant_journal_prepare(out, &manifest, false, &start, &err), ANT_EUSAGE,
+                 "belongs to a running job: a process, pid ");
+    assert_error(ant_journal_claim(out, &err), ANT_EUSAGE, "belongs to a running job");
+    kill_owner(pid);
+    prepare(1);
+}
+
+static void without_locks_the_file_is_the_claim(void **state)
+{
+    (void)state;
+    int start;
+
+    no_locks = 1;
+    setenv("SLURM_JOB_ID", "77", 1);
+    pid_t pid = start_owner();
+    setenv("SLURM_JOB_ID", "7", 1);
+    assert_error(ant_journal_prepare(out, &manifest, false, &start, &err), ANT_EUSAGE,
+                 "is claimed by Slurm job 77, pid ");
+    kill_owner(pid);
+    assert_error(ant_journal_prepare(out, &manifest, false, &start, &err), ANT_EUSAGE,
+                 "if that job has ended, remove '");
+    setenv("SLURM_JOB_ID", "77", 1); /* requeued */
+    prepare(1);
+    ant_journal_release();
+    assert_int_equal(access(inside("owner"), F_OK), -1);
+    setenv("SLURM_JOB_ID", "7", 1);
+    prepare(1);
+}
+
+/* A child journals rows one after the other until it is killed: every row whose number it has told
+ * is there. */
+static void a_kill_loses_nothing_that_was_added(void **state)
+{
+    (void)state;
+    int pipes[2];
+    int64_t row, told = -1;
+    size_t n;
+    uint64_t dropped;
+
+    prepare(1);
+    assert_int_equal(pipe(pipes), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct ant_journal *journal;
+        char text[64];
+        if (ant_journal_open(&journal, out, 0, 1, &err) < 0)
+            _exit(1);
+        for (int64_t i = 0;; i++) {
+            struct ant_answer answer = answer_to(i, text);
+            if (ant_journal_add(journal, &answer, &err) < 0 ||
+                write(pipes[1], &i, sizeof(i)) != sizeof(i))
+                _exit(1);
+        }
+    }
+    close(pipes[1]);
+    while (told < 2000 && read(pipes[0], &row, sizeof(row)) == sizeof(row))
+        told = row;
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    while (read(pipes[0], &row, sizeof(row)) == sizeof(row))
+        told = row;
+    close(pipes[0]);
+    assert_true(told >= 2000);
+    struct ant_journal_entry *entries = replay(&n, &dropped);
+    assert_true((int64_t)n >= told + 1);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(entries[i].row, i);
+    free(entries);
+}
+
+/* A write that fails half way is taken back, and rows added later are not lost behind it. */
+static void a_full_disk_tears_nothing(void **state)
+{
+    (void)state;
+    struct rlimit old, limit;
+    struct ant_journal *journal;
+    char text[64], big[4096] = {0};
+    size_t n;
+    uint64_t dropped;
+
+    prepare(1);
+    assert_int_equal(ant_journal_open(&journal, out, 0, 1, &err), 0);
+    struct ant_answer answer = answer_to(1, text);
+    assert_int_equal(ant_journal_add(journal, &answer, &err), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    limit = old;
+    limit.rlim_cur = 1000;
+    setrlimit(RLIMIT_FSIZE, &limit);
+    answer.row = 2;
+    answer.text = big;
+    answer.text_bytes = sizeof(big);
+    assert_error(ant_journal_add(journal, &answer, &err), ANT_EIO, "r0.s1.aj");
+    setrlimit(RLIMIT_FSIZE, &old);
+    answer = answer_to(3, text);
+    assert_int_equal(ant_journal_add(journal, &answer, &err), 0);
+    ant_journal_close(journal);
+    struct ant_journal_entry *entries = replay(&n, &dropped);
+    assert_int_equal(n, 2);
+    assert_int_equal(dropped, 0);
+    assert_int_equal(entries[0].row, 1);
+    assert_int_equal(entries[1].row, 3);
+    free(entries);
+}
+
+static void foreign_files_are_left_alone(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"r01.s1.aj", "r1.s1.aj.bak", "r-1.s1.aj", "r1.s1", "x"};
+    size_t n;
+    uint64_t dropped;
+
+    struct ant_journal_entry *none = replay(&n, &dropped); /* no folder at all */
+    free(none);
+    assert_int_equal(n, 0);
+    prepare(1);
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        assert_int_equal(ant_file_write(inside(names[i]), "x", 1, &err), 0);
+    none = replay(&n, &dropped);
+    free(none);
+    assert_int_equal(n, 0);
+    assert_int_equal(dropped, 0);
+    assert_error(ant_journal_remove(out, &err), ANT_EIO, "cannot remove '");
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        assert_int_equal(access(inside(names[i]), F_OK), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_added_is_read_back),
+        TEST(frame_is_as_documented),
+        TEST(torn_tails_lose_one_row),
+        TEST(every_flipped_bit_is_seen),
+        TEST(other_kinds_are_stepped_over),
+        TEST(lies_behind_a_good_checksum_end_the_file),
+        TEST(first_done_frame_wins),
+        TEST(ranks_share_the_replay),
+        TEST(more_files_than_are_kept_open),
+        TEST(a_restart_must_be_the_same_job),
+        TEST(manifest_is_read_back),
+        TEST(broken_manifests_are_named),
+        TEST(one_live_job_at_a_time),
+        TEST(without_locks_the_file_is_the_claim),
+        TEST(a_kill_loses_nothing_that_was_added),
+        TEST(a_full_disk_tears_nothing),
+        TEST(foreign_files_are_left_alone),
+    };
+    return cmocka_run_group_tests_name("journal", tests, NULL, NULL);
+}
