@@ -28,6 +28,8 @@ UNIT_TESTS += tests/unit/test_base_option
 UNIT_TESTS += tests/unit/test_base_ring
 UNIT_TESTS += tests/unit/test_gguf
 UNIT_TESTS += tests/unit/test_safetensors
+UNIT_TESTS += tests/unit/test_launch
+UNIT_TESTS += tests/unit/test_layout
 UNIT_TESTS += tests/unit/test_journal
 tests_unit_test_journal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
 UNIT_TESTS += tests/unit/test_prompts
@@ -40,6 +42,22 @@ UNIT_TESTS += tests/unit/test_work
 noinst_HEADERS += tests/kernel/random.h
 UNIT_TESTS += tests/kernel/test_cpu_backend
 
+# Kernels of the GPU: `make check-gpu`, with GPU_ARGS=--bench for their speed.
+noinst_HEADERS += tests/gpu/check.h
+if HAVE_CUDA
+EXTRA_PROGRAMS += tests/gpu/check-gpu
+check-gpu: tests/gpu/check-gpu
+	tests/gpu/check-gpu $(GPU_ARGS) || test $$? = 77
+else
+check-gpu:
+	@echo 'skipped: built without CUDA'
+endif
+tests_gpu_check_gpu_SOURCES = \
+	tests/gpu/check.c tests/gpu/check_attention.c tests/gpu/check_rows.c \
+	tests/gpu/check_sampling.c
+CLEANFILES += tests/gpu/check-gpu
+.PHONY: check-gpu
+
 # Fuzz targets: tests/fuzz/fuzz_<what>.c defines what fuzz.h declares, its corpus lies in
 # tests/fuzz/corpus/<what>/. Two lines each, here and in the block of _LDFLAGS:
 #   FUZZ_TARGETS += tests/fuzz/fuzz_gguf
@@ -50,7 +68,17 @@ FUZZ_LINK = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 # Other test scripts.
 TESTS += tests/gates/source.sh tests/gates/objects.sh tests/fuzz/replay.sh
 EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh \
-	tests/fuzz/replay.sh tests/unit/without-cmocka.sh tests/fuzz/corpus
+	tests/fuzz/replay.sh tests/unit/without-cmocka.sh tests/fuzz/corpus tests/run
+
+# Expected answers, and the scripts that made them once.
+EXTRA_DIST += tests/golden/make_smollm2.py tests/golden/make_tiny.py tests/golden/quants \
+	tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl tests/golden/tiny
+
+# Launch tests: scripts that run the real thing under srun and mpirun (tests/launch/lib.sh).
+check_PROGRAMS += tests/launch/group_probe
+tests_launch_group_probe_LDADD = $(ANT_LDADD)
+TESTS += tests/launch/group.sh
+EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh
 
 AM_CPPFLAGS += $(CMOCKA_CFLAGS)
 LDADD += $(CMOCKA_LIBS)

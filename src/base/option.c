@@ -516,11 +516,26 @@ char *ant_option_answers(const struct ant_option *table, const void *settings)
 
 /* --- the settings in full --------------------------------------------------------------------- */
 
+/* JSON is UTF-8, a path or a stop text need not be: what is foreign becomes '?'. */
+static json_t *text_value(const char *text)
+{
+    json_t *value = json_string(text);
+    if (value)
+        return value;
+    char *plain = ant_xstrdup(text);
+    for (char *byte = plain; *byte; byte++)
+        if (*byte & 0x80)
+            *byte = '?';
+    value = json_string(plain);
+    free(plain);
+    return value;
+}
+
 static json_t *list_value(const struct ant_option_list *list)
 {
     json_t *array = json_array();
     for (int i = 0; i < list->count; i++)
-        json_array_append_new(array, json_string(list->items[i]));
+        json_array_append_new(array, text_value(list->items[i]));
     return array;
 }
 
@@ -544,7 +559,7 @@ static json_t *json_value(const struct ant_option *option, const void *value)
         return json_real(*(const double *)value);
     case ANT_OPTION_TEXT:
         text = *(const char *const *)value;
-        return text ? json_string(text) : json_null();
+        return text ? text_value(text) : json_null();
     case ANT_OPTION_CHOICE:
         return json_string(option->choices[*(const int *)value]);
     case ANT_OPTION_LIST:

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "base/option.h"
 
@@ -325,6 +326,26 @@ static void settings_digest_text(void **state)
     free(text);
 }
 
+static void settings_as_json(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("-mx\xff --seed=18446744073709551615 --temperature=0.25 --stop=\"\n"),
+                     0);
+    char *text = ant_option_json(table, &settings);
+    json_t *json = json_loads(text, 0, NULL);
+    free(text);
+    assert_non_null(json);
+    assert_int_equal(json_object_size(json), 10);
+    assert_string_equal(json_string_value(json_object_get(json, "model")), "x?");
+    assert_string_equal(json_string_value(json_object_get(json, "seed")), "18446744073709551615");
+    assert_true(json_real_value(json_object_get(json, "temperature")) == 0.25);
+    assert_string_equal(json_string_value(json_object_get(json, "partition")), "modulo");
+    assert_true(json_is_false(json_object_get(json, "quiet")));
+    assert_string_equal(json_string_value(json_array_get(json_object_get(json, "stop"), 0)),
+                        "\"\n");
+    json_decref(json);
+}
+
 static void asking_for_help(void **state)
 {
     (void)state;
@@ -361,6 +382,7 @@ int main(void)
         cmocka_unit_test(help_is_wrapped),
         cmocka_unit_test(settings_digest_text),
         cmocka_unit_test(asking_for_help),
+        cmocka_unit_test(settings_as_json),
     };
     return cmocka_run_group_tests(tests, NULL, release);
 }
