@@ -21,6 +21,10 @@ endif
 
 # CUDA: name a .cu file in CUDA_KERNELS, headers in noinst_HEADERS; that is all.
 CUDA_KERNELS =
+CUDA_KERNELS += \
+	kernels/cuda/attn_decode.cu kernels/cuda/attn_prefill.cu kernels/cuda/norm.cu \
+	kernels/cuda/rope.cu kernels/cuda/rows.cu kernels/cuda/sample.cu
+noinst_HEADERS += kernels/cuda/attn_tile.cuh kernels/cuda/kern.h kernels/cuda/vec.cuh
 
 EXTRA_DIST += $(CUDA_KERNELS)
 if HAVE_CUDA

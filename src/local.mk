@@ -58,6 +58,12 @@ libantiphon_a_SOURCES += \
 noinst_HEADERS += src/backend/backend.h
 libantiphon_a_SOURCES += src/backend/backend.c
 
+# backend/cuda
+noinst_HEADERS += src/backend/cuda/attn_plan.h
+if HAVE_CUDA
+libantiphon_a_SOURCES += src/backend/cuda/attn_plan.c
+endif
+
 # backend/cpu
 noinst_HEADERS += src/backend/cpu/cpu.h src/backend/cpu/cpu_level.h src/backend/cpu/team.h
 libantiphon_a_SOURCES += \

@@ -44,6 +44,7 @@ UNIT_TESTS += tests/kernel/test_cpu_backend
 
 # Kernels of the GPU: `make check-gpu`, with GPU_ARGS=--bench for their speed.
 noinst_HEADERS += tests/gpu/check.h
+EXTRA_PROGRAMS =
 if HAVE_CUDA
 EXTRA_PROGRAMS += tests/gpu/check-gpu
 check-gpu: tests/gpu/check-gpu

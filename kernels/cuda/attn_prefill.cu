@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prefill attention: many query rows of one sequence, causal, over the paged
+ * cache that already holds their keys.
+ *
+ *   out[row] = softmax(scale q[row] K^T) V     keys 0 .. position of the row
+ *
+ * One block takes 128 (token, head) rows of one kv head, 16 a warp, so that
+ * every key tile serves the whole group of query heads; tiles of 64 keys come
+ * through three stages of 16-byte asynchronous copies from the pages. Order of
+ * sums: attn_tile.cuh, the same as decode.
+ *
+ * Bound by arithmetic: 4 * D flop a (row, key) pair; by what mma.sync and the
+ * shared memory that feeds it reach, not by the rate of wgmma.
+ */
+#include "cuda/attn_tile.cuh"
+
+namespace
+{
+
+constexpr int WARPS = KERN_PREFILL_ROWS / 16, THREADS = 32 * WARPS;
+
+template <int D> struct config {
+    static constexpr int TILE_BYTES = TILE_KEYS * D * 2;
+    static constexpr int STAGES = 3;
+    static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
+    static constexpr int SMEM_BYTES = STAGES * STAGE_BYTES;
+};
+
+/* What a thread keeps of its two rows. */
+struct rows {
+    int from[2], to[2];       /* keys that each sees */
+    int all_from, all_to;     /* keys that every row of the warp sees */
+    int any_from, any_to;     /* keys that some row of the warp sees */
+    int block_from, block_to; /* the same of the block, in whole tiles */
+};
+
+__device__ __forceinline__ rows see(const kern_attn &args, const kern_attn_item &item, int warp,
+                                    int lane)
+{
+    int group = args.heads / args.kv_heads, n = item.n_rows * group;
+    int oldest = item.context - item.n_rows;
+    int first = min(item.first + 16 * warp, n - 1), last = min(item.first + 16 * warp + 15, n - 1);
+    auto to = [&](int row) { return oldest + min(row, n - 1) / group + 1; };
+    auto from = [&](int row) { return args.window ? max(0, to(row) - args.window) : 0; };
+    rows r;
+
+    for (int h = 0; h < 2; h++) {
+        int row = item.first + 16 * warp + (lane >> 2) + 8 * h;
+        r.from[h] = from(row);
+        r.to[h] = to(row);
+    }
+    r.all_from = from(last);
+    r.all_to = to(first);
+    r.any_from = from(first);
+    r.any_to = to(last);
+    r.block_from = from(item.first) / TILE_KEYS;
+    r.block_to = (to(item.first + KERN_PREFILL_ROWS - 1) + TILE_KEYS - 1) / TILE_KEYS;
+    return r;
+}
+
+template <int D>
+__device__ __forceinline__ void scores(float (&s)[8][4], uint32_t k_tile,
+                                       const uint32_t (&q)[D / 16][4], int lane)
+{
+    int row = (lane & 7) + ((lane >> 4) << 3), unit = (lane >> 3) & 1;
+
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+        s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
+#pragma unroll
+    for (int k = 0; k < D / 16; k++) {
+#pragma unroll
+        for (int n = 0; n < 8; n += 2) {
+            uint32_t b[4];
+            load_matrices(b, k_tile + tile_offset<D>(8 * n + row, 2 * k + unit));
+            mma(s[n], q[k], b[0], b[1]);
+            mma(s[n + 1], q[k], b[2], b[3]);
+        }
+    }
+}
+
+template <int D>
+__device__ __forceinline__ void values(float (&out)[D / 8][4], uint32_t v_tile,
+                                       const float (&p)[8][4], int lane)
+{
+    int row = (lane & 7) + (((lane >> 3) & 1) << 3), unit = lane >> 4;
+
+#pragma unroll
+    for (int k = 0; k < TILE_KEYS / 16; k++) {
+        uint32_t a[4];
+        pack_probabilities(a, p, k);
+#pragma unroll
+        for (int n = 0; n < D / 8; n += 2) {
+            uint32_t b[4];
+            load_matrices_transposed(b, v_tile + tile_offset<D>(16 * k + row, unit + n));
+            mma(out[n], a, b[0], b[1]);
+            mma(out[n + 1], a, b[2], b[3]);
+        }
+    }
+}
+
+template <int N> __device__ __forceinline__ void scale_rows(float (&out)[N][4], const float (&f)[2])
+{
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            out[n][i] = __fmul_rn(out[n][i], f[i >> 1]);
+}
+
+/* Merge a chunk into the outputs so far, and make the chunk empty. */
+template <int D>
+__device__ __forceinline__ void merge(float (&out)[D / 8][4], attn_state &total,
+                                      float (&chunk)[D / 8][4], attn_state &state, float c)
+{
+    row_sums(state);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float a, b;
+        merge_chunk(total.max[h], total.sum[h], state.max[h], state.sum[h], c, a, b);
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+#pragma unroll
+            for (int i = 2 * h; i < 2 * h + 2; i++) {
+                out[n][i] = merge_value(out[n][i], chunk[n][i], a, b);
+                chunk[n][i] = 0;
+            }
+        }
+    }
+    state = attn_state_empty();
+}
+
+template <int D>
+__device__ __forceinline__ void store(const kern_attn &args, const kern_attn_item &item,
+                                      int kv_head, const float (&out)[D / 8][4],
+                                      const attn_state &total, int warp, int lane)
+{
+    int group = args.heads / args.kv_heads;
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int row = item.first + 16 * warp + (lane >> 2) + 8 * h;
+        if (row >= item.n_rows * group)
+            continue;
+        uint16_t *to = args.out + (size_t)(item.row + row / group) * args.out_stride +
+                       (kv_head * group + row % group) * D + 2 * (lane & 3);
+        float r = __frcp_rn(total.sum[h]);
+#pragma unroll
+        for (int n = 0; n < D / 8; n++)
+            *(uint32_t *)(to + 8 * n) = pack_bf16(out[n][2 * h] * r, out[n][2 * h + 1] * r);
+    }
+}
+
+template <int D>
+__global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ kern_attn args)
+{
+    using C = config<D>;
+    extern __shared__ __align__(128) char smem[];
+    kern_attn_item item = args.items[blockIdx.x / args.kv_heads];
+    int kv_head = blockIdx.x % args.kv_heads;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    uint32_t stages = smem_address(smem);
+    float c = args.scale * 1.44269504f;
+    rows see_keys = see(args, item, warp, lane);
+    uint32_t q[D / 16][4];
+    float out[D / 8][4] = {}, chunk[D / 8][4] = {};
+    attn_state total = attn_state_empty(), state = attn_state_empty();
+
+    auto load = [&](int t) {
+        if (t < see_keys.block_to) {
+            const int32_t *pages = args.pages + item.page + t * PAGES_PER_TILE;
+            uint32_t stage = stages + t % C::STAGES * C::STAGE_BYTES;
+            int n_valid = item.context - t * TILE_KEYS;
+            tile_load<D, THREADS>(stage, args.k_cache, pages, n_valid, kv_head, args.kv_heads);
+            tile_load<D, THREADS>(stage + C::TILE_BYTES, args.v_cache, pages, n_valid, kv_head,
+                                  args.kv_heads);
+        }
+        copy_commit();
+    };
+    for (int i = 0; i < C::STAGES - 1; i++)
+        load(see_keys.block_from + i);
+    load_query<D>(q, args, item.row, kv_head, item.first + 16 * warp + (lane >> 2),
+                  item.n_rows * (args.heads / args.kv_heads));
+    for (int tile = see_keys.block_from; tile < see_keys.block_to; tile++) {
+        uint32_t k_tile = stages + tile % C::STAGES * C::STAGE_BYTES;
+        int key = tile * TILE_KEYS;
+        float p[8][4], factor[2];
+
+        copy_wait<C::STAGES - 2>();
+        __syncthreads();
+        load(tile + C::STAGES - 1);
+        if (tile % TILES_PER_CHUNK == 0 && tile > see_keys.block_from)
+            merge<D>(out, total, chunk, state, c);
+        if (key >= see_keys.any_to || key + TILE_KEYS <= see_keys.any_from)
+            continue;
+        scores<D>(p, k_tile, q, lane);
+        if (key + TILE_KEYS > see_keys.all_to || key < see_keys.all_from)
+            mask_tile(p, key + 2 * (lane & 3), see_keys.from, see_keys.to);
+        softmax_tile(p, state, factor, c);
+        scale_rows(chunk, factor);
+        values<D>(chunk, k_tile + C::TILE_BYTES, p, lane);
+    }
+    merge<D>(out, total, chunk, state, c);
+    store<D>(args, item, kv_head, out, total, warp, lane);
+}
+
+template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
+{
+    cudaError_t e = cudaFuncSetAttribute(prefill<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         config<D>::SMEM_BYTES);
+    if (e != cudaSuccess)
+        return e;
+    prefill<D><<<args.n_items * args.kv_heads, THREADS, config<D>::SMEM_BYTES, stream>>>(args);
+    return cudaGetLastError();
+}
+
+} // namespace
+
+cudaError_t kern_attn_prefill(struct kern_attn args, cudaStream_t stream)
+{
+    if (args.heads % args.kv_heads)
+        return cudaErrorInvalidValue;
+    if (args.n_items == 0)
+        return cudaSuccess;
+    switch (args.head_dim) {
+    case 64:
+        return launch<64>(args, stream);
+    case 128:
+        return launch<128>(args, stream);
+    }
+    return cudaErrorInvalidValue;
+}

@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Draw one id from each row of logits.
+ *
+ *   w = exp((x - max) / temperature)     over the ids that are not banned
+ *   kept: w >= min_p; of those the top_k heaviest; of those the fewest heaviest
+ *         whose weight reaches top_p of the whole
+ *   id:   the first whose cumulated weight, in order of ids, exceeds u * total
+ *   logprob = x[id] - max - log sum exp(x - max)      over all ids
+ *
+ * One block a row. A greedy row reads the logits once, a plain temperature
+ * twice. top_k and top_p look for the lightest kept weight: a pass counts ids
+ * in bins of 1/8 octave of w, which brackets it; further passes halve the
+ * bracket's keys (floats as ordered integers) ten bits at a time, from a
+ * list in shared memory once few enough are left, down to one value; ties go
+ * to the lower ids. Weights within the bracket are summed as integers, all
+ * others in a fixed order, so a row's draw is a function of the row alone.
+ *
+ * Bound by memory: 4 bytes a logit and pass, the first from DRAM.
+ */
+#include "cuda/vec.cuh"
+
+namespace
+{
+
+constexpr int THREADS = 512, WARPS = THREADS / 32;
+constexpr int BINS = 2 * THREADS, BIN_BITS = 10;
+constexpr float BINS_PER_OCTAVE = 8; /* a weight that is not 0 is above 2^-127 */
+constexpr int LIST = 20480;          /* keys kept in shared memory */
+constexpr int AHEAD = 4;             /* 16-byte loads in flight a thread */
+constexpr int SEGMENT = AHEAD * 128; /* ids that a warp reads at once */
+constexpr int MAX_VOCAB = SEGMENT * BINS;
+constexpr float MIN_TEMPERATURE = 1e-5f; /* below: greedy, as on the CPU */
+
+struct best {
+    float value;
+    int id;
+};
+
+struct shared {
+    uint32_t octaves[BINS];                      /* ids by weight */
+    uint32_t count[BINS], low[BINS], high[BINS]; /* of the bracket; low: segment sums, too */
+    uint32_t list[LIST], n_list;
+    best warp_best[WARPS];
+    double warp_sum[WARPS];
+    int found;
+    double found_before, total;
+};
+
+/* What a block knows of its row. */
+struct row {
+    const float *x;
+    const int32_t *banned;
+    int vocab, n_banned;
+    float top, scale, min_p; /* best allowed logit; log2(e) / temperature */
+};
+
+/* Threshold of the kept ids: those of a greater key, and of the ids with this key the first ones.
+ */
+struct threshold {
+    uint32_t key;
+    int last_tie;
+};
+
+__device__ __forceinline__ uint32_t key_of(float x)
+{
+    uint32_t bits = __float_as_uint(x + 0.0f); /* -0 is 0 */
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ __forceinline__ float float_of(uint32_t key)
+{
+    return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+
+__device__ __forceinline__ float octaves_below(const row &r, float x)
+{
+    return (r.top - x) * r.scale;
+}
+
+__device__ __forceinline__ float weight_of(const row &r, float x)
+{
+    float w;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(w) : "f"(-octaves_below(r, x)));
+    return w >= r.min_p ? w : 0;
+}
+
+__device__ __forceinline__ int octave_bin(const row &r, float x)
+{
+    return min((int)(octaves_below(r, x) * BINS_PER_OCTAVE), BINS - 1);
+}
+
+__device__ __forceinline__ bool is_banned(const row &r, int id)
+{
+    for (int k = 0; k < r.n_banned; k++)
+        if (r.banned[k] == id)
+            return true;
+    return false;
+}
+
+/* Four logits from `id` on; -infinity for NaN and beyond the row. */
+__device__ __forceinline__ void clean(float (&x)[4], float4 v, int n)
+{
+    x[0] = fmaxf(v.x, -INFINITY), x[1] = fmaxf(v.y, -INFINITY);
+    x[2] = fmaxf(v.z, -INFINITY), x[3] = fmaxf(v.w, -INFINITY);
+    if (n < 4) {
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            x[j] = j < n ? x[j] : -INFINITY;
+    }
+}
+
+/* begin(), then f(x, id) of AHEAD groups of four ids a thread, then end(segment): a warp takes
+ * whole segments, and all of its threads call all of these. */
+template <class Begin, class F, class End>
+__device__ __forceinline__ void for_segments(const row &r, Begin begin, F f, End end)
+{
+    int lane = threadIdx.x % 32, n_segments = (r.vocab + SEGMENT - 1) / SEGMENT;
+
+    for (int segment = threadIdx.x / 32; segment < n_segments; segment += WARPS) {
+        int first = segment * SEGMENT + lane * 4;
+        float4 v[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            v[k] = first + k * 128 < r.vocab ? *(const float4 *)(r.x + first + k * 128)
+                                             : make_float4(0, 0, 0, 0);
+        begin();
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            float x[4];
+            clean(x, v[k], r.vocab - first - k * 128);
+            f(x, first + k * 128);
+        }
+        end(segment);
+    }
+}
+
+template <class F> __device__ __forceinline__ void for_each(const row &r, F f)
+{
+    for_segments(
+        r, [] {}, f, [](int) {});
+}
+
+/* Sum over the block in a fixed order, in every thread. */
+__device__ double block_sum(shared &s, double x)
+{
+#pragma unroll
+    for (int o = 16; o; o >>= 1)
+        x += __shfl_xor_sync(~0u, x, o);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0)
+        s.warp_sum[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = threadIdx.x % 32 < WARPS ? s.warp_sum[threadIdx.x % 32] : 0;
+#pragma unroll
+    for (int o = 16; o; o >>= 1)
+        x += __shfl_xor_sync(~0u, x, o);
+    return x;
+}
+
+/* Sum of x over the threads before this one. */
+__device__ double block_scan(shared &s, double x)
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    double sum = x;
+
+#pragma unroll
+    for (int o = 1; o < 32; o *= 2) {
+        double below = __shfl_up_sync(~0u, sum, o);
+        sum += lane >= o ? below : 0;
+    }
+    __syncthreads();
+    if (lane == 31)
+        s.warp_sum[warp] = sum;
+    __syncthreads();
+    double before = 0;
+    for (int w = 0; w < warp; w++)
+        before += s.warp_sum[w];
+    return before + sum - x;
+}
+
+/* The first of the 2 * THREADS values, two a thread, with which the running sum satisfies
+ * reached(sum), or the last that is not 0; in every thread, with the sum before it. */
+template <class Reached>
+__device__ int first_reaching(shared &s, double a, double b, double *before, Reached reached)
+{
+    double sum = block_scan(s, a + b);
+
+    __syncthreads();
+    if (threadIdx.x == 0)
+        s.found = 0x7fffffff;
+    __syncthreads();
+    if (a != 0 && reached(sum + a))
+        atomicMin(&s.found, 2 * threadIdx.x);
+    else if (b != 0 && reached(sum + a + b))
+        atomicMin(&s.found, 2 * threadIdx.x + 1);
+    __syncthreads();
+    if (s.found == 0x7fffffff) { /* rounding: nothing reaches it */
+        __syncthreads();
+        if (threadIdx.x == 0)
+            s.found = 0;
+        __syncthreads();
+        if (a != 0 || b != 0)
+            atomicMax(&s.found, 2 * threadIdx.x + (b != 0));
+        __syncthreads();
+    }
+    int found = s.found;
+    if (found / 2 == threadIdx.x)
+        s.found_before = found % 2 ? sum + a : sum;
+    __syncthreads();
+    *before = s.found_before;
+    return found;
+}
+
+/* One warp: the first id of a segment at which the cumulated weight exceeds `goal`, or the last
+ * with any weight, to s.found. */
+template <class Weight>
+__device__ __forceinline__ void pick_in_segment(shared &s, const row &r, int segment, double before,
+                                                double goal, Weight weight)
+{
+    constexpr int MINE = SEGMENT / 32; /* consecutive ids of a thread */
+    int lane = threadIdx.x, first = segment * SEGMENT + lane * MINE, hit = -1, last = -1;
+    float w[MINE], sum = 0;
+
+#pragma unroll
+    for (int j = 0; j < MINE; j++) {
+        w[j] = first + j < r.vocab ? weight(fmaxf(r.x[first + j], -INFINITY), first + j) : 0;
+        sum += w[j];
+        last = w[j] > 0 ? first + j : last;
+    }
+    float below = sum;
+#pragma unroll
+    for (int o = 1; o < 32; o *= 2) {
+        float other = __shfl_up_sync(~0u, below, o);
+        below += lane >= o ? other : 0;
+    }
+    double running = before + (below - sum);
+#pragma unroll
+    for (int j = 0; j < MINE; j++) {
+        running += w[j];
+        if (hit < 0 && w[j] > 0 && running > goal)
+            hit = first + j;
+    }
+    unsigned hits = __ballot_sync(~0u, hit >= 0), any = __ballot_sync(~0u, last >= 0);
+    int from = hits ? __ffs(hits) - 1 : any ? 31 - __clz(any) : 0;
+    int found = __shfl_sync(~0u, hits ? hit : last, from);
+    if (lane == 0)
+        s.found = found;
+}
+
+/* The first id at which the cumulated weight(x, id) exceeds target(total). */
+template <class Weight, class Target>
+__device__ int pick(shared &s, const row &r, Weight weight, Target target)
+{
+    float *segment = (float *)s.low;
+    int lane = threadIdx.x % 32;
+    double before;
+
+    __syncthreads();
+    segment[2 * threadIdx.x] = segment[2 * threadIdx.x + 1] = 0;
+    __syncthreads();
+    float sum;
+    for_segments(
+        r, [&] { sum = 0; },
+        [&](const float(&x)[4], int id) {
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                sum += weight(x[j], id + j);
+        },
+        [&](int i) {
+#pragma unroll
+            for (int o = 16; o; o >>= 1)
+                sum += __shfl_xor_sync(~0u, sum, o);
+            if (lane == 0)
+                segment[i] = sum;
+        });
+    __syncthreads();
+    double a = segment[2 * threadIdx.x], b = segment[2 * threadIdx.x + 1];
+    double goal = target(block_sum(s, a + b));
+    int found = first_reaching(s, a, b, &before, [&](double sum) { return sum > goal; });
+    if (threadIdx.x < 32)
+        pick_in_segment(s, r, found, before, goal, weight);
+    __syncthreads();
+    found = s.found;
+    __syncthreads();
+    return found;
+}
+
+/* Count the candidates by octave of weight; returns their weight. */
+__device__ double count_octaves(shared &s, const row &r)
+{
+    float sum = 0;
+
+    s.octaves[threadIdx.x] = s.octaves[threadIdx.x + THREADS] = 0;
+    __syncthreads();
+    for_each(r, [&](const float(&x)[4], int id) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            float w = weight_of(r, x[j]);
+            if (!(w > 0) || (r.n_banned && is_banned(r, id + j)))
+                continue;
+            atomicAdd(&s.octaves[octave_bin(r, x[j])], 1u);
+            sum += w;
+        }
+    });
+    return block_sum(s, sum);
+}
+
+/* Ids still undecided: of these octave bins and keys. */
+struct bracket {
+    int first, last;
+    uint32_t low, high;
+    double above; /* number or weight of the ids that are certainly kept */
+    double n;     /* ids in it, at most */
+};
+
+/* Widen the keys of the bracket's bins by what rounding can do. */
+__device__ __forceinline__ void bracket_keys(const row &r, bracket &b)
+{
+    float high = r.top - b.first / BINS_PER_OCTAVE / r.scale;
+    float low = r.top - (b.last + 1) / BINS_PER_OCTAVE / r.scale;
+    float slack = (fabsf(r.top) + fabsf(low)) * 1e-6f;
+
+    b.high = key_of(fminf(high + slack, r.top));
+    b.low = b.last >= BINS - 1 ? 0 : key_of(low - slack);
+}
+
+/* Bins between which the top_k-th id lies. */
+__device__ bracket bracket_count(shared &s, const row &r, int top_k)
+{
+    double before;
+    bracket b;
+
+    b.first = b.last = first_reaching(s, s.octaves[2 * threadIdx.x], s.octaves[2 * threadIdx.x + 1],
+                                      &before, [&](double sum) { return sum >= top_k; });
+    b.above = before;
+    b.n = s.octaves[b.first];
+    bracket_keys(r, b);
+    return b;
+}
+
+/* Bins between which the cumulated weight reaches `goal`, given that a bin's weights lie within a
+ * factor of 2^(1/8); the weight above is not known yet. */
+__device__ bracket bracket_weight(shared &s, const row &r, double goal)
+{
+    double n[2] = {(double)s.octaves[2 * threadIdx.x], (double)s.octaves[2 * threadIdx.x + 1]};
+    double w[2], narrow = exp2f(-1 / BINS_PER_OCTAVE) * (1 - 2e-5), before;
+    bracket b;
+
+    for (int k = 0; k < 2; k++)
+        w[k] = n[k] * exp2f(-(2.0f * threadIdx.x + k) / BINS_PER_OCTAVE) * (1 + 1e-5);
+    b.first = first_reaching(s, w[0], w[1], &before, [&](double sum) { return sum >= goal; });
+    b.last = first_reaching(s, w[0] * narrow, w[1] * narrow, &before,
+                            [&](double sum) { return sum >= goal; });
+    double inside = 0;
+    for (int k = 0; k < 2; k++)
+        if ((int)(2 * threadIdx.x + k) >= b.first && (int)(2 * threadIdx.x + k) <= b.last)
+            inside += n[k];
+    b.n = block_sum(s, inside);
+    b.above = 0;
+    bracket_keys(r, b);
+    return b;
+}
+
+/* One level: sort the bracket's ids into bins by key, heaviest first. Returns the weight of the
+ * octave bins above (0 from a list, which holds none of them). */
+__device__ double count_bracket(shared &s, const row &r, const bracket &b, int shift, bool collect,
+                                bool from_list)
+{
+    float above = 0;
+    auto add = [&](uint32_t key) {
+        uint32_t bin = (b.high - key) >> shift, w = weight_of(r, float_of(key)) * 0x1p28f + 0.5f;
+        atomicAdd(&s.count[bin], 1u);
+        atomicAdd(&s.low[bin], w & 0x3fff);
+        atomicAdd(&s.high[bin], w >> 14);
+    };
+
+    __syncthreads();
+    for (int k = threadIdx.x; k < BINS; k += THREADS)
+        s.count[k] = s.low[k] = s.high[k] = 0;
+    if (collect && threadIdx.x == 0)
+        s.n_list = 0;
+    __syncthreads();
+    if (from_list) {
+        for (uint32_t k = threadIdx.x; k < s.n_list; k += THREADS)
+            if (s.list[k] >= b.low && s.list[k] <= b.high)
+                add(s.list[k]);
+    } else {
+        for_each(r, [&](const float(&x)[4], int id) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                float w = weight_of(r, x[j]);
+                int bin = octave_bin(r, x[j]);
+                if (!(w > 0) || bin > b.last || (r.n_banned && is_banned(r, id + j)))
+                    continue;
+                if (bin < b.first) {
+                    above += w;
+                    continue;
+                }
+                uint32_t key = key_of(x[j]);
+                if (key < b.low || key > b.high)
+                    continue;
+                add(key);
+                if (collect)
+                    s.list[atomicAdd(&s.n_list, 1u)] = key;
+            }
+        });
+    }
+    return block_sum(s, above);
+}
+
+/* Narrow a bracket to one key: that of the id with which number (by_weight: weight) reaches
+ * `goal`. *kept becomes the weight of all kept ids. */
+__device__ threshold narrow(shared &s, const row &r, bracket b, double goal, bool by_weight,
+                            double *kept)
+{
+    bool from_list = false;
+    int n_ties, shift;
+    double weight_above = 0, before;
+
+    for (int level = 0;; level++) {
+        shift = max(0, 32 - __clz(b.high - b.low) - BIN_BITS);
+        bool collect = !from_list && b.n <= LIST;
+        double above = count_bracket(s, r, b, shift, collect, from_list);
+        if (level == 0)
+            weight_above = above;
+        if (level == 0 && by_weight)
+            b.above = above;
+        from_list |= collect;
+        double n[2], w[2];
+        for (int k = 0; k < 2; k++) {
+            n[k] = s.count[2 * threadIdx.x + k];
+            w[k] = (s.high[2 * threadIdx.x + k] * 0x1p14 + s.low[2 * threadIdx.x + k]) * 0x1p-28;
+        }
+        auto reached = [&](double sum) { return b.above + sum >= goal; };
+        int bin = by_weight ? first_reaching(s, w[0], w[1], &before, reached)
+                            : first_reaching(s, n[0], n[1], &before, reached);
+        double passed = 0; /* weight of the bins before */
+        for (int k = 0; k < 2; k++)
+            passed += (int)(2 * threadIdx.x + k) < bin ? w[k] : 0;
+        weight_above += block_sum(s, passed);
+        b.above += before;
+        n_ties = s.count[bin];
+        b.n = n_ties;
+        b.high -= (uint32_t)bin << shift;
+        if (shift == 0)
+            break;
+        b.low = max(b.low, b.high - min(b.high, (1u << shift) - 1));
+    }
+    float w = weight_of(r, float_of(b.high));
+    double wanted = by_weight ? ceil((goal - b.above) / w) : goal - b.above;
+    int n = wanted < 1 ? 1 : wanted > n_ties ? n_ties : (int)wanted;
+    threshold t = {b.high, 0x7fffffff};
+    *kept = weight_above + (double)n * w;
+    if (n < n_ties)
+        t.last_tie = pick(
+            s, r,
+            [&](float x, int id) {
+                return key_of(x) == b.high && !(r.n_banned && is_banned(r, id)) ? 1.0f : 0.0f;
+            },
+            [&](double) { return n - 0.5; });
+    return t;
+}
+
+__device__ __forceinline__ bool is_kept(const threshold &t, float x, int id)
+{
+    uint32_t key = key_of(x);
+    return key > t.key || (key == t.key && id <= t.last_tie);
+}
+
+/* Philox4x32-10: the number of ant_draw_uniform. */
+__device__ float uniform(uint64_t key, uint64_t position)
+{
+    uint32_t c0 = (uint32_t)position, c1 = (uint32_t)(position >> 32), c2 = 0, c3 = 0;
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+
+    for (int i = 0; i < 10; i++) {
+        uint32_t a = __umulhi(0xD2511F53u, c0), b = __umulhi(0xCD9E8D57u, c2);
+        uint32_t c = 0xD2511F53u * c0, d = 0xCD9E8D57u * c2;
+        c0 = b ^ c1 ^ k0;
+        c1 = d;
+        c2 = a ^ c3 ^ k1;
+        c3 = c;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return (float)(c0 >> 8) * 0x1p-24f;
+}
+
+__device__ int draw(shared &s, row &r, const kern_draw &d)
+{
+    bool cut_k = d.top_k > 0 && d.top_k < r.vocab, cut_p = d.top_p < 1;
+    threshold t = {0, 0x7fffffff};
+
+    r.scale = 1.44269504f / d.temperature;
+    r.min_p = d.min_p;
+    if (cut_k || cut_p) {
+        double total = count_octaves(s, r);
+        double n =
+            block_sum(s, (double)s.octaves[2 * threadIdx.x] + s.octaves[2 * threadIdx.x + 1]);
+        if (cut_k && d.top_k < n)
+            t = narrow(s, r, bracket_count(s, r, d.top_k), d.top_k, false, &total);
+        if (cut_p) {
+            double goal = (double)d.top_p * total, kept;
+            threshold p = narrow(s, r, bracket_weight(s, r, goal), goal, true, &kept);
+            if (p.key > t.key || (p.key == t.key && p.last_tie < t.last_tie))
+                t = p;
+        }
+    }
+    float u = uniform(d.key, d.position);
+    return pick(
+        s, r,
+        [&](float x, int id) {
+            return is_kept(t, x, id) && !(r.n_banned && is_banned(r, id)) ? weight_of(r, x) : 0.0f;
+        },
+        [&](double total) { return u * total; });
+}
+
+__device__ __forceinline__ best better(best a, best b)
+{
+    return b.value > a.value || (b.value == a.value && b.id < a.id) ? b : a;
+}
+
+__device__ best block_best(shared &s, best b)
+{
+    for (int round = 0; round < 2; round++) {
+#pragma unroll
+        for (int o = 16; o; o >>= 1)
+            b = better(b, {__shfl_xor_sync(~0u, b.value, o), __shfl_xor_sync(~0u, b.id, o)});
+        __syncthreads();
+        if (round == 0 && threadIdx.x % 32 == 0)
+            s.warp_best[threadIdx.x / 32] = b;
+        __syncthreads();
+        if (round == 0)
+            b = s.warp_best[threadIdx.x % WARPS];
+    }
+    return b;
+}
+
+/* Highest logit, and the log of the sum of exponentials below it. */
+__device__ best survey(shared &s, const row &r, float *log_sum)
+{
+    best top = {-1e30f, 0};
+    float sum = 0;
+
+    for_each(r, [&](const float(&x)[4], int id) {
+        float m = fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3]));
+        if (m > top.value) {
+            sum *= __expf(top.value - m);
+            top = {m, id + (x[0] == m ? 0 : x[1] == m ? 1 : x[2] == m ? 2 : 3)};
+        }
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            sum += __expf(x[j] - top.value);
+    });
+    best all = block_best(s, top);
+    *log_sum = logf((float)block_sum(s, sum * __expf(top.value - all.value)));
+    return all;
+}
+
+/* Highest logit that is not banned. */
+__device__ best best_allowed(shared &s, const row &r)
+{
+    best top = {-INFINITY, 0};
+
+    for_each(r, [&](const float(&x)[4], int id) {
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (x[j] > top.value && !is_banned(r, id + j))
+                top = {x[j], id + j};
+    });
+    return block_best(s, top);
+}
+
+__global__ void __launch_bounds__(THREADS, 2) sample(const __grid_constant__ struct kern_sample a)
+{
+    extern __shared__ __align__(16) char memory[];
+    shared &s = *(shared *)memory;
+    kern_draw d = a.draws[blockIdx.x];
+    row r = {a.logits + (size_t)blockIdx.x * a.stride, a.banned + d.banned, a.vocab, d.n_banned};
+    float log_sum;
+    best top = survey(s, r, &log_sum), allowed = top;
+
+    if (r.n_banned && is_banned(r, top.id))
+        allowed = best_allowed(s, r);
+    int id = allowed.id;
+    r.top = allowed.value;
+    if (d.temperature >= MIN_TEMPERATURE && r.top > -1e30f)
+        id = draw(s, r, d);
+    if (threadIdx.x == 0) {
+        a.ids[blockIdx.x] = id;
+        a.logprobs[blockIdx.x] = r.x[id] - top.value - log_sum;
+    }
+}
+
+} // namespace
+
+cudaError_t kern_sample(struct kern_sample a, cudaStream_t stream)
+{
+    if (a.stride % 4 || a.stride < a.vocab || a.vocab <= 0 || a.vocab > MAX_VOCAB)
+        return cudaErrorInvalidValue;
+    if (a.rows == 0)
+        return cudaSuccess;
+    cudaError_t e =
+        cudaFuncSetAttribute(sample, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared));
+    if (e != cudaSuccess)
+        return e;
+    sample<<<a.rows, THREADS, sizeof(shared), stream>>>(a);
+    return cudaGetLastError();
+}

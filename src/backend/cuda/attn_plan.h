@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a batch to the work lists of the attention kernels, once a step, for all
+ * layers. Sequences whose (row, query head of the group) pairs fit a decode
+ * item go to the decode kernel in chunks of keys, the others to the prefill
+ * kernel in blocks of rows; heaviest items come first. Which kernel computes a
+ * row never changes its bits. Thread: any; no state. */
+#ifndef ANT_BACKEND_CUDA_ATTN_PLAN_H
+#define ANT_BACKEND_CUDA_ATTN_PLAN_H
+
+#include "backend/backend.h"
+#include "cuda/kern.h"
+
+/* Room that any batch within the limits needs. */
+struct ant_attn_bound {
+    int n_decode, n_prefill, n_partials;
+};
+struct ant_attn_bound ant_attn_bound(int max_rows, int max_seqs, int max_context, int group);
+
+struct ant_attn_plan {
+    struct kern_attn_item *decode, *prefill; /* the caller's, of the sizes of the bound */
+    int n_decode, n_prefill;
+    int n_partials; /* partial results of chunked sequences */
+};
+
+/* Fill the lists; window 0: none. */
+void ant_attn_plan(struct ant_attn_plan *plan, const struct ant_batch *batch, int group,
+                   int window);
+
+#endif
