@@ -65,6 +65,8 @@ CLEANFILES += tests/gpu/check-gpu
 #   tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS =
 FUZZ_LINK = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+FUZZ_TARGETS += tests/fuzz/fuzz_option
+tests_fuzz_fuzz_option_LDFLAGS = $(FUZZ_LINK)
 
 # Other test scripts.
 TESTS += tests/gates/source.sh tests/gates/objects.sh tests/fuzz/replay.sh
