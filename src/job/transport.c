@@ -23,12 +23,13 @@ enum {
     NOTE_ID = 1,       /* of the active message that carries a note */
 };
 
-/* A peer is declared dead this long after its connection broke: what it sent before it left may
- * still be on its way up through the library. */
+/* A peer counts as dead this long after its connection broke: what it sent before it left may still
+ * be on its way up through the library. */
 static const double death_delay = 1.0;
 static const double close_seconds = 5.0;
 
 struct peer {
+    struct ant_transport *transport;
     ucp_ep_h ep; /* NULL until something is sent to it */
     const struct ant_card *card;
     ucs_status_t broken; /* UCS_OK, or why its connection is no more */
@@ -42,7 +43,7 @@ struct ant_transport {
     ucp_address_t *address;
     size_t address_bytes;
     struct peer **peers; /* (n_peers) by world rank, NULL where never met; owned */
-    int n_peers;
+    int n_peers, n_broken;
     struct ant_note *notes, **notes_end; /* received, oldest first */
     int notes_out;                       /* sent, not yet gone */
     bool has_failed;                     /* a flight was abandoned: somebody will not listen */
@@ -111,6 +112,7 @@ static ucs_status_t make_context(ucp_context_h *context)
     /* Endpoints that report a peer's death go through shared memory only if it is told to watch
      * for that; else ranks of one host talk over TCP, 50 times slower. */
     set_default(config, "MM_ERROR_HANDLING", "y");
+    set_default(config, "KEEPALIVE_INTERVAL", "5s"); /* a death is seen within that time */
     status = ucp_init(&params, config, context);
     ucp_config_release(config);
     return status;
@@ -281,6 +283,7 @@ void ant_transport_meet(struct ant_transport *transport, const struct ant_card *
         }
         if (!transport->peers[rank])
             transport->peers[rank] = ant_xcalloc(1, sizeof(struct peer));
+        transport->peers[rank]->transport = transport;
         transport->peers[rank]->card = &cards[rank];
     }
 }
@@ -293,6 +296,7 @@ static void note_broken(void *arg, ucp_ep_h ep, ucs_status_t status)
     if (peer->broken == UCS_OK) {
         peer->broken = status;
         peer->broken_since = ant_now();
+        peer->transport->n_broken++;
     }
 }
 
@@ -390,49 +394,64 @@ void ant_flight_receive(struct ant_flight *flight, int peer, uint64_t tag, void 
     } while (bytes > 0);
 }
 
-static int fail_message(const struct ant_message *message, const struct peer *peer,
-                        ucs_status_t status, struct ant_error *err)
+static int fail_peer(const struct ant_transport *transport, int rank, ucs_status_t status,
+                     struct ant_error *err)
 {
+    const struct peer *peer = transport->peers[rank];
     const char *node = peer->card->node_name;
 
     if (peer->is_cut)
-        return ant_fail(err, ANT_EPEER, "rank %d (%s) was given up before", message->peer, node);
-    if (status == UCS_ERR_MESSAGE_TRUNCATED)
-        return ant_fail(err, ANT_EPEER,
-                        "rank %d (%s) sent more than the %zu bytes expected: the ranks disagree "
-                        "about what they do together",
-                        message->peer, node, message->bytes);
-    return ant_fail(err, ANT_EPEER, "rank %d (%s) is gone: %s", message->peer, node,
+        return ant_fail(err, ANT_EPEER, "rank %d (%s) was given up before", rank, node);
+    return ant_fail(err, ANT_EPEER, "rank %d (%s) is gone: %s", rank, node,
                     ucs_status_string(status));
+}
+
+static int fail_size(const struct ant_transport *transport, const struct ant_message *message,
+                     const char *sent, struct ant_error *err)
+{
+    return ant_fail(err, ANT_EPEER,
+                    "rank %d (%s) sent %s than the %zu bytes expected: the ranks disagree about "
+                    "what they do together",
+                    message->peer, transport->peers[message->peer]->card->node_name, sent,
+                    message->bytes);
+}
+
+int ant_transport_check(const struct ant_transport *transport, const int *ranks, int n,
+                        struct ant_error *err)
+{
+    if (transport->n_broken == 0)
+        return 0;
+    for (int i = 0; i < n; i++) {
+        const struct peer *peer = transport->peers[ranks[i]];
+
+        if (peer->broken != UCS_OK && ant_now() - peer->broken_since > death_delay)
+            return fail_peer(transport, ranks[i], peer->broken, err);
+    }
+    return 0;
 }
 
 /* 1 done, 0 not yet, or the error. */
 static int check_message(struct ant_transport *transport, struct ant_message *message,
                          struct ant_error *err)
 {
-    const struct peer *peer = transport->peers[message->peer];
     ucs_status_t status = message->failed;
     ucp_tag_recv_info_t info = {.length = message->bytes};
 
     if (message->request)
         status = message->is_send ? ucp_request_check_status(message->request)
                                   : ucp_tag_recv_request_test(message->request, &info);
-    if (status == UCS_INPROGRESS) {
-        if (peer->broken != UCS_OK && ant_now() - peer->broken_since > death_delay)
-            return fail_message(message, peer, peer->broken, err);
+    if (status == UCS_INPROGRESS)
         return 0;
-    }
     if (message->request) {
         ucp_request_free(message->request);
         message->request = NULL;
     }
+    if (status == UCS_ERR_MESSAGE_TRUNCATED)
+        return fail_size(transport, message, "more", err);
     if (status != UCS_OK)
-        return fail_message(message, peer, status, err);
+        return fail_peer(transport, message->peer, status, err);
     if (info.length != message->bytes)
-        return ant_fail(err, ANT_EPEER,
-                        "rank %d (%s) sent %zu bytes instead of %zu: the ranks disagree about "
-                        "what they do together",
-                        message->peer, peer->card->node_name, info.length, message->bytes);
+        return fail_size(transport, message, "less", err);
     return 1;
 }
 

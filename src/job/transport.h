@@ -6,7 +6,7 @@
  *    for together;
  *  - notes: small, unasked, best effort, for finding out what is wrong.
  * Nothing moves unless this process is inside a call of this interface. Endpoints are made on
- * first use; a peer's death shows as a failed message. Thread: control. */
+ * first use. Thread: control. */
 #ifndef ANT_JOB_TRANSPORT_H
 #define ANT_JOB_TRANSPORT_H
 
@@ -21,6 +21,10 @@
 /* Remember how to reach these world ranks. Cards are borrowed until the transport is closed. */
 void ant_transport_meet(struct ant_transport *transport, const struct ant_card *cards,
                         const int *ranks, int n);
+
+/* Is everyone of these alive, as far as is known? Else ANT_EPEER with the name. */
+int ant_transport_check(const struct ant_transport *transport, const int *ranks, int n,
+                        struct ant_error *err);
 
 /* --- flights -----------------------------------------------------------------------------------
  */

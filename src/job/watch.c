@@ -341,6 +341,9 @@ int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const cha
         } else if (ant_now() - since > timeout) {
             rc = find_missing(watch, flight, what, timeout, &why);
             since = ant_now();
+        } else {
+            /* Whoever waits for a dead member's partner waits for the dead. */
+            rc = ant_transport_check(watch->transport, watch->ranks, watch->n, &why);
         }
         pause_after(idle++);
     }
