@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The job layer without a model: opens job, transport and the group of all ranks, exchanges cards
+ * and does what its argument says. What tests/launch/group.sh starts in every way there is.
+ *
+ *   all              every collective with sizes from nothing to 10 MB, checked byte by byte
+ *   differ RANK      RANK was started with other settings
+ *   fail RANK        RANK cannot go on; all agree about that
+ *   absent RANK      RANK never comes to the barrier and sleeps instead
+ *   die RANK         RANK is killed before the barrier
+ *   abort RANK       RANK ends the whole job with code 70
+ *   speed            times of everything
+ *
+ * Exits with the codes of the program; errors go to standard error with the rank before them. */
+#include "config.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "job/group.h"
+#include "job/launch.h"
+#include "job/layout.h"
+
+static const double timeout = 30.0;
+static const double short_timeout = 3.0; /* where somebody is meant to be missing */
+
+struct probe {
+    const char *what;
+    int chosen; /* the rank that behaves differently, -1: none */
+    struct ant_job *job;
+    struct ant_transport *transport;
+    struct ant_group *world;
+    int rank, size;
+    double transport_seconds, exchange_seconds;
+};
+
+/* --- open and close ----------------------------------------------------------------------------
+ */
+
+static int open_probe(struct probe *probe, struct ant_error *err)
+{
+    struct ant_card card = {0};
+    double start;
+    int *ranks, rc;
+
+    ANT_TRY(ant_job_open(&probe->job, err));
+    probe->rank = ant_job_rank(probe->job);
+    probe->size = ant_job_size(probe->job);
+    start = ant_now();
+    ANT_TRY(ant_transport_open(&probe->transport, err));
+    probe->transport_seconds = ant_now() - start;
+
+    card.address = (unsigned char *)ant_transport_address(probe->transport, &card.address_bytes);
+    if (strcmp(probe->what, "differ") == 0 && probe->rank == probe->chosen)
+        card.settings.low = 1;
+    start = ant_now();
+    ANT_TRY(ant_job_exchange(probe->job, &card, err));
+    probe->exchange_seconds = ant_now() - start;
+
+    ranks = ant_xcalloc((size_t)probe->size, sizeof(*ranks));
+    for (int i = 0; i < probe->size; i++)
+        ranks[i] = i;
+    rc = ant_group_open(&probe->world, probe->transport, ant_job_cards(probe->job), ranks,
+                        probe->size, probe->rank, err);
+    free(ranks);
+    return rc;
+}
+
+static void close_probe(struct probe *probe)
+{
+    ant_group_close(probe->world);
+    ant_transport_close(probe->transport);
+    ant_job_close(probe->job);
+}
+
+/* --- every collective --------------------------------------------------------------------------
+ */
+
+/* Byte i of what `rank` sends in round `round`. */
+static unsigned char pattern(int rank, int round, size_t i)
+{
+    return (unsigned char)(i * 31 + (i >> 12) + (size_t)rank * 97 + (size_t)round * 13);
+}
+
+static void fill(unsigned char *data, size_t bytes, int rank, int round)
+{
+    for (size_t i = 0; i < bytes; i++)
+        data[i] = pattern(rank, round, i);
+}
+
+static int check(const unsigned char *data, size_t bytes, int rank, int round, const char *what,
+                 struct ant_error *err)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if (data[i] != pattern(rank, round, i))
+            return ant_fail(err, ANT_EBUG, "%s of %zu bytes: byte %zu of rank %d is wrong", what,
+                            bytes, i, rank);
+    return 0;
+}
+
+static int try_broadcast(struct ant_group *group, size_t bytes, int round, struct ant_error *err)
+{
+    int me = ant_group_rank(group), rc = 0;
+
+    for (int root = 0; rc == 0 && root < ant_group_size(group); root++) {
+        unsigned char *data = ant_xcalloc(1, bytes + 1);
+
+        if (me == root)
+            fill(data, bytes, root, round);
+        rc = ant_group_broadcast(group, root, data, bytes, timeout, err);
+        if (rc == 0)
+            rc = check(data, bytes, root, round, "broadcast", err);
+        free(data);
+    }
+    return rc;
+}
+
+static int try_all_gather(struct ant_group *group, size_t bytes, int round, struct ant_error *err)
+{
+    int n = ant_group_size(group), me = ant_group_rank(group), rc;
+    unsigned char *mine = ant_xmalloc(bytes + 1), *all = ant_xcalloc((size_t)n, bytes + 1);
+
+    fill(mine, bytes, me, round);
+    rc = ant_group_all_gather(group, mine, bytes, all, timeout, err);
+    for (int i = 0; rc == 0 && i < n; i++)
+        rc = check(all + (size_t)i * bytes, bytes, i, round, "all-gather", err);
+    free(mine);
+    free(all);
+    return rc;
+}
+
+/* Rank i sends so many bytes: from nothing to all, different for everyone. */
+static size_t length_of(int rank, int n, size_t bytes)
+{
+    return n > 1 ? bytes / (size_t)(n - 1) * (size_t)((rank + 1) % n) : bytes;
+}
+
+static int try_all_gather_v(struct ant_group *group, size_t bytes, int round, struct ant_error *err)
+{
+    int n = ant_group_size(group), me = ant_group_rank(group), rc;
+    size_t length = length_of(me, n, bytes), at = 0;
+    size_t *sizes = ant_xcalloc((size_t)n, sizeof(*sizes));
+    unsigned char *mine = ant_xmalloc(length + 1);
+    void *all = NULL;
+
+    fill(mine, length, me, round);
+    rc = ant_group_all_gather_v(group, mine, length, &all, sizes, timeout, err);
+    for (int i = 0; rc == 0 && i < n; i++) {
+        if (sizes[i] != length_of(i, n, bytes))
+            rc = ant_fail(err, ANT_EBUG, "rank %d is said to have %zu bytes", i, sizes[i]);
+        else
+            rc = check((unsigned char *)all + at, sizes[i], i, round, "all-gather-v", err);
+        at += sizes[i];
+    }
+    free(mine);
+    free(sizes);
+    free(all);
+    return rc;
+}
+
+static int try_agree(struct ant_group *group, struct ant_error *err)
+{
+    int n = ant_group_size(group), me = ant_group_rank(group), first = n / 2, rc;
+    struct ant_error why = {{0}};
+    char expected[64];
+
+    rc = ant_group_agree(group, 0, timeout, &why);
+    if (rc != 0)
+        return ant_fail(err, rc, "agree: success became %d: %s", rc, why.text);
+    rc = me >= first ? ant_fail(&why, ANT_EDATA, "trouble on rank %d", me) : 0;
+    rc = ant_group_agree(group, rc, timeout, &why);
+    snprintf(expected, sizeof(expected), "trouble on rank %d", first);
+    if (rc != ANT_EDATA || strcmp(why.text, expected) != 0)
+        return ant_fail(err, ANT_EBUG, "agree: %d '%s' instead of '%s'", rc, why.text, expected);
+    return 0;
+}
+
+static int try_group(struct ant_group *group, struct ant_error *err)
+{
+    static const size_t sizes[] = {0, 1, 7, 1000, 8192, 100000, 1 << 20, 10000000};
+
+    for (int i = 0; i < (int)(sizeof(sizes) / sizeof(sizes[0])); i++) {
+        ANT_TRY(try_broadcast(group, sizes[i], i, err));
+        ANT_TRY(try_all_gather(group, sizes[i], i, err));
+        ANT_TRY(try_all_gather_v(group, sizes[i], i, err));
+        ANT_TRY(ant_group_barrier(group, timeout, err));
+    }
+    return try_agree(group, err);
+}
+
+/* Groups of a part of the ranks, in an order of their own, beside the big one: even and odd ranks,
+ * highest first, twice. */
+static int try_halves(struct probe *probe, struct ant_error *err)
+{
+    struct ant_group *half[2] = {NULL, NULL};
+    int *ranks = ant_xcalloc((size_t)probe->size, sizeof(*ranks)), n = 0, rc = 0;
+
+    for (int i = probe->size - 1; i >= 0; i--)
+        if (i % 2 == probe->rank % 2)
+            ranks[n++] = i;
+    for (int i = 0; rc == 0 && i < 2; i++)
+        rc = ant_group_open(&half[i], probe->transport, ant_job_cards(probe->job), ranks, n,
+                            probe->rank, err);
+    for (int i = 0; rc == 0 && i < 20; i++)
+        rc = try_all_gather(half[i % 2], 100, i, err);
+    if (rc == 0)
+        rc = try_group(half[1], err);
+    ant_group_close(half[1]);
+    ant_group_close(half[0]);
+    free(ranks);
+    return rc;
+}
+
+/* A value put, fenced and read by all. */
+static int try_put(struct probe *probe, struct ant_error *err)
+{
+    int value = probe->rank * probe->rank + 5, got = 0;
+
+    ANT_TRY(ant_job_put(probe->job, "probe.value", &value, sizeof(value), err));
+    ANT_TRY(ant_job_fence(probe->job, err));
+    for (int i = 0; i < probe->size; i++) {
+        ANT_TRY(ant_job_get(probe->job, i, "probe.value", &got, sizeof(got), err));
+        if (got != i * i + 5)
+            return ant_fail(err, ANT_EBUG, "rank %d put %d, read %d", i, i * i + 5, got);
+    }
+    if (ant_job_get(probe->job, 0, "probe.nothing", &got, sizeof(got), NULL) == 0)
+        return ant_fail(err, ANT_EBUG, "a value that nobody put was read");
+    return 0;
+}
+
+static int try_all(struct probe *probe, struct ant_error *err)
+{
+    const struct ant_card *cards = ant_job_cards(probe->job);
+    struct ant_layout layout;
+    char *table;
+
+    ANT_TRY(try_put(probe, err));
+    ANT_TRY(try_group(probe->world, err));
+    ANT_TRY(try_halves(probe, err));
+    /* One line a rank would come in any order: rank 0 speaks for all. */
+    if (probe->rank != 0)
+        return 0;
+    ANT_TRY(ant_layout_init(&layout, 0, probe->size, 0, 1, 1, err));
+    table = ant_layout_describe(&layout, cards);
+    printf("launcher %s, job %s, PMIx %s, UCX %s\n%s", ant_job_launcher(probe->job),
+           ant_job_name(probe->job), ant_job_pmix_version(probe->job), ant_transport_version(),
+           table);
+    for (int i = 0; i < probe->size; i++)
+        printf("rank %d of %d local %d of %d node %d %s cores %d shared by %d\n", i, probe->size,
+               cards[i].local_rank, cards[i].local_size, cards[i].node, cards[i].node_name,
+               cards[i].n_cores, cards[i].cores_shared);
+    free(table);
+    puts("probe: all well");
+    return 0;
+}
+
+/* --- trouble -----------------------------------------------------------------------------------
+ */
+
+static int try_trouble(struct probe *probe, struct ant_error *err)
+{
+    bool is_chosen = probe->rank == probe->chosen;
+    int rc = 0;
+
+    /* Everybody is connected first, as in the middle of a run. */
+    ANT_TRY(ant_group_barrier(probe->world, timeout, err));
+    if (strcmp(probe->what, "fail") == 0) {
+        if (is_chosen)
+            rc = ant_fail(err, ANT_EDATA, "rank %d cannot go on", probe->rank);
+        return ant_group_agree(probe->world, rc, timeout, err);
+    }
+    if (is_chosen && strcmp(probe->what, "absent") == 0)
+        sleep(8);
+    if (is_chosen && strcmp(probe->what, "die") == 0)
+        raise(SIGKILL);
+    if (is_chosen && strcmp(probe->what, "abort") == 0)
+        ant_job_abort(ANT_EXIT_BUG);
+    return ant_group_barrier(probe->world, short_timeout, err);
+}
+
+/* --- times -------------------------------------------------------------------------------------
+ */
+
+static int time_barrier(struct probe *probe, struct ant_error *err)
+{
+    enum { ROUNDS = 1000 };
+    double start;
+
+    ANT_TRY(ant_group_barrier(probe->world, timeout, err));
+    start = ant_now();
+    for (int i = 0; i < ROUNDS; i++)
+        ANT_TRY(ant_group_barrier(probe->world, timeout, err));
+    if (probe->rank == 0)
+        printf("barrier %.1f us\n", (ant_now() - start) / ROUNDS * 1e6);
+    return 0;
+}
+
+static int time_broadcast(struct probe *probe, size_t bytes, struct ant_error *err)
+{
+    enum { ROUNDS = 5 };
+    unsigned char *data = ant_xcalloc(1, bytes);
+    double start = ant_now();
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i < ROUNDS; i++)
+        rc = ant_group_broadcast(probe->world, 0, data, bytes, timeout, err);
+    if (rc == 0)
+        rc = ant_group_barrier(probe->world, timeout, err);
+    if (rc == 0 && probe->rank == 0)
+        printf("broadcast of %zu MB: %.2f GB/s\n", bytes >> 20,
+               (double)bytes * ROUNDS / (ant_now() - start) / 1e9);
+    free(data);
+    return rc;
+}
+
+static int try_speed(struct probe *probe, struct ant_error *err)
+{
+    if (probe->rank == 0)
+        printf("transport open %.1f ms, exchange %.1f ms\n", probe->transport_seconds * 1e3,
+               probe->exchange_seconds * 1e3);
+    ANT_TRY(time_barrier(probe, err));
+    ANT_TRY(time_broadcast(probe, 1 << 20, err));
+    return time_broadcast(probe, 256 << 20, err);
+}
+
+int main(int argc, char **argv)
+{
+    struct probe probe = {.what = argc > 1 ? argv[1] : "all",
+                          .chosen = argc > 2 ? atoi(argv[2]) : -1};
+    struct ant_error err = {{0}};
+    int rc = open_probe(&probe, &err);
+
+    if (rc == 0) {
+        if (strcmp(probe.what, "all") == 0)
+            rc = try_all(&probe, &err);
+        else if (strcmp(probe.what, "speed") == 0)
+            rc = try_speed(&probe, &err);
+        else
+            rc = try_trouble(&probe, &err);
+    }
+    if (rc < 0)
+        fprintf(stderr, "probe: rank %d: %s\n", ant_job_env_rank(), err.text);
+    close_probe(&probe);
+    return ant_exit_code(rc);
+}
