@@ -16,6 +16,9 @@ AM_TESTS_ENVIRONMENT = \
 	ANT_HAVE_CUDA='$(CUDA_HOME)'; export ANT_HAVE_CUDA; \
 	FUZZ_TARGETS='$(FUZZ_TARGETS)'; export FUZZ_TARGETS;
 
+# GNU make would make a file x from x.sh, also where x is a folder to be distributed.
+%: %.sh
+
 # Unit tests: one file a module, tests/unit/test_<module>.c, is one line here.
 UNIT_TESTS =
 UNIT_TESTS += tests/unit/test_base_checksum
