@@ -11,7 +11,7 @@ Needs: torch, transformers, tokenizers, gguf, numpy.
 
 The output is one JSON object:
   model, n_answer    sha256 of the file; tokens in every answer (the end-of-text id does not end it)
-  prompts[i].id      as in smollm2_prompts.jsonl
+  prompts[i].id      as in smollm2_prompts.jsonl, and its prompt as .text
   prompts[i].tokens  ids of the prompt
   prompts[i].output  ids of the answer
   prompts[i].second  the id that came second at each position
@@ -166,7 +166,8 @@ def main():
     lines = []
     for prompt in prompts:
         tokens = tokenizer.encode(prompt["prompt"], add_special_tokens=False).ids
-        record = {"id": prompt["id"], "tokens": tokens, **answer(model, tokens)}
+        record = {"id": prompt["id"], "text": prompt["prompt"], "tokens": tokens}
+        record.update(answer(model, tokens))
         lines.append(json.dumps(record, separators=(",", ":")))
         near = sum(g < 0.05 for g in record["gap"])
         print(f"{prompt['id']}: {len(tokens)} tokens, {near} gaps below 0.05", file=sys.stderr)
