@@ -36,7 +36,13 @@ libantiphon_a_SOURCES += \
 	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/prompts.c
 
 # text
-noinst_HEADERS += src/text/tokenizer.h
+noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/decode.h src/text/normal.h \
+	src/text/pattern.h src/text/pipeline_json.h src/text/pre.h src/text/split.h \
+	src/text/tokenizer.h src/text/unicode.h src/text/vocab.h
+libantiphon_a_SOURCES += src/text/added.c src/text/bpe.c src/text/decode.c src/text/normal.c \
+	src/text/pattern.c src/text/pipeline_json.c src/text/pre.c src/text/regex.c \
+	src/text/split.c src/text/tokenizer.c src/text/tokenizer_gguf.c \
+	src/text/tokenizer_json.c src/text/unicode.c src/text/vocab.c
 
 # model
 noinst_HEADERS += src/model/arch.h src/model/checkpoint.h src/model/model.h src/model/tensor.h \

@@ -5,8 +5,8 @@
  * Hides PCRE2 (split patterns), utf8proc (normalisation) and the merge
  * algorithm. Results equal those of Hugging Face tokenizers, special tokens
  * included, and decoding is the exact inverse where the tokenizer allows it. A
- * tokenizer is immutable once open: encode may run in any number of threads
- * (each with its own ant_tokenizer_work), the other functions in any thread.
+ * tokenizer is immutable once open: any function may run in any number of
+ * threads at once (what a call needs to work with it takes from a pool).
  * Errors: ANT_EDATA or ANT_EUNSUPP naming file and construct. */
 #ifndef ANT_TEXT_TOKENIZER_H
 #define ANT_TEXT_TOKENIZER_H
@@ -30,7 +30,8 @@ void ant_tokenizer_close(struct ant_tokenizer *tokenizer);
 int ant_tokenizer_size(const struct ant_tokenizer *tokenizer); /* ids are 0 .. size-1 */
 struct ant_digest ant_tokenizer_digest(const struct ant_tokenizer *tokenizer);
 
-/* Special ids, -1 when there is none. */
+/* Special ids, -1 when there is none. A tokenizer.json names none: they are
+ * those of the tokenizer_config.json beside it, or of its own template. */
 int ant_tokenizer_bos(const struct ant_tokenizer *tokenizer);
 int ant_tokenizer_eos(const struct ant_tokenizer *tokenizer);
 /* The id whose text is exactly `text` (special or not), or -1. */
@@ -49,8 +50,8 @@ int ant_tokenizer_encode(const struct ant_tokenizer *tokenizer, const char *text
  * bytes. */
 const char *ant_tokenizer_piece(const struct ant_tokenizer *tokenizer, int id, size_t *bytes);
 
-/* Append the text of `ids`, special tokens left out if asked; incomplete UTF-8
- * becomes U+FFFD as Hugging Face does. */
+/* Append the text of `ids`, special tokens left out if asked, ids without a
+ * token always; incomplete UTF-8 becomes U+FFFD as Hugging Face does. */
 void ant_tokenizer_decode(const struct ant_tokenizer *tokenizer, const int32_t *ids, size_t n,
                           bool skip_special, struct ant_buf *out);
 

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a tokenizer does to a text before it splits it: a list of rewriting steps.
+ *
+ * Hides utf8proc's normalisation. Thread: any. Errors: those of patterns. */
+#ifndef ANT_TEXT_NORMAL_H
+#define ANT_TEXT_NORMAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "text/pattern.h"
+
+enum ant_normal_kind {
+    ANT_NORMAL_NFC,
+    ANT_NORMAL_NFD,
+    ANT_NORMAL_NFKC,
+    ANT_NORMAL_NFKD,
+    ANT_NORMAL_LOWERCASE,
+    ANT_NORMAL_STRIP,   /* white space at the ends */
+    ANT_NORMAL_PREPEND, /* `content`, unless the text is empty */
+    ANT_NORMAL_REPLACE, /* every match of `pattern` by `content` */
+};
+
+struct ant_normal_step {
+    enum ant_normal_kind kind;
+    bool left, right;            /* STRIP */
+    char *content;               /* owned; PREPEND, REPLACE */
+    size_t bytes;                /* of content */
+    struct ant_pattern *pattern; /* owned; REPLACE */
+};
+void ant_normal_release(struct ant_normal_step *steps, size_t n); /* the steps and the array */
+
+/* Rewrite `*text` (well-formed UTF-8). The result is either the text itself or lies in one of the
+ * two buffers, until they are used again. */
+int ant_normalize(const struct ant_normal_step *steps, size_t n, struct ant_matcher *matcher,
+                  struct ant_buf buffers[2], const char **text, size_t *bytes,
+                  struct ant_error *err);
+
+/* Append `text` with every match of `pattern` replaced. */
+int ant_replace(struct ant_buf *out, const struct ant_pattern *pattern, struct ant_matcher *matcher,
+                const char *text, size_t bytes, const char *content, size_t content_bytes,
+                struct ant_error *err);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "text/vocab.h"
+#include "text/unicode.h"
+
+#include <xxhash.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A slot of the index: the upper half of the text's hash, and the id + 1 (0: free). */
+static uint64_t slot_of(uint64_t hash, int id)
+{
+    return (hash & 0xffffffff00000000u) | (uint32_t)(id + 1);
+}
+
+void ant_vocab_init(struct ant_vocab *vocab)
+{
+    *vocab = (struct ant_vocab){.unknown = -1, .bos = -1, .eos = -1};
+}
+
+void ant_vocab_release(struct ant_vocab *vocab)
+{
+    size_t i;
+
+    free(vocab->tokens);
+    ant_buf_release(&vocab->texts);
+    free(vocab->index);
+    free(vocab->merges);
+    free(vocab->scores);
+    for (i = 0; i < vocab->n_added; i++)
+        free(vocab->added[i].text);
+    free(vocab->added);
+    ant_normal_release(vocab->normal, vocab->n_normal);
+    ant_split_release(vocab->split, vocab->n_split);
+    ant_decode_release(vocab->decode, vocab->n_decode);
+    ant_ids_release(&vocab->prefix);
+    ant_ids_release(&vocab->suffix);
+}
+
+void ant_vocab_resize(struct ant_vocab *vocab, int size)
+{
+    int i;
+
+    if (size <= vocab->size)
+        return;
+    vocab->tokens = ant_xrealloc(vocab->tokens, (size_t)size, sizeof *vocab->tokens);
+    for (i = vocab->size; i < size; i++)
+        vocab->tokens[i] = (struct ant_vocab_text){.bytes = UINT32_MAX};
+    vocab->size = size;
+}
+
+int ant_vocab_set(struct ant_vocab *vocab, int id, const char *text, size_t bytes,
+                  struct ant_error *err)
+{
+    struct ant_vocab_text *token = &vocab->tokens[id];
+
+    if (token->bytes != UINT32_MAX)
+        return ant_fail(err, ANT_EDATA, "two tokens have the id %d", id);
+    if (bytes > ANT_TOKEN_MAX_BYTES)
+        return ant_fail(err, ANT_EDATA, "token %d has %zu bytes", id, bytes);
+    if (ant_utf8_check(text, bytes) != bytes)
+        return ant_fail(err, ANT_EDATA, "token %d is not UTF-8", id);
+    *token = (struct ant_vocab_text){vocab->texts.len, (uint32_t)bytes};
+    ant_buf_add(&vocab->texts, text, bytes);
+    return 0;
+}
+
+bool ant_vocab_has(const struct ant_vocab *vocab, int id)
+{
+    return id >= 0 && id < vocab->size && vocab->tokens[id].bytes != UINT32_MAX;
+}
+
+const char *ant_vocab_text(const struct ant_vocab *vocab, int id, size_t *bytes)
+{
+    if (!ant_vocab_has(vocab, id) || vocab->tokens[id].bytes == 0) {
+        *bytes = 0;
+        return "";
+    }
+    *bytes = vocab->tokens[id].bytes;
+    return vocab->texts.data + vocab->tokens[id].offset;
+}
+
+/* The slot of this text: the one that holds it, or the free one where it belongs. */
+static size_t look_up(const struct ant_vocab *vocab, const char *text, size_t bytes, uint64_t hash)
+{
+    size_t i = hash & vocab->index_mask;
+
+    for (;; i = (i + 1) & vocab->index_mask) {
+        uint64_t slot = vocab->index[i];
+        const struct ant_vocab_text *token;
+
+        if (slot == 0)
+            return i;
+        if ((slot ^ hash) >> 32)
+            continue;
+        token = &vocab->tokens[(uint32_t)slot - 1];
+        if (token->bytes == bytes && memcmp(vocab->texts.data + token->offset, text, bytes) == 0)
+            return i;
+    }
+}
+
+int ant_vocab_add_to_index(struct ant_vocab *vocab, int id, struct ant_error *err)
+{
+    size_t bytes, i;
+    const char *text = ant_vocab_text(vocab, id, &bytes);
+    uint64_t hash;
+
+    if (bytes == 0) /* an id without text is never looked for */
+        return 0;
+    hash = XXH3_64bits(text, bytes);
+    i = look_up(vocab, text, bytes, hash);
+    if (vocab->index[i] != 0)
+        return ant_fail(err, ANT_EDATA, "tokens %d and %d have the same text",
+                        (int)(uint32_t)vocab->index[i] - 1, id);
+    vocab->index[i] = slot_of(hash, id);
+    return 0;
+}
+
+int ant_vocab_build_index(struct ant_vocab *vocab, struct ant_error *err)
+{
+    size_t slots = 1024;
+    int id;
+
+    while (slots < 4 * (size_t)vocab->size)
+        slots *= 2;
+    free(vocab->index);
+    vocab->index = ant_xcalloc(slots, sizeof *vocab->index);
+    vocab->index_mask = slots - 1;
+    for (id = 0; id < vocab->size; id++)
+        ANT_TRY(ant_vocab_add_to_index(vocab, id, err));
+    return 0;
+}
+
+int ant_vocab_find(const struct ant_vocab *vocab, const char *text, size_t bytes)
+{
+    if (bytes == 0)
+        return -1;
+    return (int)(uint32_t)vocab->index[look_up(vocab, text, bytes, XXH3_64bits(text, bytes))] - 1;
+}
+
+static int merge_part(const struct ant_vocab *vocab, const char *text, size_t bytes,
+                      struct ant_error *err)
+{
+    int id = ant_vocab_find(vocab, text, bytes);
+
+    if (id < 0)
+        return ant_fail(err, ANT_EDATA, "merge %zu: there is no token '%.*s'", vocab->n_merges,
+                        (int)(bytes < 64 ? bytes : 64), text);
+    return id;
+}
+
+int ant_vocab_merge(struct ant_vocab *vocab, const char *left, size_t left_bytes, const char *right,
+                    size_t right_bytes, struct ant_error *err)
+{
+    char together[2 * ANT_TOKEN_MAX_BYTES];
+    struct ant_merge merge;
+
+    ANT_TRY(merge.left = merge_part(vocab, left, left_bytes, err));
+    ANT_TRY(merge.right = merge_part(vocab, right, right_bytes, err));
+    memcpy(together, left, left_bytes);
+    memcpy(together + left_bytes, right, right_bytes);
+    ANT_TRY(merge.result = merge_part(vocab, together, left_bytes + right_bytes, err));
+    if (vocab->n_merges == vocab->cap_merges) {
+        vocab->cap_merges = vocab->cap_merges ? 2 * vocab->cap_merges : 4096;
+        vocab->merges = ant_xrealloc(vocab->merges, vocab->cap_merges, sizeof *vocab->merges);
+    }
+    vocab->merges[vocab->n_merges++] = merge;
+    return 0;
+}
+
+void ant_vocab_add_added(struct ant_vocab *vocab, const struct ant_added *added)
+{
+    if (vocab->n_added == vocab->cap_added) {
+        vocab->cap_added = vocab->cap_added ? 2 * vocab->cap_added : 64;
+        vocab->added = ant_xrealloc(vocab->added, vocab->cap_added, sizeof *vocab->added);
+    }
+    vocab->added[vocab->n_added++] = *added;
+}
