@@ -21,6 +21,7 @@ AM_TESTS_ENVIRONMENT = \
 
 # Unit tests: one file a module, tests/unit/test_<module>.c, is one line here.
 UNIT_TESTS =
+UNIT_TESTS += tests/unit/test_arch
 UNIT_TESTS += tests/unit/test_base_checksum
 UNIT_TESTS += tests/unit/test_base_clock
 UNIT_TESTS += tests/unit/test_base_error
@@ -29,6 +30,7 @@ UNIT_TESTS += tests/unit/test_base_log
 UNIT_TESTS += tests/unit/test_base_mem
 UNIT_TESTS += tests/unit/test_base_option
 UNIT_TESTS += tests/unit/test_base_ring
+UNIT_TESTS += tests/unit/test_checkpoint
 UNIT_TESTS += tests/unit/test_gguf
 UNIT_TESTS += tests/unit/test_safetensors
 UNIT_TESTS += tests/unit/test_launch
@@ -64,10 +66,15 @@ CLEANFILES += tests/gpu/check-gpu
 
 # Fuzz targets: tests/fuzz/fuzz_<what>.c defines what fuzz.h declares, its corpus lies in
 # tests/fuzz/corpus/<what>/. Two lines each, here and in the block of _LDFLAGS:
-#   FUZZ_TARGETS += tests/fuzz/fuzz_gguf
-#   tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_LINK)
+#   #   tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS =
 FUZZ_LINK = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+FUZZ_TARGETS += tests/fuzz/fuzz_config
+tests_fuzz_fuzz_config_LDFLAGS = $(FUZZ_LINK)
+FUZZ_TARGETS += tests/fuzz/fuzz_gguf
+tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_LINK)
+FUZZ_TARGETS += tests/fuzz/fuzz_safetensors
+tests_fuzz_fuzz_safetensors_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_option
 tests_fuzz_fuzz_option_LDFLAGS = $(FUZZ_LINK)
 
@@ -78,7 +85,7 @@ EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh \
 
 # Expected answers, and the scripts that made them once.
 EXTRA_DIST += tests/golden/make_smollm2.py tests/golden/make_tiny.py tests/golden/quants \
-	tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl tests/golden/tiny
+	tests/golden/rope tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl tests/golden/tiny
 
 # Launch tests: scripts that run the real thing under srun and mpirun (tests/launch/lib.sh).
 check_PROGRAMS += tests/launch/group_probe

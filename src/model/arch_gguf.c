@@ -4,6 +4,8 @@
 
 #include "model/family.h"
 
+#include "model/names.h"
+
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -259,12 +261,12 @@ static int read_family(struct source *source)
     source->family = ant_family_of_gguf(name, bytes, known, sizeof known);
     if (source->family)
         return 0;
-    for (size_t i = 0; i < bytes; i++)
-        if (name[i] <= 0x20 || name[i] == 0x7f) /* not fit to be shown */
-            bytes = 0;
+    if (bytes > 64 || !ant_name_is_plain(name, bytes))
+        return ant_fail(source->err, ANT_EUNSUPP,
+                        "'%s': key 'general.architecture' is not printable", path);
     return ant_fail(source->err, ANT_EUNSUPP,
-                    "'%s': architecture '%.*s' is not supported (known: %s)", path,
-                    bytes < 64 ? (int)bytes : 64, name, known);
+                    "'%s': architecture '%.*s' is not supported (known: %s)", path, (int)bytes,
+                    name, known);
 }
 
 int ant_arch_read_gguf(struct ant_arch *out, const struct ant_gguf *gguf, struct ant_error *err)

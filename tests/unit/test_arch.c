@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a model is, read from config.json and GGUF metadata: values, defaults, and everything that
+ * must be refused by name. */
+#include "config.h"
+
+#include "model/family.h"
+
+#include "model_files.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static char folder[256], path[300];
+
+static int set_up(void **state)
+{
+    (void)state;
+    make_folder(folder);
+    snprintf(path, sizeof path, "%s/m.gguf", folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    remove_folder(folder);
+    return 0;
+}
+
+/* ---- Rotary tables ---- */
+
+/* Against transformers itself. Its powers are single precision, so a frequency may be one unit in
+ * the last place away from ours: that is 6e-8 of the angle, on top of 1e-6 for everything else. */
+static void test_rope_golden(void **state)
+{
+    (void)state;
+    char name[4096], kind[16];
+    const char *root = getenv("TOP_SRCDIR");
+    snprintf(name, sizeof name, "%s/tests/golden/rope/rope.txt", root ? root : ".");
+    FILE *file = fopen(name, "r");
+    if (!file)
+        fail_msg("cannot open '%s'", name);
+    struct ant_rope rope = {.kind = ANT_ROPE_PLAIN};
+    int position, n_lines = 0;
+    while (fscanf(file, "%15s %d %lf %lf %lf %lf %d %d", kind, &rope.dim, &rope.theta, &rope.factor,
+                  &rope.low_freq_factor, &rope.high_freq_factor, &rope.original_context,
+                  &position) == 8) {
+        rope.kind = kind[0] == 'd'   ? ANT_ROPE_PLAIN
+                    : kind[1] == 'i' ? ANT_ROPE_LINEAR
+                                     : ANT_ROPE_LLAMA3;
+        size_t row = (size_t)rope.dim;
+        float *table = ant_xcalloc((size_t)(position + 1) * row, sizeof *table);
+        ant_rope_table(&rope, position + 1, table);
+        for (int part = 0; part < 2; part++)
+            for (int i = 0; i < rope.dim / 2; i++) {
+                double wanted, got = (double)table[(size_t)position * row + (size_t)(2 * i + part)];
+                assert_int_equal(fscanf(file, "%lf", &wanted), 1);
+                double angle = position * pow(rope.theta, -2.0 * i / rope.dim);
+                if (fabs(got - wanted) > 1e-6 + 1.2e-7 * angle)
+                    fail_msg("%s dim %d position %d pair %d: %.9g, expected %.9g", kind, rope.dim,
+                             position, i, got, wanted);
+            }
+        free(table);
+        n_lines++;
+    }
+    fclose(file);
+    assert_int_equal(n_lines, 42);
+}
+
+/* Divisors from a file, and that they work like the scaling they stand for. */
+static void test_rope_factors(void **state)
+{
+    (void)state;
+    static const float factors[2] = {1, 8};
+    struct ant_rope rope = {.dim = 4, .theta = 10000, .factors = factors};
+    float table[8];
+    ant_rope_table(&rope, 2, table);
+    assert_true(table[0] == 1 && table[1] == 0 && table[2] == 1 && table[3] == 0);
+    assert_true(fabs((double)table[4] - cos(1)) < 1e-7);
+    assert_true(fabs((double)table[5] - sin(1)) < 1e-7);
+    assert_true(fabs((double)table[6] - cos(0.01 / 8)) < 1e-7);
+    assert_true(fabs((double)table[7] - sin(0.01 / 8)) < 1e-9);
+}
+
+static void test_counts(void **state)
+{
+    (void)state;
+    struct ant_arch arch = {.n_layers = 30,
+                            .hidden = 576,
+                            .ff = 1536,
+                            .n_heads = 9,
+                            .n_kv_heads = 3,
+                            .head_dim = 64,
+                            .vocab = 49152,
+                            .tied = true};
+    assert_int_equal(ant_arch_parameters(&arch), 134515008); /* SmolLM2-135M */
+    assert_true(ant_arch_token_flops(&arch) ==
+                2.0 * 30 * (576 * (576 + 384) + 576 * 576 + 3 * 576 * 1536));
+    arch = (struct ant_arch){.n_layers = 24,
+                             .hidden = 896,
+                             .ff = 4864,
+                             .n_heads = 14,
+                             .n_kv_heads = 2,
+                             .head_dim = 64,
+                             .vocab = 151936,
+                             .qkv_bias = true};
+    assert_int_equal(ant_arch_parameters(&arch), 630167424); /* Qwen2.5-0.5B, untied */
+}
+
+/* ---- config.json ---- */
+
+static int read_config(struct ant_arch *arch, const char *text, struct ant_error *err)
+{
+    json_t *root;
+    assert_int_equal(ant_json_parse(&root, text, strlen(text), "config", err), 0);
+    int result = ant_arch_read_config(arch, (struct ant_json){root, "config"}, err);
+    json_decref(root);
+    return result;
+}
+
+/* A config of this class with these members added. */
+static int read_with(struct ant_arch *arch, const char *class, const char *members,
+                     struct ant_error *err)
+{
+    char *text = ant_xasprintf("{\"architectures\":[\"%s\"],\"num_hidden_layers\":4,"
+                               "\"hidden_size\":64,\"intermediate_size\":96,"
+                               "\"num_attention_heads\":8,\"vocab_size\":100,"
+                               "\"max_position_embeddings\":2048%s%s}",
+                               class, *members ? "," : "", members);
+    int result = read_config(arch, text, err);
+    free(text);
+    return result;
+}
+
+static struct ant_arch read_good(const char *class, const char *members)
+{
+    struct ant_arch arch;
+    struct ant_error err;
+    if (read_with(&arch, class, members, &err) < 0)
+        fail_msg("%s: %s", members, err.text);
+    return arch;
+}
+
+static void expect_error(const char *class, const char *members, int code, const char *said)
+{
+    struct ant_arch arch;
+    struct ant_error err;
+    int result = read_with(&arch, class, members, &err);
+    if (result != code)
+        fail_msg("%s: code %d, expected %d", members, result, code);
+    if (!strstr(err.text, said) || strncmp(err.text, "config", 6) != 0)
+        fail_msg("%s: error '%s' should say '%s'", members, err.text, said);
+}
+
+static const char LLAMA[] = "LlamaForCausalLM", MISTRAL[] = "MistralForCausalLM",
+                  QWEN2[] = "Qwen2ForCausalLM";
+
+static void test_config_values(void **state)
+{
+    (void)state;
+    struct ant_arch arch =
+        read_good(LLAMA, "\"num_key_value_heads\":2,\"head_dim\":32,\"rms_norm_eps\":1e-5,"
+                         "\"tie_word_embeddings\":true,\"attention_bias\":true,"
+                         "\"rope_theta\":5e5,\"torch_dtype\":\"bfloat16\",\"use_cache\":true,"
+                         "\"sliding_window\":77,\"hidden_act\":\"silu\",\"mlp_bias\":false,"
+                         "\"quantization_config\":null,\"rope_scaling\":{}");
+    assert_string_equal(arch.family, "llama");
+    assert_int_equal(arch.n_layers, 4);
+    assert_int_equal(arch.hidden, 64);
+    assert_int_equal(arch.ff, 96);
+    assert_int_equal(arch.n_heads, 8);
+    assert_int_equal(arch.n_kv_heads, 2);
+    assert_int_equal(arch.head_dim, 32);
+    assert_int_equal(arch.vocab, 100);
+    assert_int_equal(arch.context, 2048);
+    assert_true(arch.norm_eps == 1e-5f);
+    assert_true(arch.tied && arch.qkv_bias && arch.o_bias);
+    assert_int_equal(arch.window, 0); /* the family has none */
+    assert_int_equal(arch.rope.kind, ANT_ROPE_PLAIN);
+    assert_false(arch.rope.interleaved);
+    assert_int_equal(arch.rope.dim, 32);
+    assert_true(arch.rope.theta == 5e5 && arch.embed_scale == 1);
+}
+
+static void test_config_defaults(void **state)
+{
+    (void)state;
+    struct ant_arch arch = read_good(LLAMA, "");
+    assert_int_equal(arch.n_kv_heads, 8);
+    assert_int_equal(arch.head_dim, 8);
+    assert_true(arch.norm_eps == 1e-6f && arch.rope.theta == 10000);
+    assert_false(arch.tied || arch.qkv_bias || arch.o_bias);
+    assert_int_equal(read_good(LLAMA, "\"num_key_value_heads\":null").n_kv_heads, 8);
+    arch = read_good(MISTRAL, "\"attention_bias\":true");
+    assert_string_equal(arch.family, "mistral");
+    assert_int_equal(arch.n_kv_heads, 8);
+    assert_int_equal(arch.window, 4096);
+    assert_false(arch.qkv_bias || arch.o_bias); /* the class has none */
+    arch = read_good(QWEN2, "\"num_key_value_heads\":2,\"attention_bias\":false");
+    assert_string_equal(arch.family, "qwen2");
+    assert_true(arch.qkv_bias);
+    assert_false(arch.o_bias);
+    assert_int_equal(arch.window, 0);
+    expect_error(QWEN2, "", ANT_EDATA, "8 heads do not divide among 32 kv heads");
+}
+
+static void test_config_window(void **state)
+{
+    (void)state;
+    assert_int_equal(read_good(MISTRAL, "\"sliding_window\":512").window, 512);
+    assert_int_equal(read_good(MISTRAL, "\"sliding_window\":null").window, 0);
+    static const struct {
+        const char *members;
+        int window;
+    } qwen[] = {
+        {"\"sliding_window\":512", 0},
+        {"\"sliding_window\":512,\"use_sliding_window\":false,\"max_window_layers\":0", 0},
+        {"\"sliding_window\":512,\"use_sliding_window\":true", 0}, /* from layer 28 on */
+        {"\"sliding_window\":512,\"use_sliding_window\":true,\"max_window_layers\":4", 0},
+        {"\"sliding_window\":512,\"use_sliding_window\":true,\"max_window_layers\":0", 512},
+        {"\"sliding_window\":null,\"use_sliding_window\":true,\"max_window_layers\":0", 0},
+        {"\"sliding_window\":512,\"use_sliding_window\":true,\"layer_types\":"
+         "[\"full_attention\",\"full_attention\"]",
+         0},
+        {"\"sliding_window\":512,\"use_sliding_window\":true,\"layer_types\":"
+         "[\"sliding_attention\"]",
+         512},
+    };
+    for (size_t i = 0; i < sizeof qwen / sizeof qwen[0]; i++) {
+        char members[300];
+        snprintf(members, sizeof members, "\"num_key_value_heads\":2,%s", qwen[i].members);
+        assert_int_equal(read_good(QWEN2, members).window, qwen[i].window);
+    }
+    expect_error(QWEN2,
+                 "\"num_key_value_heads\":2,\"sliding_window\":512,\"use_sliding_window\":true,"
+                 "\"max_window_layers\":3",
+                 ANT_EUNSUPP, "a sliding window in 1 of 4 layers");
+    expect_error(QWEN2,
+                 "\"num_key_value_heads\":2,\"sliding_window\":512,\"use_sliding_window\":true,"
+                 "\"layer_types\":[\"linear_attention\"]",
+                 ANT_EUNSUPP, "'layer_types' names an unknown type");
+}
+
+static void test_config_rope(void **state)
+{
+    (void)state;
+    struct ant_rope rope =
+        read_good(LLAMA, "\"rope_theta\":7,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}")
+            .rope;
+    assert_int_equal(rope.kind, ANT_ROPE_LINEAR);
+    assert_true(rope.factor == 2 && rope.theta == 7);
+    rope = read_good(LLAMA, "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,"
+                            "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+                            "\"original_max_position_embeddings\":512}")
+               .rope;
+    assert_int_equal(rope.kind, ANT_ROPE_LLAMA3);
+    assert_int_equal(rope.original_context, 512);
+    assert_true(rope.factor == 8 && rope.low_freq_factor == 1 && rope.high_freq_factor == 4);
+    rope = read_good(LLAMA, "\"rope_theta\":7,\"rope_parameters\":{\"rope_type\":\"llama3\","
+                            "\"rope_theta\":9,\"factor\":8,\"low_freq_factor\":1,"
+                            "\"high_freq_factor\":4}")
+               .rope;
+    assert_int_equal(rope.original_context, 2048); /* as transformers fills it in */
+    assert_true(rope.theta == 9);
+    rope = read_good(LLAMA, "\"rope_scaling\":null,\"rope_parameters\":{\"rope_type\":\"default\","
+                            "\"rope_theta\":9,\"partial_rotary_factor\":1.0}")
+               .rope;
+    assert_int_equal(rope.kind, ANT_ROPE_PLAIN);
+    assert_true(rope.theta == 9);
+
+    expect_error(LLAMA, "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}", ANT_EUNSUPP,
+                 "rope_scaling: type 'yarn' is not supported");
+    expect_error(LLAMA, "\"rope_parameters\":{\"rope_type\":\"dynamic\",\"factor\":2}", ANT_EUNSUPP,
+                 "rope_parameters: type 'dynamic'");
+    expect_error(LLAMA, "\"rope_scaling\":{\"type\":\"linear\"}", ANT_EDATA, "has no 'factor'");
+    expect_error(LLAMA, "\"rope_scaling\":{\"type\":\"linear\",\"factor\":-1}", ANT_EDATA,
+                 "scaling factor of -1");
+    expect_error(LLAMA, "\"rope_scaling\":{\"type\":\"default\",\"mrope_section\":[1]}",
+                 ANT_EUNSUPP, "'mrope_section' is not supported");
+    expect_error(LLAMA, "\"rope_parameters\":{\"full_attention\":{}}", ANT_EUNSUPP,
+                 "'full_attention' is not supported");
+    expect_error(LLAMA, "\"rope_parameters\":{\"partial_rotary_factor\":0.5}", ANT_EUNSUPP,
+                 "partial_rotary_factor");
+    expect_error(LLAMA, "\"rope_scaling\":\"yarn\"", ANT_EDATA, "'rope_scaling' is not an object");
+    expect_error(LLAMA, "\"rope_theta\":0", ANT_EDATA, "rope theta of 0");
+    expect_error(LLAMA,
+                 "\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,"
+                 "\"high_freq_factor\":1}",
+                 ANT_EDATA, "llama3 rope scaling with low_freq_factor 4");
+}
+
+static void test_config_refused(void **state)
+{
+    (void)state;
+    struct ant_arch arch;
+    struct ant_error err;
+    static const char *const keys[] = {
+        "\"quantization_config\":{\"quant_method\":\"gptq\"}",
+        "\"attn_logit_softcapping\":50.0",
+        "\"final_logit_softcapping\":30.0",
+        "\"mlp_bias\":true",
+        "\"num_local_experts\":8",
+        "\"partial_rotary_factor\":0.5",
+        "\"residual_multiplier\":0.22",
+        "\"query_pre_attn_scalar\":256",
+        "\"qk_norm\":true",
+        "\"is_causal\":false",
+        "\"logit_scale\":\"odd\"",
+        "\"no_rope_layers\":[1,0]",
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        expect_error(LLAMA, keys[i], ANT_EUNSUPP, "changes what the model computes");
+    read_good(LLAMA, "\"mlp_bias\":false,\"num_local_experts\":0,\"partial_rotary_factor\":1.0,"
+                     "\"is_causal\":true,\"residual_multiplier\":1.0,\"quantization_config\":null");
+
+    expect_error("Gemma3ForCausalLM", "", ANT_EUNSUPP,
+                 "architecture 'Gemma3ForCausalLM' is not supported (known: LlamaForCausalLM, "
+                 "MistralForCausalLM, Qwen2ForCausalLM)");
+    expect_error("a\\nb", "", ANT_EUNSUPP, "architecture '(not printable)'");
+    expect_error(LLAMA, "\"hidden_act\":\"gelu\"", ANT_EUNSUPP, "hidden_act 'gelu'");
+    expect_error(LLAMA, "\"hidden_act\":3", ANT_EDATA, "'hidden_act' is not a string");
+    expect_error(LLAMA, "\"num_key_value_heads\":3", ANT_EDATA, "8 heads do not divide among 3");
+    expect_error(LLAMA, "\"head_dim\":7", ANT_EUNSUPP, "a head dimension of 7");
+    expect_error(LLAMA, "\"head_dim\":512", ANT_EUNSUPP, "a head dimension of 512");
+    expect_error(LLAMA, "\"head_dim\":0", ANT_EDATA, "'head_dim' is 0, not between 1 and");
+    expect_error(LLAMA, "\"rms_norm_eps\":0", ANT_EDATA, "a norm epsilon of 0");
+    expect_error(LLAMA, "\"rms_norm_eps\":true", ANT_EDATA, "'rms_norm_eps' is not a number");
+    expect_error(LLAMA, "\"tie_word_embeddings\":1", ANT_EDATA, "is not true or false");
+
+    assert_int_equal(read_config(&arch, "{}", &err), ANT_EDATA);
+    assert_string_equal(err.text, "config names no class in 'architectures'");
+    assert_int_equal(read_config(&arch, "{\"architectures\":[\"LlamaForCausalLM\"]}", &err),
+                     ANT_EDATA);
+    assert_string_equal(err.text, "config has no 'num_hidden_layers'");
+    assert_int_equal(read_config(&arch,
+                                 "{\"architectures\":[\"LlamaForCausalLM\"],"
+                                 "\"num_hidden_layers\":1000000}",
+                                 &err),
+                     ANT_EDATA);
+    assert_string_equal(err.text, "config has no 'hidden_size'");
+}
+
+/* ---- GGUF ---- */
+
+/* A file of this architecture: a model of 4 layers, and what `add` puts in besides (`n` keys). */
+static int read_gguf(struct ant_arch *arch, const char *family, void (*add)(struct ant_buf *),
+                     int n, struct ant_error *err)
+{
+    static const char *const keys[] = {"block_count", "embedding_length", "feed_forward_length",
+                                       "context_length", "attention.head_count"};
+    static const uint32_t values[] = {4, 64, 96, 2048, 8};
+    struct ant_buf buf = {0};
+    struct ant_gguf *gguf;
+    char key[64];
+    gguf_begin(&buf, 3, 1, (uint64_t)(7 + n));
+    gguf_key_text(&buf, "general.architecture", family);
+    for (int i = 0; i < 5; i++) {
+        snprintf(key, sizeof key, "%s.%s", family, keys[i]);
+        gguf_key_u32(&buf, key, values[i]);
+    }
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", family);
+    gguf_key_f32(&buf, key, 1e-5f);
+    if (add)
+        add(&buf);
+    gguf_tensor(&buf, "token_embd.weight", 2, (int64_t[]){100, 64}, 0, 0);
+    gguf_pad(&buf, 32);
+    memset(ant_buf_grow(&buf, 100 * 64 * 4), 0, 100 * 64 * 4);
+    write_file(path, buf.data, buf.len);
+    ant_buf_release(&buf);
+    assert_int_equal(ant_gguf_open(&gguf, path, err), 0);
+    int result = ant_arch_read_gguf(arch, gguf, err);
+    ant_gguf_close(gguf);
+    return result;
+}
+
+static void add_all(struct ant_buf *buf)
+{
+    gguf_key_u32(buf, "llama.attention.head_count_kv", 2);
+    gguf_key_u32(buf, "llama.attention.key_length", 32);
+    gguf_key_u32(buf, "llama.attention.value_length", 32);
+    gguf_key_u32(buf, "llama.rope.dimension_count", 16);
+    gguf_key_f32(buf, "llama.rope.freq_base", 500000);
+    gguf_key_u32(buf, "llama.vocab_size", 99);
+    gguf_key_u32(buf, "llama.expert_count", 0);
+    gguf_key_text(buf, "llama.rope.scaling.type", "linear");
+    gguf_key_f32(buf, "llama.rope.scaling.factor", 4);
+    gguf_key_u32(buf, "llama.attention.sliding_window", 128);
+    gguf_key_u32(buf, "general.file_type", 1);
+}
+
+static void test_gguf_values(void **state)
+{
+    (void)state;
+    struct ant_arch arch;
+    struct ant_error err;
+    assert_int_equal(read_gguf(&arch, "llama", NULL, 0, &err), 0);
+    assert_string_equal(arch.family, "llama");
+    assert_int_equal(arch.n_layers, 4);
+    assert_int_equal(arch.n_kv_heads, 8);
+    assert_int_equal(arch.head_dim, 8);
+    assert_int_equal(arch.vocab, 100); /* the embedding's rows */
+    assert_int_equal(arch.context, 2048);
+    assert_int_equal(arch.rope.kind, ANT_ROPE_PLAIN);
+    assert_int_equal(arch.rope.dim, 8);
+    assert_true(arch.rope.interleaved && arch.tied && arch.rope.theta == 10000);
+    assert_false(arch.qkv_bias || arch.o_bias);
+    assert_null(arch.rope.factors);
+
+    assert_int_equal(read_gguf(&arch, "llama", add_all, 11, &err), 0);
+    assert_int_equal(arch.n_kv_heads, 2);
+    assert_int_equal(arch.head_dim, 32);
+    assert_int_equal(arch.rope.dim, 16);
+    assert_int_equal(arch.rope.kind, ANT_ROPE_LINEAR);
+    assert_int_equal(arch.window, 128);
+    assert_int_equal(arch.vocab, 100);
+    assert_true(arch.rope.factor == 4 && arch.rope.theta == 500000);
+
+    assert_int_equal(read_gguf(&arch, "qwen2", NULL, 0, &err), 0);
+    assert_true(arch.qkv_bias);
+    assert_false(arch.rope.interleaved);
+}
+
+static void add_yarn(struct ant_buf *buf)
+{
+    gguf_key_text(buf, "llama.rope.scaling.type", "yarn");
+}
+static void add_experts(struct ant_buf *buf)
+{
+    gguf_key_u32(buf, "llama.expert_count", 8);
+}
+static void add_unknown(struct ant_buf *buf)
+{
+    gguf_key_u32(buf, "llama.new_thing", 1);
+}
+static void add_split(struct ant_buf *buf)
+{
+    gguf_key_u32(buf, "split.count", 3);
+}
+static void add_lengths(struct ant_buf *buf)
+{
+    gguf_key_u32(buf, "llama.attention.value_length", 16);
+}
+static void add_old_blocks(struct ant_buf *buf)
+{
+    gguf_key_u32(buf, "general.quantization_version", 1);
+}
+static void add_negative_base(struct ant_buf *buf)
+{
+    gguf_key_f32(buf, "llama.rope.freq_base", -1);
+}
+static void add_text_heads(struct ant_buf *buf)
+{
+    gguf_key_text(buf, "llama.attention.head_count_kv", "8");
+}
+static void add_noncausal(struct ant_buf *buf)
+{
+    gguf_key_bool(buf, "llama.attention.causal", false);
+}
+
+static void test_gguf_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*add)(struct ant_buf *);
+        int code;
+        const char *said;
+    } cases[] = {
+        {add_yarn, ANT_EUNSUPP, "'llama.rope.scaling.type' asks for yarn"},
+        {add_experts, ANT_EUNSUPP, "'llama.expert_count' may change what the model computes"},
+        {add_unknown, ANT_EUNSUPP, "'llama.new_thing' may change what the model computes"},
+        {add_noncausal, ANT_EUNSUPP, "'llama.attention.causal' may change"},
+        {add_split, ANT_EUNSUPP, "is one of 3 parts of a model"},
+        {add_lengths, ANT_EUNSUPP, "values of 16 dimensions under keys of 8"},
+        {add_old_blocks, ANT_EUNSUPP, "quantization version 1"},
+        {add_negative_base, ANT_EDATA, "a rope theta of -1"},
+        {add_text_heads, ANT_EDATA, "'llama.attention.head_count_kv' is not an integer"},
+    };
+    struct ant_arch arch;
+    struct ant_error err;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(read_gguf(&arch, "llama", cases[i].add, 1, &err), cases[i].code);
+        if (!strstr(err.text, cases[i].said) || !strstr(err.text, path))
+            fail_msg("error '%s' should say '%s'", err.text, cases[i].said);
+    }
+    assert_int_equal(read_gguf(&arch, "gemma3", NULL, 0, &err), ANT_EUNSUPP);
+    assert_non_null(
+        strstr(err.text, "architecture 'gemma3' is not supported (known: llama, qwen2)"));
+
+    struct ant_buf buf = {0};
+    struct ant_gguf *gguf;
+    gguf_begin(&buf, 3, 0, 1);
+    gguf_key_text(&buf, "general.architecture", "lla\nma");
+    write_file(path, buf.data, buf.len);
+    ant_buf_release(&buf);
+    assert_int_equal(ant_gguf_open(&gguf, path, &err), 0);
+    assert_int_equal(ant_arch_read_gguf(&arch, gguf, &err), ANT_EUNSUPP);
+    assert_null(strchr(err.text, '\n'));
+    ant_gguf_close(gguf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rope_golden),     cmocka_unit_test(test_rope_factors),
+        cmocka_unit_test(test_counts),          cmocka_unit_test(test_config_values),
+        cmocka_unit_test(test_config_defaults), cmocka_unit_test(test_config_window),
+        cmocka_unit_test(test_config_rope),     cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_gguf_values),     cmocka_unit_test(test_gguf_refused),
+    };
+    return cmocka_run_group_tests_name("arch", tests, set_up, tear_down);
+}
