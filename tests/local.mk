@@ -87,6 +87,13 @@ EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh \
 EXTRA_DIST += tests/golden/make_smollm2.py tests/golden/make_tiny.py tests/golden/quants \
 	tests/golden/rope tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl tests/golden/tiny
 
+# Models against an independent implementation; SmolLM2 where ANTIPHON_MODEL names it.
+check_PROGRAMS += tests/golden/answers
+tests_golden_answers_SOURCES = tests/golden/answers.c tests/golden/expected.c \
+	tests/golden/expected.h
+TESTS += tests/golden/tiny.sh tests/golden/smollm2.sh
+EXTRA_DIST += tests/golden/tiny.sh tests/golden/smollm2.sh
+
 # Launch tests: scripts that run the real thing under srun and mpirun (tests/launch/lib.sh).
 check_PROGRAMS += tests/launch/group_probe
 tests_launch_group_probe_LDADD = $(ANT_LDADD)
@@ -125,6 +132,3 @@ FUZZ_SECONDS = 60
 check-fuzz: $(FUZZ_TARGETS)
 	$(AM_TESTS_ENVIRONMENT) FUZZ_SECONDS=$(FUZZ_SECONDS) $(SHELL) $(srcdir)/tests/fuzz/replay.sh
 .PHONY: check-fuzz
-
-# Everything, in one command from a fresh machine on.
-dist_noinst_SCRIPTS += tests/run

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* answers NAME MODEL EXPECTED [NAME MODEL EXPECTED]...
+ *
+ * Token ids, logits and greedy answers of models against those of an independent implementation,
+ * as TAP. Each answer is forced: whatever is drawn, the expected id is what goes on, so that one
+ * near-tie does not hide what comes after it. The way there mixes what the engine mixes: prompts in
+ * several chunks, half of the answer as one chunk, the other half in steps of one row a sequence
+ * with all sequences together. */
+#include "config.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "expected.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+/* How far logits may be off, in standard deviations of a position's logits (root of the mean
+ * square). The stored weights are the same numbers in both implementations. In plain C with a
+ * float32 cache only the order of sums differs; elsewhere activations and the cache are rounded. */
+#define TOLERANCE       2e-2
+#define TOLERANCE_EXACT 1e-4
+/* What share of the logits' width the gap of a near-tie may have. */
+#define TIE 4e-3
+
+enum { CHUNK = 37, MAX_ROWS = 64, MAX_SEQS = 32, MAX_SAMPLED = 64, MAX_PAGES = 4096 };
+
+static int n_cases, n_failed;
+
+static void __attribute__((format(printf, 2, 3))) check(bool passed, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    printf("%sok %d - ", passed ? "" : "not ", ++n_cases);
+    vprintf(format, args);
+    printf("\n");
+    fflush(stdout);
+    va_end(args);
+    n_failed += !passed;
+}
+
+static void must(int rc, const struct ant_error *err)
+{
+    if (rc < 0) {
+        printf("Bail out! %s\n", err->text);
+        exit(1);
+    }
+}
+
+/* ---- a look at the logits: they can be read only before the end of a step -------------------- */
+
+static struct {
+    struct ant_backend_ops ops; /* the backend's, with a step_end of our own */
+    const struct ant_backend_ops *real;
+    float *logits; /* (vocab) of the first sampled row of the step, if not NULL */
+    int vocab;
+} spy;
+
+static int spy_step_end(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err)
+{
+    int rc = 0;
+
+    if (spy.logits)
+        rc = spy.real->read_slot(be, ANT_SLOT_LOGITS, 0, spy.logits, spy.vocab, err);
+    int ended = spy.real->step_end(be, out, err);
+    return rc < 0 ? rc : ended;
+}
+
+/* ---- one model with room for all prompts ----------------------------------------------------- */
+
+struct golden {
+    const char *name;
+    struct ant_checkpoint *checkpoint;
+    struct ant_tokenizer *tokenizer;
+    struct ant_backend *be;
+    struct ant_model *model;
+    struct expected expected;
+    int pages_each, n_pages;
+    double tolerance;
+};
+
+static void open_model(struct golden *golden, enum ant_kv_type kv_type)
+{
+    struct ant_error err;
+    struct ant_backend_config config = {
+        .arch = ant_checkpoint_arch(golden->checkpoint),
+        .max_rows = MAX_ROWS,
+        .max_seqs = MAX_SEQS,
+        .max_sampled = MAX_SAMPLED,
+        .max_context = (int)golden->expected.longest,
+        .n_threads = 2,
+        .kv_type = kv_type,
+    };
+
+    spy.vocab = config.arch->vocab;
+    golden->pages_each = (config.max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
+    golden->n_pages = golden->pages_each * golden->expected.n_prompts;
+    if (golden->n_pages > MAX_PAGES || golden->expected.n_prompts > MAX_SEQS) {
+        printf("Bail out! more prompts than there is room for\n");
+        exit(1);
+    }
+    must(ant_backend_choose(&spy.real, "cpu", &err), &err);
+    must(spy.real->open(&golden->be, &config, &err), &err);
+    spy.ops = *spy.real;
+    spy.ops.step_end = spy_step_end;
+    golden->be->ops = &spy.ops;
+    must(ant_model_load(&golden->model, golden->checkpoint, golden->be, NULL, 2, &err), &err);
+    must(golden->be->ops->kv_open(golden->be, golden->n_pages, &err), &err);
+
+    struct ant_backend_facts facts;
+    golden->be->ops->facts(golden->be, &facts);
+    bool is_exact = kv_type == ANT_KV_F32 && strcmp(facts.level, "c") == 0;
+    golden->tolerance = is_exact ? TOLERANCE_EXACT : TOLERANCE;
+    printf("# %s: %s\n", golden->name, facts.device);
+}
+
+static void close_model(struct golden *golden)
+{
+    ant_model_close(golden->model);
+    golden->be->ops->close(golden->be);
+}
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+struct step {
+    int n_rows, n_seqs, n_sampled, n_pages;
+    int32_t tokens[MAX_ROWS], positions[MAX_ROWS], row_start[MAX_SEQS + 1], context[MAX_SEQS];
+    int32_t page_start[MAX_SEQS + 1], pages[MAX_PAGES], sampled[MAX_SAMPLED];
+    struct ant_draw draws[MAX_SAMPLED];
+};
+
+/* Rows of a sequence: `tokens` from `position` on, of which the last `n_sampled` are sampled. */
+static void step_add(struct step *step, const struct golden *golden, int seq, size_t position,
+                     const int32_t *tokens, int n, int n_sampled)
+{
+    int context = (int)position + n, needed = (context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
+
+    for (int i = 0; i < n; i++) {
+        int row = step->n_rows++;
+        step->tokens[row] = tokens[i];
+        step->positions[row] = (int32_t)position + i;
+        if (i >= n - n_sampled)
+            step->sampled[step->n_sampled++] = row;
+    }
+    /* Sequences lie in the cache backwards and interleaved: no page is where a mistake would look
+     * for it. */
+    for (int i = 0; i < needed; i++)
+        step->pages[step->n_pages++] = golden->n_pages - 1 - (i * golden->expected.n_prompts + seq);
+    step->context[step->n_seqs++] = context;
+    step->row_start[step->n_seqs] = step->n_rows;
+    step->page_start[step->n_seqs] = step->n_pages;
+}
+
+static struct ant_drawn step_run(const struct step *step, struct golden *golden)
+{
+    struct ant_error err;
+    struct ant_drawn drawn = {0};
+    struct ant_batch batch = {
+        .n_rows = step->n_rows,
+        .n_seqs = step->n_seqs,
+        .n_sampled = step->n_sampled,
+        .tokens = step->tokens,
+        .positions = step->positions,
+        .row_start = step->row_start,
+        .context = step->context,
+        .page_start = step->page_start,
+        .pages = step->pages,
+        .sampled = step->sampled,
+        .draws = step->draws,
+    };
+
+    must(ant_model_forward(golden->model, &batch, &drawn, &err), &err);
+    return drawn;
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+struct tally {
+    int n_near, n_wrong;
+    char first_wrong[128];
+};
+
+static void tally_add(struct tally *tally, const struct expected_prompt *prompt, size_t i,
+                      int32_t drawn)
+{
+    if (drawn == prompt->output.data[i])
+        return;
+    if (drawn == prompt->second.data[i] && prompt->gap[i] < TIE * prompt->width) {
+        tally->n_near++;
+    } else if (tally->n_wrong++ == 0) {
+        snprintf(tally->first_wrong, sizeof(tally->first_wrong),
+                 ", position %zu: %d instead of %d (gap %.3f)", i, drawn, prompt->output.data[i],
+                 (double)prompt->gap[i]);
+    }
+}
+
+static void check_first(const struct golden *golden, int seq, const float *logits)
+{
+    const struct expected_prompt *prompt = &golden->expected.prompts[seq];
+    double squares = 0;
+
+    for (size_t i = 0; i < prompt->ids.len; i++) {
+        double off = (double)logits[prompt->ids.data[i]] - (double)prompt->logits[i];
+        squares += off * off;
+    }
+    double off = sqrt(squares / (double)prompt->ids.len) / prompt->deviation;
+    check(off <= golden->tolerance, "%s prompt %d: logits of the first position, off by %.1e",
+          golden->name, seq, off);
+}
+
+/* The prompt in chunks and half of its answer in one; the first position's logits on the way. */
+static void run_first_half(struct golden *golden, int seq, struct tally *tally)
+{
+    const struct expected_prompt *prompt = &golden->expected.prompts[seq];
+    size_t n_prompt = prompt->tokens.len, half = prompt->output.len / 2;
+    float *logits = ant_xcalloc((size_t)spy.vocab, sizeof(*logits));
+    struct ant_drawn drawn = {0};
+
+    for (size_t done = 0, n; done < n_prompt; done += n) {
+        struct step step = {0};
+        n = n_prompt - done < CHUNK ? n_prompt - done : CHUNK;
+        bool is_last = done + n == n_prompt;
+        step_add(&step, golden, seq, done, prompt->tokens.data + done, (int)n, is_last);
+        spy.logits = is_last ? logits : NULL;
+        drawn = step_run(&step, golden);
+        spy.logits = NULL;
+    }
+    check_first(golden, seq, logits);
+    tally_add(tally, prompt, 0, drawn.ids[0]);
+
+    struct step step = {0};
+    step_add(&step, golden, seq, n_prompt, prompt->output.data, (int)half, (int)half);
+    drawn = step_run(&step, golden);
+    for (size_t i = 0; i < half; i++)
+        tally_add(tally, prompt, i + 1, drawn.ids[i]);
+    free(logits);
+}
+
+/* The other half, one token of every sequence a step. */
+static void run_second_half(struct golden *golden, struct tally *tallies)
+{
+    const struct expected *expected = &golden->expected;
+    size_t n = expected->prompts[0].output.len;
+
+    for (size_t i = n / 2; i + 1 < n; i++) {
+        struct step step = {0};
+        for (int seq = 0; seq < expected->n_prompts; seq++) {
+            const struct expected_prompt *prompt = &expected->prompts[seq];
+            step_add(&step, golden, seq, prompt->tokens.len + i, prompt->output.data + i, 1, 1);
+        }
+        struct ant_drawn drawn = step_run(&step, golden);
+        for (int seq = 0; seq < expected->n_prompts; seq++)
+            tally_add(&tallies[seq], &expected->prompts[seq], i + 1, drawn.ids[seq]);
+    }
+}
+
+static void check_answers(struct golden *golden, const char *cache)
+{
+    int n_prompts = golden->expected.n_prompts;
+    struct tally *tallies = ant_xcalloc((size_t)n_prompts, sizeof(*tallies));
+
+    for (int seq = 0; seq < n_prompts; seq++)
+        run_first_half(golden, seq, &tallies[seq]);
+    run_second_half(golden, tallies);
+    for (int seq = 0; seq < n_prompts; seq++)
+        check(tallies[seq].n_wrong == 0,
+              "%s prompt %d: %zu ids of the answer, %s cache, %d near-ties, %d wrong%s",
+              golden->name, seq, golden->expected.prompts[seq].output.len, cache,
+              tallies[seq].n_near, tallies[seq].n_wrong, tallies[seq].first_wrong);
+    free(tallies);
+}
+
+static void check_tokens(const struct golden *golden)
+{
+    struct ant_error err;
+
+    for (int seq = 0; seq < golden->expected.n_prompts; seq++) {
+        const struct expected_prompt *prompt = &golden->expected.prompts[seq];
+        struct ant_ids ids = {0};
+        must(ant_tokenizer_encode(golden->tokenizer, prompt->text, strlen(prompt->text), false,
+                                  &ids, &err),
+             &err);
+        check(ids.len == prompt->tokens.len &&
+                  memcmp(ids.data, prompt->tokens.data, ids.len * sizeof(int32_t)) == 0,
+              "%s prompt %d: %zu ids of the text", golden->name, seq, prompt->tokens.len);
+        ant_ids_release(&ids);
+    }
+}
+
+static void check_model(const char *name, const char *model, const char *expected)
+{
+    static const struct {
+        enum ant_kv_type type;
+        const char *name;
+    } caches[] = {{ANT_KV_F32, "f32"}, {ANT_KV_BF16, "bf16"}};
+    struct golden golden = {.name = name};
+    struct ant_error err;
+
+    must(ant_checkpoint_open(&golden.checkpoint, model, &err), &err);
+    must(ant_checkpoint_tokenizer(golden.checkpoint, &golden.tokenizer, &err), &err);
+    expected_load(&golden.expected, expected, ant_checkpoint_arch(golden.checkpoint)->vocab);
+    check_tokens(&golden);
+    for (size_t i = 0; i < sizeof(caches) / sizeof(*caches); i++) {
+        open_model(&golden, caches[i].type);
+        check_answers(&golden, caches[i].name);
+        close_model(&golden);
+    }
+    expected_free(&golden.expected);
+    ant_tokenizer_close(golden.tokenizer);
+    ant_checkpoint_close(golden.checkpoint);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4 || argc % 3 != 1) {
+        fprintf(stderr, "Usage: answers NAME MODEL EXPECTED [NAME MODEL EXPECTED]...\n");
+        return 2;
+    }
+    for (int i = 1; i < argc; i += 3)
+        check_model(argv[i], argv[i + 1], argv[i + 2]);
+    printf("1..%d\n", n_cases);
+    return n_failed > 0;
+}
