@@ -66,7 +66,8 @@ CLEANFILES += tests/gpu/check-gpu
 
 # Fuzz targets: tests/fuzz/fuzz_<what>.c defines what fuzz.h declares, its corpus lies in
 # tests/fuzz/corpus/<what>/. Two lines each, here and in the block of _LDFLAGS:
-#   #   tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_LINK)
+#   FUZZ_TARGETS += tests/fuzz/fuzz_gguf
+#   tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS =
 FUZZ_LINK = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 FUZZ_TARGETS += tests/fuzz/fuzz_config
