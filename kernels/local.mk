@@ -6,25 +6,38 @@
 # CPU
 KERNEL_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/kernels
 
-
 noinst_HEADERS += kernels/cpu/dsp.h kernels/cpu/panel.h
 libantiphon_a_SOURCES += kernels/cpu/dsp_c.c kernels/cpu/panel.c
 
 if WITH_AVX2
+noinst_LIBRARIES += libcpu_avx2.a
+KERNEL_ARCHIVES += libcpu_avx2.a
+libcpu_avx2_a_SOURCES = kernels/cpu/dsp_avx2.c
+libcpu_avx2_a_CFLAGS = $(AM_CFLAGS) $(ANT_AVX2_CFLAGS)
 endif
 
 if WITH_AVX512
+noinst_LIBRARIES += libcpu_avx512.a
+KERNEL_ARCHIVES += libcpu_avx512.a
+libcpu_avx512_a_SOURCES = kernels/cpu/dsp_avx512.c
+libcpu_avx512_a_CFLAGS = $(AM_CFLAGS) $(ANT_AVX512_CFLAGS)
 endif
 
 if WITH_AMX
+noinst_LIBRARIES += libcpu_amx.a
+KERNEL_ARCHIVES += libcpu_amx.a
+libcpu_amx_a_SOURCES = kernels/cpu/dsp_amx.c
+libcpu_amx_a_CFLAGS = $(AM_CFLAGS) $(ANT_AMX_CFLAGS)
 endif
 
 # CUDA: name a .cu file in CUDA_KERNELS, headers in noinst_HEADERS; that is all.
 CUDA_KERNELS =
 CUDA_KERNELS += \
-	kernels/cuda/attn_decode.cu kernels/cuda/attn_prefill.cu kernels/cuda/norm.cu \
-	kernels/cuda/rope.cu kernels/cuda/rows.cu kernels/cuda/sample.cu
-noinst_HEADERS += kernels/cuda/attn_tile.cuh kernels/cuda/kern.h kernels/cuda/vec.cuh
+	kernels/cuda/attn_decode.cu kernels/cuda/attn_prefill.cu kernels/cuda/attn_prefill90.cu \
+	kernels/cuda/norm.cu kernels/cuda/rope.cu kernels/cuda/rows.cu kernels/cuda/sample.cu
+noinst_HEADERS += \
+	kernels/cuda/attn_tile.cuh kernels/cuda/kern.h kernels/cuda/prefill.cuh kernels/cuda/vec.cuh \
+	kernels/cuda/wgmma.cuh
 
 EXTRA_DIST += $(CUDA_KERNELS)
 if HAVE_CUDA

@@ -12,7 +12,7 @@
  * Bound by arithmetic: 4 * D flop a (row, key) pair; by what mma.sync and the
  * shared memory that feeds it reach, not by the rate of wgmma.
  */
-#include "cuda/attn_tile.cuh"
+#include "cuda/prefill.cuh"
 
 namespace
 {
@@ -25,38 +25,6 @@ template <int D> struct config {
     static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
     static constexpr int SMEM_BYTES = STAGES * STAGE_BYTES;
 };
-
-/* What a thread keeps of its two rows. */
-struct rows {
-    int from[2], to[2];       /* keys that each sees */
-    int all_from, all_to;     /* keys that every row of the warp sees */
-    int any_from, any_to;     /* keys that some row of the warp sees */
-    int block_from, block_to; /* the same of the block, in whole tiles */
-};
-
-__device__ __forceinline__ rows see(const kern_attn &args, const kern_attn_item &item, int warp,
-                                    int lane)
-{
-    int group = args.heads / args.kv_heads, n = item.n_rows * group;
-    int oldest = item.context - item.n_rows;
-    int first = min(item.first + 16 * warp, n - 1), last = min(item.first + 16 * warp + 15, n - 1);
-    auto to = [&](int row) { return oldest + min(row, n - 1) / group + 1; };
-    auto from = [&](int row) { return args.window ? max(0, to(row) - args.window) : 0; };
-    rows r;
-
-    for (int h = 0; h < 2; h++) {
-        int row = item.first + 16 * warp + (lane >> 2) + 8 * h;
-        r.from[h] = from(row);
-        r.to[h] = to(row);
-    }
-    r.all_from = from(last);
-    r.all_to = to(first);
-    r.any_from = from(first);
-    r.any_to = to(last);
-    r.block_from = from(item.first) / TILE_KEYS;
-    r.block_to = (to(item.first + KERN_PREFILL_ROWS - 1) + TILE_KEYS - 1) / TILE_KEYS;
-    return r;
-}
 
 template <int D>
 __device__ __forceinline__ void scores(float (&s)[8][4], uint32_t k_tile,
@@ -131,27 +99,6 @@ __device__ __forceinline__ void merge(float (&out)[D / 8][4], attn_state &total,
 }
 
 template <int D>
-__device__ __forceinline__ void store(const kern_attn &args, const kern_attn_item &item,
-                                      int kv_head, const float (&out)[D / 8][4],
-                                      const attn_state &total, int warp, int lane)
-{
-    int group = args.heads / args.kv_heads;
-
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        int row = item.first + 16 * warp + (lane >> 2) + 8 * h;
-        if (row >= item.n_rows * group)
-            continue;
-        uint16_t *to = args.out + (size_t)(item.row + row / group) * args.out_stride +
-                       (kv_head * group + row % group) * D + 2 * (lane & 3);
-        float r = __frcp_rn(total.sum[h]);
-#pragma unroll
-        for (int n = 0; n < D / 8; n++)
-            *(uint32_t *)(to + 8 * n) = pack_bf16(out[n][2 * h] * r, out[n][2 * h + 1] * r);
-    }
-}
-
-template <int D>
 __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ kern_attn args)
 {
     using C = config<D>;
@@ -161,13 +108,14 @@ __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ ke
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint32_t stages = smem_address(smem);
     float c = args.scale * 1.44269504f;
-    rows see_keys = see(args, item, warp, lane);
+    prefill_rows see = prefill_see(args, item, item.first + 16 * warp, lane);
+    prefill_tiles tiles = prefill_block_tiles(args, item);
     uint32_t q[D / 16][4];
     float out[D / 8][4] = {}, chunk[D / 8][4] = {};
     attn_state total = attn_state_empty(), state = attn_state_empty();
 
     auto load = [&](int t) {
-        if (t < see_keys.block_to) {
+        if (t < tiles.to) {
             const int32_t *pages = args.pages + item.page + t * PAGES_PER_TILE;
             uint32_t stage = stages + t % C::STAGES * C::STAGE_BYTES;
             int n_valid = item.context - t * TILE_KEYS;
@@ -178,10 +126,10 @@ __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ ke
         copy_commit();
     };
     for (int i = 0; i < C::STAGES - 1; i++)
-        load(see_keys.block_from + i);
+        load(tiles.from + i);
     load_query<D>(q, args, item.row, kv_head, item.first + 16 * warp + (lane >> 2),
                   item.n_rows * (args.heads / args.kv_heads));
-    for (int tile = see_keys.block_from; tile < see_keys.block_to; tile++) {
+    for (int tile = tiles.from; tile < tiles.to; tile++) {
         uint32_t k_tile = stages + tile % C::STAGES * C::STAGE_BYTES;
         int key = tile * TILE_KEYS;
         float p[8][4], factor[2];
@@ -189,19 +137,19 @@ __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ ke
         copy_wait<C::STAGES - 2>();
         __syncthreads();
         load(tile + C::STAGES - 1);
-        if (tile % TILES_PER_CHUNK == 0 && tile > see_keys.block_from)
+        if (tile % TILES_PER_CHUNK == 0 && tile > tiles.from)
             merge<D>(out, total, chunk, state, c);
-        if (key >= see_keys.any_to || key + TILE_KEYS <= see_keys.any_from)
+        if (key >= see.any_to || key + TILE_KEYS <= see.any_from)
             continue;
         scores<D>(p, k_tile, q, lane);
-        if (key + TILE_KEYS > see_keys.all_to || key < see_keys.all_from)
-            mask_tile(p, key + 2 * (lane & 3), see_keys.from, see_keys.to);
+        if (key + TILE_KEYS > see.all_to || key < see.all_from)
+            mask_tile(p, key + 2 * (lane & 3), see.from, see.to);
         softmax_tile(p, state, factor, c);
         scale_rows(chunk, factor);
         values<D>(chunk, k_tile + C::TILE_BYTES, p, lane);
     }
     merge<D>(out, total, chunk, state, c);
-    store<D>(args, item, kv_head, out, total, warp, lane);
+    prefill_store<D>(args, item, kv_head, out, total, item.first + 16 * warp + (lane >> 2), lane);
 }
 
 template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
@@ -214,14 +162,35 @@ template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
     return cudaGetLastError();
 }
 
+cudaError_t device_facts(int *major, int *n_sm)
+{
+    int device;
+    cudaError_t e = cudaGetDevice(&device);
+
+    if (e == cudaSuccess)
+        e = cudaDeviceGetAttribute(major, cudaDevAttrComputeCapabilityMajor, device);
+    if (e == cudaSuccess)
+        e = cudaDeviceGetAttribute(n_sm, cudaDevAttrMultiProcessorCount, device);
+    return e;
+}
+
 } // namespace
 
 cudaError_t kern_attn_prefill(struct kern_attn args, cudaStream_t stream)
 {
+    int major, n_sm;
+
     if (args.heads % args.kv_heads)
+        return cudaErrorInvalidValue;
+    if (args.head_dim != 64 && args.head_dim != 128)
         return cudaErrorInvalidValue;
     if (args.n_items == 0)
         return cudaSuccess;
+    cudaError_t e = device_facts(&major, &n_sm);
+    if (e != cudaSuccess)
+        return e;
+    if (major == 9 && !args.no_wgmma)
+        return prefill_launch90(args, n_sm, stream);
     switch (args.head_dim) {
     case 64:
         return launch<64>(args, stream);

@@ -18,6 +18,7 @@ enum { MAX_SEQS = 1024 };
 /* A batch over one layer's cache, host and device. */
 struct problem {
     int heads, kv_heads, dim, window, n_seqs, n_rows, n_pages, n_page_ids;
+    bool no_wgmma; /* the general prefill kernel */
     int32_t row_start[MAX_SEQS + 1], context[MAX_SEQS], page_start[MAX_SEQS + 1];
     int32_t *pages;
     uint16_t *q, *k, *v; /* q rows are wider than its heads, as in qkv */
@@ -176,6 +177,7 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
                           .head_dim = p->dim,
                           .window = p->window,
                           .scale = 1 / sqrtf((float)p->dim),
+                          .no_wgmma = p->no_wgmma,
                           .max_ctas = max_ctas};
     CU(kern_attn_decode(a, 0));
     a.items = b_prefill.p;
@@ -264,6 +266,8 @@ static void check_shape(int group, int kv_heads, int dim, int max_context)
     compare_split(&p, out, 1, 5);
     compare_split(&p, out, 3, 0);
     compare_split(&p, out, 200, 7);
+    p.no_wgmma = true;
+    compare_split(&p, out, 300, 0);
     free(out);
     free_problem(&p);
 }
@@ -414,7 +418,10 @@ static void bench_case(const char *model, int heads, int kv_heads, int dim, int 
         printf(max_ctas ? "  (%d blocks)\n" : "\n", max_ctas);
     } else {
         double flops = 4.0 * heads * dim * pairs, t = check_time(run_prefill, &b, 10);
-        printf("rows %5d  %9.2f us  %5.0f TFLOP/s\n", n_rows, t * 1e6, flops / t * 1e-12);
+        printf("rows %5d  %9.2f us  %5.0f TFLOP/s", n_rows, t * 1e6, flops / t * 1e-12);
+        b.prefill.no_wgmma = true;
+        t = check_time(run_prefill, &b, 10);
+        printf("  (mma.sync %9.2f us  %5.0f TFLOP/s)\n", t * 1e6, flops / t * 1e-12);
     }
     check_release(&b_kv, "bench cache");
     check_release(&b_q, "bench q");

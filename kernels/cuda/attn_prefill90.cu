@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prefill attention on Hopper: what attn_prefill.cu computes, bit for bit, with
+ * the warpgroup matrix instructions, whose sums over 16 keys or dimensions are
+ * those of mma.sync.
+ *
+ * One persistent block a multiprocessor: a warpgroup that copies and two that
+ * compute 64 (token, head) rows each. The copying one runs ahead over tiles and
+ * items through a ring of K and V tiles and two buffers of queries. The
+ * computing ones start the scores of the next tile and then the values of this
+ * one, and do the next tile's softmax while the values are summed.
+ *
+ * Bound by arithmetic: 4 * D flop a (row, key) pair.
+ */
+#include "cuda/attn_tile.cuh"
+#include "cuda/prefill.cuh"
+#include "cuda/wgmma.cuh"
+
+namespace
+{
+
+constexpr int GROUP_THREADS = 128, CONSUMERS = 2, THREADS = GROUP_THREADS * (1 + CONSUMERS);
+constexpr int GROUP_ROWS = 64, BLOCK_BYTES = 64 * 128; /* 64 rows of 64 values */
+constexpr int STAGES = 4, QUERIES = 2;
+
+template <int D> struct config {
+    static constexpr int BLOCKS = D / 64; /* blocks of 64 dimensions in a row */
+    static constexpr int TILE_BYTES = BLOCKS * BLOCK_BYTES;
+    static constexpr int QUERY_BYTES = CONSUMERS * TILE_BYTES;
+    static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
+    static constexpr int RING = QUERIES * QUERY_BYTES;
+    static constexpr int BARRIERS = RING + STAGES * STAGE_BYTES;
+    static constexpr int SMEM_BYTES = BARRIERS + 8 * 2 * (STAGES + QUERIES) + 1024;
+};
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+/* Byte offset of 16-byte unit u of row r in a tile of 64-dimension blocks. */
+__device__ __forceinline__ uint32_t block_offset(int r, int u)
+{
+    return (uint32_t)((u >> 3) * BLOCK_BYTES + r * 128 + (((u & 7) ^ (r & 7)) << 4));
+}
+
+/* The shared memory of a block, by address. */
+template <int D> struct memory {
+    using C = config<D>;
+    uint32_t base;
+
+    __device__ uint32_t query(int i) const
+    {
+        return base + i * C::QUERY_BYTES;
+    }
+    __device__ uint32_t stage(int i) const
+    {
+        return base + C::RING + i * C::STAGE_BYTES;
+    }
+    __device__ uint32_t full(int i) const
+    {
+        return base + C::BARRIERS + 16 * i;
+    }
+    __device__ uint32_t empty(int i) const
+    {
+        return full(i) + 8;
+    }
+    __device__ uint32_t query_full(int i) const
+    {
+        return full(STAGES + i);
+    }
+    __device__ uint32_t query_empty(int i) const
+    {
+        return full(STAGES + i) + 8;
+    }
+};
+
+/* Position in a ring: index and parity of the phase. */
+template <int N> struct ring {
+    int i = 0;
+    uint32_t parity = 0;
+
+    __device__ __forceinline__ void next()
+    {
+        if (++i == N) {
+            i = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+/* Items of this block, heaviest first: rounds in alternating direction, so that no block gets the
+ * heavier one every time. Returns -1 after the last. */
+__device__ __forceinline__ int item_of_round(int round, int n)
+{
+    int at = round % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
+    int i = round * gridDim.x + at;
+    return i < n ? i : -1;
+}
+
+/* The copying side. A group of copies is announced once it is complete, two groups later, or when
+ * there is nothing better to do than to wait. Every thread announces its own part. */
+template <int D> struct producer {
+    memory<D> m;
+    ring<STAGES> at;
+    ring<QUERIES> query;
+    uint32_t pending[2] = {0, 0};
+
+    __device__ __forceinline__ void announce(uint32_t barrier)
+    {
+        if (barrier) {
+            publish_to_matrix_unit();
+            barrier_arrive(barrier);
+        }
+    }
+    __device__ __forceinline__ void flush()
+    {
+        copy_wait<0>();
+        announce(pending[0]);
+        announce(pending[1]);
+        pending[0] = pending[1] = 0;
+    }
+    __device__ __forceinline__ void finish(uint32_t barrier)
+    {
+        copy_commit();
+        copy_wait<2>();
+        announce(pending[0]);
+        pending[0] = pending[1];
+        pending[1] = barrier;
+    }
+    __device__ __forceinline__ void await(uint32_t barrier, uint32_t parity)
+    {
+        if (barrier_test(barrier, parity))
+            return;
+        flush();
+        barrier_wait(barrier, parity);
+    }
+
+    __device__ __forceinline__ void load_query(const kern_attn &args, const kern_attn_item &item,
+                                               int kv_head)
+    {
+        constexpr int UNITS = D / 8;
+        int group = args.heads / args.kv_heads, n = item.n_rows * group;
+
+        await(m.query_empty(query.i), query.parity ^ 1);
+#pragma unroll 4
+        for (int i = threadIdx.x; i < KERN_PREFILL_ROWS * UNITS; i += GROUP_THREADS) {
+            int r = i / UNITS, unit = i % UNITS, row = min(item.first + r, n - 1);
+            const uint16_t *from = args.q + (size_t)(item.row + row / group) * args.q_stride +
+                                   (kv_head * group + row % group) * D + unit * 8;
+            uint32_t to = m.query(query.i) + r / GROUP_ROWS * config<D>::TILE_BYTES;
+            copy_async(to + block_offset(r % GROUP_ROWS, unit), from, true);
+        }
+        finish(m.query_full(query.i));
+        query.next();
+    }
+    __device__ __forceinline__ void load_tile(uint32_t to, const uint16_t *cache,
+                                              const int32_t *pages, int n_valid, int kv_head,
+                                              int kv_heads)
+    {
+        constexpr int UNITS = D / 8, PAGE_UNITS = KERN_PAGE_TOKENS * UNITS;
+#pragma unroll
+        for (int p = 0; p < PAGES_PER_TILE; p++) {
+            size_t page = p * KERN_PAGE_TOKENS < n_valid ? (size_t)pages[p] : 0;
+            const uint16_t *from =
+                cache + (page * kv_heads + kv_head) * (size_t)(KERN_PAGE_TOKENS * D);
+#pragma unroll
+            for (int i = 0; i < PAGE_UNITS / GROUP_THREADS; i++) {
+                int unit = i * GROUP_THREADS + threadIdx.x;
+                int row = p * KERN_PAGE_TOKENS + unit / UNITS;
+                copy_async(to + block_offset(row, unit % UNITS), from + unit * 8, row < n_valid);
+            }
+        }
+    }
+    __device__ __forceinline__ void run(const kern_attn &args)
+    {
+        for (int round = 0, i; (i = item_of_round(round, args.n_items * args.kv_heads)) >= 0;
+             round++) {
+            kern_attn_item item = args.items[i / args.kv_heads];
+            int kv_head = i % args.kv_heads;
+            prefill_tiles tiles = prefill_block_tiles(args, item);
+
+            load_query(args, item, kv_head);
+            for (int t = tiles.from; t < tiles.to; t++) {
+                const int32_t *pages = args.pages + item.page + t * PAGES_PER_TILE;
+                uint32_t stage = m.stage(at.i);
+                int n_valid = item.context - t * TILE_KEYS;
+
+                await(m.empty(at.i), at.parity ^ 1);
+                load_tile(stage, args.k_cache, pages, n_valid, kv_head, args.kv_heads);
+                load_tile(stage + config<D>::TILE_BYTES, args.v_cache, pages, n_valid, kv_head,
+                          args.kv_heads);
+                finish(m.full(at.i));
+                at.next();
+            }
+        }
+        flush();
+    }
+};
+
+/* The computing side: 64 rows of an item. */
+template <int D> struct consumer {
+    using C = config<D>;
+    memory<D> m;
+    ring<STAGES> at; /* tile whose scores come next */
+    ring<QUERIES> query;
+    int group, warp, lane; /* which consumer; warp of the group */
+    float c;
+    float s[8][4], out[D / 8][4], total_out[D / 8][4];
+    uint32_t p[4][4];
+    attn_state state, total;
+
+    __device__ __forceinline__ void release(uint32_t barrier)
+    {
+        if (lane == 0)
+            barrier_arrive(barrier);
+    }
+    __device__ __forceinline__ void start_scores()
+    {
+        uint32_t q = m.query(query.i) + group * C::TILE_BYTES, k = m.stage(at.i);
+
+        barrier_wait(m.full(at.i), at.parity);
+        wgmma_hold(s);
+        wgmma_begin();
+#pragma unroll
+        for (int i = 0; i < D / 16; i++) {
+            uint32_t step = i / 4 * BLOCK_BYTES + i % 4 * 32;
+            wgmma_scores(s, wgmma_operand(q + step, 16), wgmma_operand(k + step, 16), i > 0);
+        }
+        wgmma_commit();
+    }
+    __device__ __forceinline__ void start_values(int stage, bool add)
+    {
+        uint32_t v = m.stage(stage) + C::TILE_BYTES;
+
+        wgmma_hold(out);
+        wgmma_hold(p);
+        wgmma_begin();
+#pragma unroll
+        for (int k = 0; k < TILE_KEYS / 16; k++)
+            wgmma_values(out, p[k], wgmma_operand(v + k * 16 * 128, BLOCK_BYTES), k > 0 || add);
+        wgmma_commit();
+    }
+    __device__ __forceinline__ void softmax(int tile, const prefill_rows &see, float (&factor)[2])
+    {
+        int key = tile * TILE_KEYS;
+
+        if (key + TILE_KEYS > see.all_to || key < see.all_from)
+            mask_tile(s, key + 2 * (lane & 3), see.from, see.to);
+        softmax_tile(s, state, factor, c);
+    }
+    __device__ __forceinline__ void pack()
+    {
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            pack_probabilities(p[k], s, k);
+    }
+    __device__ __forceinline__ void merge(attn_state chunk)
+    {
+        row_sums(chunk);
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            float a, b;
+            merge_chunk(total.max[h], total.sum[h], chunk.max[h], chunk.sum[h], c, a, b);
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+#pragma unroll
+                for (int i = 2 * h; i < 2 * h + 2; i++)
+                    total_out[n][i] = merge_value(total_out[n][i], out[n][i], a, b);
+        }
+    }
+    __device__ __forceinline__ void start_item()
+    {
+        total = attn_state_empty();
+        state = attn_state_empty();
+#pragma unroll
+        for (int n = 0; n < D / 8; n++)
+            total_out[n][0] = total_out[n][1] = total_out[n][2] = total_out[n][3] = 0;
+        barrier_wait(m.query_full(query.i), query.parity);
+    }
+    /* Tiles [from, to) for these rows; those of the block that these rows do not see go by. */
+    __device__ __forceinline__ void run_item(prefill_tiles tiles, const prefill_rows &see)
+    {
+        int to = min(tiles.to, (see.any_to + TILE_KEYS - 1) / TILE_KEYS), stage;
+        bool add = false;
+        float factor[2];
+
+        start_item();
+        start_scores();
+        wgmma_wait<0>();
+        wgmma_hold(s);
+        softmax(tiles.from, see, factor);
+        pack();
+        for (int t = tiles.from; t < to; t++) {
+            stage = at.i;
+            at.next();
+            attn_state chunk = state;
+            bool is_last = t + 1 == to, is_new = (t + 1) % TILES_PER_CHUNK == 0;
+            if (!is_last) {
+                start_scores();
+                start_values(stage, add);
+                wgmma_wait<1>();
+                wgmma_hold(s);
+                if (is_new)
+                    state = attn_state_empty();
+                softmax(t + 1, see, factor);
+            } else {
+                start_values(stage, add);
+            }
+            wgmma_wait<0>();
+            wgmma_hold(out);
+            wgmma_hold(p);
+            release(m.empty(stage));
+            add = !is_new;
+            if (is_last || is_new) {
+                merge(chunk);
+            } else {
+#pragma unroll
+                for (int n = 0; n < D / 8; n++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++)
+                        out[n][i] = __fmul_rn(out[n][i], factor[i >> 1]);
+            }
+            pack();
+        }
+        release(m.query_empty(query.i));
+        query.next();
+        for (int t = to; t < tiles.to; t++) {
+            barrier_wait(m.full(at.i), at.parity);
+            release(m.empty(at.i));
+            at.next();
+        }
+    }
+    __device__ __forceinline__ void run(const kern_attn &args)
+    {
+        c = args.scale * 1.44269504f;
+        for (int round = 0, i; (i = item_of_round(round, args.n_items * args.kv_heads)) >= 0;
+             round++) {
+            kern_attn_item item = args.items[i / args.kv_heads];
+            int first = item.first + GROUP_ROWS * group + 16 * warp;
+            prefill_rows see = prefill_see(args, item, first, lane);
+            prefill_group_limits(args, item, item.first + GROUP_ROWS * group, GROUP_ROWS, see);
+            run_item(prefill_block_tiles(args, item), see);
+            prefill_store<D>(args, item, i % args.kv_heads, total_out, total, first + (lane >> 2),
+                             lane);
+        }
+    }
+};
+
+template <int D> __device__ __forceinline__ void work(const kern_attn &args, uint32_t base)
+{
+    memory<D> m = {base};
+
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < STAGES + QUERIES; i++) {
+            barrier_init(m.full(i), GROUP_THREADS);
+            barrier_init(m.empty(i), CONSUMERS * GROUP_THREADS / 32);
+        }
+        publish_to_matrix_unit();
+    }
+    __syncthreads();
+    if (threadIdx.x < GROUP_THREADS) {
+        registers_lower<40>();
+        producer<D> p;
+        p.m = m;
+        p.run(args);
+    } else {
+        registers_raise<232>();
+        consumer<D> w;
+        w.m = m;
+        w.group = threadIdx.x / GROUP_THREADS - 1;
+        w.warp = threadIdx.x / 32 % 4;
+        w.lane = threadIdx.x % 32;
+        w.run(args);
+    }
+}
+
+#endif
+
+template <int D>
+__global__ void __launch_bounds__(THREADS, 1) prefill90(const __grid_constant__ kern_attn args)
+{
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    extern __shared__ __align__(128) char smem[];
+
+    work<D>(args, (smem_address(smem) + 1023) & ~1023u);
+#endif
+}
+
+template <int D> cudaError_t launch(const kern_attn &args, int n_sm, cudaStream_t stream)
+{
+    int n = args.n_items * args.kv_heads;
+    cudaError_t e = cudaFuncSetAttribute(prefill90<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         config<D>::SMEM_BYTES);
+    if (e != cudaSuccess)
+        return e;
+    int blocks = n < n_sm ? n : n_sm;
+    prefill90<D><<<blocks, THREADS, config<D>::SMEM_BYTES, stream>>>(args);
+    return cudaGetLastError();
+}
+
+} // namespace
+
+cudaError_t prefill_launch90(const kern_attn &args, int n_sm, cudaStream_t stream)
+{
+    return args.head_dim == 64 ? launch<64>(args, n_sm, stream) : launch<128>(args, n_sm, stream);
+}

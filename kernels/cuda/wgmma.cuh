@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hopper's asynchronous matrix instructions and barriers, as little of them as
+ * attention needs. Only code compiled for sm_90a may call these. */
+#ifndef ANT_WGMMA_CUH
+#define ANT_WGMMA_CUH
+
+#include <stdint.h>
+
+/* Shared memory operand in 128-byte rows, the 16-byte units of each XORed with
+ * the row's number in its group of eight. `lead`: bytes between blocks of 64
+ * elements (operands that lie across the sum); groups of eight rows follow
+ * each other. */
+__device__ __forceinline__ uint64_t wgmma_operand(uint32_t address, uint32_t lead)
+{
+    return (uint64_t)(address >> 4 & 0x3fff) | (uint64_t)(lead >> 4) << 16 |
+           (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+}
+
+__device__ __forceinline__ void wgmma_begin()
+{
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+__device__ __forceinline__ void wgmma_commit()
+{
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+template <int PENDING> __device__ __forceinline__ void wgmma_wait()
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+/* The compiler must neither move nor copy registers that the unit works on. */
+template <int N> __device__ __forceinline__ void wgmma_hold(float (&c)[N][4])
+{
+#pragma unroll
+    for (int n = 0; n < N; n++)
+        asm volatile("" : "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])::"memory");
+}
+
+template <int N> __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[N][4])
+{
+#pragma unroll
+    for (int n = 0; n < N; n++)
+        asm volatile("" : "+r"(a[n][0]), "+r"(a[n][1]), "+r"(a[n][2]), "+r"(a[n][3])::"memory");
+}
+
+#define C4(n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
+#define C32   C4(0), C4(1), C4(2), C4(3), C4(4), C4(5), C4(6), C4(7)
+#define C64   C32, C4(8), C4(9), C4(10), C4(11), C4(12), C4(13), C4(14), C4(15)
+#define R32                                                                                        \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "   \
+    "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define R64                                                                                        \
+    R32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, "  \
+        "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+
+/* c (64 x 64) = a (64 x 16) b (64 x 16)^T, added to c when `add`; rows of a and b lie along the
+ * sum. */
+__device__ __forceinline__ void wgmma_scores(float (&c)[8][4], uint64_t a, uint64_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" R32
+                 "}, %32, %33, p, 1, 1, 0, 0;\n}"
+                 : C32
+                 : "l"(a), "l"(b), "r"(add));
+}
+
+/* c (64 x N) = a (64 x 16) b (16 x N), added to c when `add`; a in registers, rows of b across the
+ * sum. */
+__device__ __forceinline__ void wgmma_values(float (&c)[8][4], const uint32_t (&a)[4], uint64_t b,
+                                             int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" R32
+                 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"
+                 : C32
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+}
+
+__device__ __forceinline__ void wgmma_values(float (&c)[16][4], const uint32_t (&a)[4], uint64_t b,
+                                             int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" R64
+                 "}, {%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}"
+                 : C64
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+}
+
+#undef C4
+#undef C32
+#undef C64
+#undef R32
+#undef R64
+
+/* Barriers in shared memory, by address. */
+__device__ __forceinline__ void barrier_init(uint32_t barrier, int count)
+{
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+
+__device__ __forceinline__ void barrier_arrive(uint32_t barrier)
+{
+    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+/* Whether the phase of this parity is complete; may wait a little. */
+__device__ __forceinline__ bool barrier_test(uint32_t barrier, uint32_t parity)
+{
+    uint32_t done;
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\n"
+                 "selp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(barrier), "r"(parity)
+                 : "memory");
+    return done;
+}
+
+__device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity)
+{
+    while (!barrier_test(barrier, parity))
+        ;
+}
+
+/* What this thread wrote to shared memory may be read by the matrix unit once others learn of it.
+ */
+__device__ __forceinline__ void publish_to_matrix_unit()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+template <int REGISTERS> __device__ __forceinline__ void registers_lower()
+{
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
+template <int REGISTERS> __device__ __forceinline__ void registers_raise()
+{
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
+#endif
