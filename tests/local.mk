@@ -39,13 +39,16 @@ UNIT_TESTS += tests/unit/test_journal
 tests_unit_test_journal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
 UNIT_TESTS += tests/unit/test_prompts
 noinst_HEADERS += tests/unit/h5_make.h
+UNIT_TESTS += tests/unit/test_engine
 UNIT_TESTS += tests/unit/test_sampling
+UNIT_TESTS += tests/unit/test_sched
 UNIT_TESTS += tests/unit/test_tensor
 UNIT_TESTS += tests/unit/test_work
 
 # Kernel tests: each level of the CPU that the machine has.
 noinst_HEADERS += tests/kernel/random.h
 UNIT_TESTS += tests/kernel/test_cpu_backend
+check_PROGRAMS += tests/kernel/bench_cpu
 
 # Kernels of the GPU: `make check-gpu`, with GPU_ARGS=--bench for their speed.
 noinst_HEADERS += tests/gpu/check.h

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole engine on a tiny real checkpoint: answers do not depend on batch, budget, cache,
+ * threads or order, and end where they should. Run under the thread sanitizer too. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "engine/stop.h"
+
+enum { N_PROMPTS = 23, CONTEXT = 96 };
+
+static struct ant_checkpoint *checkpoint;
+static struct ant_tokenizer *tokenizer;
+
+static void must(int rc, const struct ant_error *err)
+{
+    if (rc < 0)
+        fail_msg("%s", err->text);
+}
+
+static int open_all(void **state)
+{
+    const char *top = getenv("TOP_SRCDIR");
+    struct ant_error err;
+    char path[4096];
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/tests/golden/tiny/llama", top ? top : ".");
+    must(ant_checkpoint_open(&checkpoint, path, &err), &err);
+    must(ant_checkpoint_tokenizer(checkpoint, &tokenizer, &err), &err);
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    ant_tokenizer_close(tokenizer);
+    ant_checkpoint_close(checkpoint);
+    return 0;
+}
+
+struct setup {
+    int max_seqs, max_rows, n_pages, n_threads;
+    bool is_reversed;
+};
+
+struct answers {
+    struct ant_ids ids[N_PROMPTS];
+    enum ant_finish finish[N_PROMPTS];
+    char *text[N_PROMPTS];
+};
+
+static void answers_release(struct answers *answers)
+{
+    for (int i = 0; i < N_PROMPTS; i++) {
+        ant_ids_release(&answers->ids[i]);
+        free(answers->text[i]);
+    }
+}
+
+static struct ant_request *make_request(int i, const struct ant_sampling *sampling,
+                                        const struct ant_stops *stops)
+{
+    struct ant_request *request = ant_xcalloc(1, sizeof(*request));
+    int vocab = ant_checkpoint_arch(checkpoint)->vocab;
+
+    request->row = i;
+    request->n_prompt = 1 + i * 37 % 61;
+    request->prompt = ant_xcalloc((size_t)request->n_prompt, sizeof(int32_t));
+    for (int k = 0; k < request->n_prompt; k++)
+        request->prompt[k] = 3 + (i * 7919 + k * 104729 + k * k) % (vocab - 3);
+    request->sampling = *sampling;
+    request->stops = stops;
+    return request;
+}
+
+static void keep(struct answers *answers, struct ant_request *request)
+{
+    struct ant_buf text = {0};
+
+    assert_in_range(request->row, 0, N_PROMPTS - 1);
+    assert_null(answers->ids[request->row].data);
+    assert_true(request->t_admitted <= request->t_first && request->t_first <= request->t_done);
+    ant_stop_text(request, tokenizer, &text);
+    ant_buf_add(&text, "", 0);
+    answers->ids[request->row] = request->output;
+    answers->finish[request->row] = request->finish;
+    answers->text[request->row] = text.data;
+    request->output = (struct ant_ids){0};
+    ant_request_free(request);
+}
+
+static void run(const struct setup *setup, const struct ant_sampling *sampling,
+                const struct ant_stops *stops, struct answers *answers)
+{
+    struct ant_backend_config backend = {
+        .arch = ant_checkpoint_arch(checkpoint),
+        .max_rows = setup->max_rows,
+        .max_seqs = setup->max_seqs,
+        .max_sampled = setup->max_seqs,
+        .max_context = CONTEXT,
+        .n_threads = setup->n_threads,
+    };
+    struct ant_engine_config config = {setup->max_seqs, setup->max_rows, CONTEXT, setup->n_pages};
+    const struct ant_backend_ops *ops;
+    struct ant_backend *be;
+    struct ant_model *model;
+    struct ant_engine *engine;
+    struct ant_request *request;
+    struct ant_engine_stats stats;
+    struct ant_error err;
+    int submitted = 0, taken = 0;
+
+    memset(answers, 0, sizeof(*answers));
+    must(ant_backend_choose(&ops, "cpu", &err), &err);
+    must(ops->open(&be, &backend, &err), &err);
+    must(ant_model_load(&model, checkpoint, be, NULL, 2, &err), &err);
+    must(ops->kv_open(be, setup->n_pages, &err), &err);
+    must(ant_engine_start(&engine, model, tokenizer, &config, &err), &err);
+    while (taken < N_PROMPTS) {
+        while (submitted < N_PROMPTS) {
+            int i = setup->is_reversed ? N_PROMPTS - 1 - submitted : submitted;
+            request = make_request(i, sampling, stops);
+            if (!ant_engine_submit(engine, request)) {
+                ant_request_free(request);
+                break;
+            }
+            submitted++;
+        }
+        must(ant_engine_take(engine, &request, 0.1, &err), &err);
+        if (request) {
+            keep(answers, request);
+            taken++;
+        }
+    }
+    ant_engine_stats(engine, &stats);
+    assert_int_equal(stats.finished, N_PROMPTS);
+    ant_engine_stop(engine);
+    ant_model_close(model);
+    ops->close(be);
+}
+
+static void assert_same(const struct answers *a, const struct answers *b)
+{
+    for (int i = 0; i < N_PROMPTS; i++) {
+        assert_int_equal(a->ids[i].len, b->ids[i].len);
+        assert_memory_equal(a->ids[i].data, b->ids[i].data, a->ids[i].len * sizeof(int32_t));
+        assert_int_equal(a->finish[i], b->finish[i]);
+        assert_string_equal(a->text[i], b->text[i]);
+    }
+}
+
+static const struct setup plain = {.max_seqs = 8, .max_rows = 64, .n_pages = 64, .n_threads = 1};
+
+static void check_setups(const struct ant_sampling *sampling)
+{
+    static const struct setup setups[] = {
+        {1, 64, 3, 1, false}, {7, 16, 64, 2, false}, {64, 512, 256, 3, false},
+        {8, 64, 64, 1, true}, {8, 9, 6, 2, true}, /* few pages: some are preempted */
+        {5, 1, 40, 1, false}, {3, 2, 12, 2, false},
+    };
+    const struct ant_stops stops = {0};
+    struct answers expected, answers;
+
+    run(&plain, sampling, &stops, &expected);
+    for (size_t i = 0; i < sizeof(setups) / sizeof(*setups); i++) {
+        run(&setups[i], sampling, &stops, &answers);
+        assert_same(&answers, &expected);
+        answers_release(&answers);
+    }
+    answers_release(&expected);
+}
+
+static void test_greedy_is_invariant(void **state)
+{
+    (void)state;
+    check_setups(&(struct ant_sampling){.max_tokens = 20, .top_p = 1});
+}
+
+static void test_sampled_is_invariant(void **state)
+{
+    (void)state;
+    check_setups(&(struct ant_sampling){
+        .max_tokens = 20, .temperature = 0.9f, .top_p = 0.95f, .top_k = 50, .seed = 11});
+}
+
+static void test_seed_matters(void **state)
+{
+    struct ant_sampling sampling = {.max_tokens = 10, .temperature = 1, .top_p = 1, .seed = 1};
+    const struct ant_stops stops = {0};
+    struct answers a, b;
+    int differ = 0;
+
+    (void)state;
+    run(&plain, &sampling, &stops, &a);
+    sampling.seed = 2;
+    run(&plain, &sampling, &stops, &b);
+    for (int i = 0; i < N_PROMPTS; i++)
+        differ += memcmp(a.ids[i].data, b.ids[i].data, 10 * sizeof(int32_t)) != 0;
+    assert_true(differ > N_PROMPTS / 2);
+    answers_release(&a);
+    answers_release(&b);
+}
+
+static void test_length_ends(void **state)
+{
+    const struct ant_stops stops = {0};
+    struct answers answers;
+
+    (void)state;
+    run(&plain, &(struct ant_sampling){.max_tokens = 1000, .top_p = 1}, &stops, &answers);
+    for (int i = 0; i < N_PROMPTS; i++) {
+        assert_int_equal(answers.ids[i].len, CONTEXT - (1 + i * 37 % 61));
+        assert_int_equal(answers.finish[i], ANT_FINISH_LENGTH);
+    }
+    answers_release(&answers);
+}
+
+/* The 5th token of the first greedy answer is made an end in each of the ways there are. */
+static void test_ids_end(void **state)
+{
+    struct ant_sampling sampling = {.max_tokens = 12, .top_p = 1};
+    const struct ant_stops none = {0};
+    struct answers free_run, answers;
+    size_t at = 0;
+
+    (void)state;
+    run(&plain, &sampling, &none, &free_run);
+    int32_t end = free_run.ids[0].data[4];
+    while (free_run.ids[0].data[at] != end)
+        at++;
+    struct ant_stops eos = {.ids = &end, .n_ids = 1, .n_eos = 1}, user = {.ids = &end, .n_ids = 1};
+
+    run(&plain, &sampling, &eos, &answers);
+    assert_int_equal(answers.finish[0], ANT_FINISH_EOS);
+    assert_int_equal(answers.ids[0].len, at + 1);
+    answers_release(&answers);
+
+    sampling.ignore_eos = true;
+    run(&plain, &sampling, &eos, &answers);
+    assert_same(&answers, &free_run);
+    answers_release(&answers);
+
+    run(&plain, &sampling, &user, &answers);
+    assert_int_equal(answers.finish[0], ANT_FINISH_STOP);
+    assert_int_equal(answers.ids[0].len, at + 1);
+    answers_release(&answers);
+
+    sampling.min_tokens = 9;
+    run(&plain, &sampling, &user, &answers);
+    for (int i = 0; i < N_PROMPTS; i++) {
+        assert_true(answers.ids[i].len >= 9);
+        for (int k = 0; k < 8; k++)
+            assert_int_not_equal(answers.ids[i].data[k], end);
+    }
+    answers_release(&answers);
+    answers_release(&free_run);
+}
+
+/* Every substring of a greedy text must end it at its first place, however tokens are cut. */
+static void test_strings_end(void **state)
+{
+    struct ant_sampling sampling = {.max_tokens = 16, .top_p = 1};
+    const struct ant_stops none = {0};
+    struct answers free_run, answers;
+    int tried = 0;
+
+    (void)state;
+    run(&plain, &sampling, &none, &free_run);
+    for (size_t n = 1; n <= 7; n += 2) {
+        char needle[8] = {0};
+        const char *text = free_run.text[3];
+        size_t from = strlen(text) / 2;
+        while (from > 0 && ((unsigned char)text[from] & 0xC0) == 0x80)
+            from--;
+        if (from + n > strlen(text) || memchr(text + from, '\xef', n))
+            continue;
+        memcpy(needle, text + from, n);
+        const char *strings[] = {"never in the text at all", needle};
+        struct ant_stops stops = {.strings = strings, .n_strings = 2};
+        run(&plain, &sampling, &stops, &answers);
+        const char *first = strstr(text, needle);
+        assert_non_null(first);
+        assert_int_equal(answers.finish[3], ANT_FINISH_STOP);
+        assert_int_equal(strlen(answers.text[3]), first - text);
+        assert_memory_equal(answers.text[3], text, (size_t)(first - text));
+        for (int i = 0; i < N_PROMPTS; i++)
+            assert_null(strstr(answers.text[i], needle));
+        answers_release(&answers);
+        tried++;
+    }
+    assert_true(tried > 0);
+    answers_release(&free_run);
+}
+
+static void test_too_small_a_cache(void **state)
+{
+    struct ant_engine_config config = {
+        .max_seqs = 1, .max_step_rows = 1, .max_context = 65, .n_pages = 2};
+    struct ant_engine *engine;
+    struct ant_error err;
+
+    (void)state;
+    assert_int_equal(ant_engine_start(&engine, NULL, tokenizer, &config, &err), ANT_EUSAGE);
+    assert_non_null(strstr(err.text, "64 tokens"));
+    assert_non_null(strstr(err.text, "65"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_greedy_is_invariant),
+        cmocka_unit_test(test_sampled_is_invariant),
+        cmocka_unit_test(test_seed_matters),
+        cmocka_unit_test(test_length_ends),
+        cmocka_unit_test(test_ids_end),
+        cmocka_unit_test(test_strings_end),
+        cmocka_unit_test(test_too_small_a_cache),
+    };
+    setenv("ANTIPHON_CHECK", "1", 1);
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
