@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "job/watch.h"
 
 struct ant_transport {
     struct ant_watch_list watches;
@@ -24,6 +25,8 @@ int ant_transport_open(struct ant_transport **out, struct ant_error *err)
 
 void ant_transport_close(struct ant_transport *transport)
 {
+    if (transport)
+        ant_watch_forget(&transport->watches);
     free(transport);
 }
 

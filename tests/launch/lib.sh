@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # What launch tests share. A test script sources this, calls under_slurm first, and then speaks TAP
 # with the words of tests/tap.sh and these:
-#   under_slurm NODES TASKS     go on with a Slurm of so many nodes around (see below), or skip
+#   under_slurm NODES TASKS     go on with a Slurm of so many nodes around (see below), or skip:
+#                               no Slurm can be had, or the build cannot do with more than one rank
 #   try COMMAND...              run it, at most $limit seconds (120); exit code to $code, its
 #                               output and errors to the files $out and $err
 #   on_nodes NODES TASKS COMMAND...   the same by srun --mpi=pmix, tasks dealt out evenly
@@ -24,8 +25,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 out=$tmp/out err=$tmp/err code=0 limit=120
 
-# libpmix keeps a few bytes of its own till the end.
-echo 'leak:libpmix' >"$tmp/lsan"
+# Both keep a few bytes of their own till the end; libuct those of peers that died.
+printf 'leak:libpmix\nleak:libuct\n' >"$tmp/lsan"
 export LSAN_OPTIONS="suppressions=$tmp/lsan:print_suppressions=0${LSAN_OPTIONS:+:$LSAN_OPTIONS}"
 # mpirun wants to be asked twice before it runs as root, as it must in containers.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -34,6 +35,13 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # private Slurm, run this very script inside it, and take it down. One that was booted around the
 # whole session (share/private-slurm run make check) serves all scripts.
 under_slurm() {
+    for library in PMIX UCX; do
+        if ! grep -q "define HAVE_$library 1" "$TOP_BUILDDIR/config.h"; then
+            skip "$library" "launched by Slurm" "built without $library"
+            done_testing
+            exit
+        fi
+    done
     if [ "${SLURM_JOB_NUM_NODES:-0}" -ge "$1" ]; then
         return 0
     fi

@@ -363,7 +363,8 @@ pmix_status_t PMIx_Get(const pmix_proc_t *proc, const char *key, const pmix_info
         if (entry->type == PMIX_BYTE_OBJECT) {
             (*value)->data.bo.bytes = malloc(entry->bytes.len + 1);
             (*value)->data.bo.size = entry->bytes.len;
-            memcpy((*value)->data.bo.bytes, entry->bytes.data, entry->bytes.len);
+            if (entry->bytes.len)
+                memcpy((*value)->data.bo.bytes, entry->bytes.data, entry->bytes.len);
         } else if (entry->type == PMIX_STRING)
             (*value)->data.string = strdup("4");
         else
