@@ -13,13 +13,13 @@
 
 /* ---- steps ---- */
 
-void cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text)
+void ant_cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text)
 {
     if (!cpu->failed)
         cpu->failed = ant_fail(&cpu->error, code, "cpu: %s", text);
 }
 
-void cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *seconds)
+void ant_cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *seconds)
 {
     if (cpu->failed)
         return;
@@ -42,15 +42,15 @@ static void step_begin(struct ant_backend *be, const struct ant_batch *batch)
     cpu->failed = 0;
     cpu->batch = batch;
     if (cpu->kv == NULL)
-        cpu_fail(cpu, ANT_EBUG, "a step before the KV cache was opened");
+        ant_cpu_fail(cpu, ANT_EBUG, "a step before the KV cache was opened");
     else if (batch->n_rows > cpu->config.max_rows || batch->n_seqs > cpu->config.max_seqs ||
              batch->n_sampled > cpu->config.max_sampled)
-        cpu_fail(cpu, ANT_EBUG, "a step larger than what was opened for");
+        ant_cpu_fail(cpu, ANT_EBUG, "a step larger than what was opened for");
     else if (!ids_in_range(batch->tokens, batch->n_rows, cpu->arch.vocab) ||
              !ids_in_range(batch->sampled, batch->n_sampled, batch->n_rows))
-        cpu_fail(cpu, ANT_EBUG, "a token id or row outside its range");
+        ant_cpu_fail(cpu, ANT_EBUG, "a token id or row outside its range");
     else if (!ant_cpu_plan(cpu))
-        cpu_fail(cpu, ANT_EBUG, "a position or page outside its range");
+        ant_cpu_fail(cpu, ANT_EBUG, "a position or page outside its range");
 }
 
 static int step_end(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err)
@@ -92,12 +92,12 @@ static void norm_member(void *arg, int member)
 static void norm_rows(struct cpu_backend *cpu, const struct ant_weight *w, bool is_sampled)
 {
     if (w->vector == NULL || w->k != cpu->arch.hidden)
-        cpu_fail(cpu, ANT_EBUG, "a norm weight that does not fit the model");
+        ant_cpu_fail(cpu, ANT_EBUG, "a norm weight that does not fit the model");
     if (cpu->failed)
         return;
     int n = is_sampled ? cpu->batch->n_sampled : cpu->batch->n_rows;
     struct rows_job job = {cpu, w, is_sampled, {.n = n, .chunk = cpu_chunk(cpu, n)}};
-    cpu_run(cpu, norm_member, &job, &cpu->counts.seconds_other);
+    ant_cpu_run(cpu, norm_member, &job, &cpu->counts.seconds_other);
 }
 
 static void norm(struct ant_backend *be, const struct ant_weight *w)
@@ -133,7 +133,7 @@ static void sample(struct ant_backend *be)
     if (cpu->failed)
         return;
     struct rows_job job = {cpu, NULL, true, {.n = cpu->batch->n_sampled, .chunk = 1}};
-    cpu_run(cpu, sample_member, &job, &cpu->counts.seconds_other);
+    ant_cpu_run(cpu, sample_member, &job, &cpu->counts.seconds_other);
 }
 
 static int read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,
@@ -349,7 +349,7 @@ static void measure_bandwidth(struct cpu_backend *cpu)
     for (const struct ant_weight *w = cpu->weights; w; w = w->next)
         job.bytes += w->bytes;
     cpu->failed = 0;
-    cpu_run(cpu, stream_member, &job, &seconds);
+    ant_cpu_run(cpu, stream_member, &job, &seconds);
     cpu->bandwidth = job.bytes > 0 && seconds > 0 ? (double)job.bytes / seconds : 0;
 }
 

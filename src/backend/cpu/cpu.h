@@ -130,8 +130,8 @@ static inline int cpu_chunk(const struct cpu_backend *cpu, int n)
 }
 
 /* Run `fn` over the members unless the step has failed already. */
-void cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *seconds);
-void cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text);
+void ant_cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *seconds);
+void ant_cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text);
 
 size_t ant_cpu_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec);
 int ant_cpu_weight_put(struct ant_backend *be, struct ant_weight **out,

@@ -195,7 +195,7 @@ void ant_cpu_rope_append(struct ant_backend *be, int layer)
     struct cpu_backend *cpu = cpu_of(be);
     int n = cpu->n_page_spans;
     struct rope_job job = {cpu, layer, {.n = n, .chunk = cpu_chunk(cpu, n)}};
-    cpu_run(cpu, rope_member, &job, &cpu->counts.seconds_other);
+    ant_cpu_run(cpu, rope_member, &job, &cpu->counts.seconds_other);
 }
 
 struct attention_job {
@@ -352,5 +352,5 @@ void ant_cpu_attention(struct ant_backend *be, int layer, int window)
     if (cpu->failed || n == 0)
         return;
     count_attention(cpu, window);
-    cpu_run(cpu, attention_member, &job, &cpu->counts.seconds_attention);
+    ant_cpu_run(cpu, attention_member, &job, &cpu->counts.seconds_attention);
 }

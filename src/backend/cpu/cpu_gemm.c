@@ -168,12 +168,12 @@ static bool fits(struct cpu_backend *cpu, const struct ant_weight *w, const stru
     if (w->vector || in->is_float != !cpu->dsp.is_bf16 || w->k != in->cols || rows > out->cols ||
         (is_glu ? w->n_parts != 2 || w->parts[1].rows != rows || out->is_float != !cpu->dsp.is_bf16
                 : !out->is_float)) {
-        cpu_fail(cpu, ANT_EBUG, "a product of slots and a weight that do not fit");
+        ant_cpu_fail(cpu, ANT_EBUG, "a product of slots and a weight that do not fit");
         return false;
     }
     if (is_glu && ant_dsp_in_float(&cpu->dsp, w->parts[0].format) !=
                       ant_dsp_in_float(&cpu->dsp, w->parts[1].format)) {
-        cpu_fail(cpu, ANT_EUNSUPP, "gate and up weights are of types too different");
+        ant_cpu_fail(cpu, ANT_EUNSUPP, "gate and up weights are of types too different");
         return false;
     }
     return true;
@@ -191,7 +191,7 @@ void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_s
     if (job.n_rows == 0)
         return;
     plan(&job);
-    cpu_run(cpu, gemm_member, &job, &cpu->counts.seconds_gemm);
+    ant_cpu_run(cpu, gemm_member, &job, &cpu->counts.seconds_gemm);
     cpu->counts.weight_bytes += (double)w->bytes;
     cpu->counts.flops += 2.0 * (double)job.n_rows * (double)w->rows * (double)w->k;
 }
@@ -226,10 +226,10 @@ void ant_cpu_embed(struct ant_backend *be, const struct ant_weight *table)
 {
     struct cpu_backend *cpu = cpu_of(be);
     if (table->vector || table->k != cpu->arch.hidden || table->parts[0].rows < cpu->arch.vocab) {
-        cpu_fail(cpu, ANT_EBUG, "the embedding does not fit the model");
+        ant_cpu_fail(cpu, ANT_EBUG, "the embedding does not fit the model");
         return;
     }
     int n = cpu->failed ? 0 : cpu->batch->n_rows;
     struct embed_job job = {cpu, table, {.n = n, .chunk = cpu_chunk(cpu, n)}};
-    cpu_run(cpu, embed_member, &job, &cpu->counts.seconds_other);
+    ant_cpu_run(cpu, embed_member, &job, &cpu->counts.seconds_other);
 }

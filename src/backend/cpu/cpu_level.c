@@ -24,6 +24,15 @@ enum { ARCH_GET_XCOMP_PERMISSION = 0x1022, ARCH_REQUEST_XCOMP_PERMISSION = 0x102
 /* What configure found the compiler able to build. */
 static const bool is_built[ANT_CPU_N_LEVELS] = {
     [ANT_CPU_C] = true,
+#ifdef WITH_AVX2
+    [ANT_CPU_AVX2] = true,
+#endif
+#ifdef WITH_AVX512
+    [ANT_CPU_AVX512] = true,
+#endif
+#ifdef WITH_AMX
+    [ANT_CPU_AMX] = true,
+#endif
 };
 
 /* State that the operating system saves: bits of XCR0. */
@@ -157,4 +166,16 @@ void ant_cpu_dsp(enum ant_cpu_level level, struct ant_dsp *out)
 {
     ant_dsp_init_c(out);
     (void)level;
+#ifdef WITH_AVX2
+    if (level >= ANT_CPU_AVX2)
+        ant_dsp_init_avx2(out);
+#endif
+#ifdef WITH_AVX512
+    if (level >= ANT_CPU_AVX512)
+        ant_dsp_init_avx512(out);
+#endif
+#ifdef WITH_AMX
+    if (level >= ANT_CPU_AMX)
+        ant_dsp_init_amx(out);
+#endif
 }

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AVX2 with FMA and F16C: float activations, weights decoded to float, fused multiply-adds.
+ *
+ * In pair order a vector of 8 lanes is 4 columns, each with its even and its odd k; a pair of
+ * activations is broadcast to all, and the two sums of a column meet at the end. A tile is 6 rows
+ * by 2 vectors (12 sums), or up to 3 rows by 4, so that few rows have enough sums under way too. */
+#include "config.h"
+
+#include "cpu/dsp.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- decoding ---- */
+
+/* Scales of 16 rows for the four vectors of a pair of k: each row twice. */
+struct scales {
+    __m256 at[2][2];
+};
+
+INLINE void twice(const float *rows, struct scales *out)
+{
+    const __m256i low = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    const __m256i high = _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7);
+    for (int i = 0; i < 2; i++) {
+        __m256 eight = _mm256_loadu_ps(rows + 8 * i);
+        out->at[i][0] = _mm256_permutevar8x32_ps(eight, low);
+        out->at[i][1] = _mm256_permutevar8x32_ps(eight, high);
+    }
+}
+
+INLINE __m256 load_halves(const uint8_t *at)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)at));
+}
+
+INLINE __m256 load_int8(const uint8_t *at)
+{
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at)));
+}
+
+/* Scales and offsets of a block, one set for each half of 16 k. */
+INLINE void load_scales(const struct ant_panel *panel, int block, const uint8_t *at,
+                        struct scales scale[2], struct scales offset[2])
+{
+    const struct ant_panel_format *format = panel->format;
+    const uint8_t *halves =
+        format->is_super ? panel->super + (size_t)(block / 8) * (size_t)format->super_bytes : at;
+    for (int half = 0; half < 2; half++) {
+        int group = format->groups == 2 ? half : 0;
+        float s[16], o[16];
+        for (int i = 0; i < 16; i += 8) {
+            __m256 d = load_halves(halves + 2 * i), m = _mm256_setzero_ps();
+            if (format->has_min)
+                m = load_halves(halves + 32 + 2 * i);
+            if (format->is_super)
+                d = _mm256_mul_ps(d, load_int8(at + 16 * group + i));
+            if (format->is_super && format->has_min)
+                m = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), m),
+                                  load_int8(at + 16 * (format->groups + group) + i));
+            _mm256_storeu_ps(s + i, d);
+            _mm256_storeu_ps(o + i, m);
+        }
+        twice(s, &scale[half]);
+        twice(o, &offset[half]);
+    }
+}
+
+static void decode_q8(const struct ant_panel *panel, int block, const uint8_t *at, float *out)
+{
+    struct scales scale[2], offset[2];
+    load_scales(panel, block, at + 512, scale, offset);
+    for (int p = 0; p < 16; p++)
+        for (int i = 0; i < 4; i++)
+            _mm256_storeu_ps(out + 32 * p + 8 * i, _mm256_mul_ps(load_int8(at + 32 * p + 8 * i),
+                                                                 scale[0].at[i >> 1][i & 1]));
+}
+
+/* Nibbles, with a plane of `high_bits` more. */
+INLINE void decode_planes(const struct ant_panel *panel, int block, const uint8_t *at, float *out,
+                          const int high_bits)
+{
+    const __m256i nibble = _mm256_set1_epi32(15), bias = _mm256_set1_epi32(panel->format->bias);
+    const __m256i high_mask = _mm256_set1_epi32(high_bits == 1 ? 1 : 3);
+    struct scales scale[2], offset[2];
+    load_scales(panel, block, at + panel->format->plane_bytes, scale, offset);
+    for (int lanes = 0; lanes < 2; lanes++) {
+        __m256i high = _mm256_setzero_si256();
+        for (int word = 0; word < 4; word++) {
+            const uint8_t *from = at + 64 * word + 32 * lanes;
+            __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)from);
+            if ((high_bits == 1 && word == 0) || (high_bits == 2 && word % 2 == 0))
+                high = _mm256_loadu_si256(
+                    (const __m256i *)(const void *)(at + 256 + 64 * (word / 2) + 32 * lanes));
+            for (int i = 0; i < 8; i++) {
+                __m256i q = _mm256_and_si256(x, nibble);
+                x = _mm256_srli_epi32(x, 4);
+                if (high_bits > 0) {
+                    q = _mm256_or_si256(q, _mm256_slli_epi32(_mm256_and_si256(high, high_mask), 4));
+                    high = high_bits == 1 ? _mm256_srli_epi32(high, 1) : _mm256_srli_epi32(high, 2);
+                }
+                __m256 value = _mm256_cvtepi32_ps(_mm256_sub_epi32(q, bias));
+                _mm256_storeu_ps(out + 16 * (8 * word + i) + 8 * lanes,
+                                 _mm256_fmadd_ps(value, scale[word >> 1].at[i & 1][lanes],
+                                                 offset[word >> 1].at[i & 1][lanes]));
+            }
+        }
+    }
+}
+
+static void decode_halves(const uint8_t *at, float *out)
+{
+    for (int i = 0; i < ANT_PANEL_ELEMENTS; i += 8)
+        _mm256_storeu_ps(out + i, load_halves(at + 2 * i));
+}
+
+static void decode_bf16(const uint8_t *at, float *out)
+{
+    for (int i = 0; i < ANT_PANEL_ELEMENTS; i += 8) {
+        __m128i bits = _mm_loadu_si128((const __m128i *)(const void *)(at + 2 * i));
+        __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
+        _mm256_storeu_ps(out + i, _mm256_castsi256_ps(wide));
+    }
+}
+
+static void decode_avx2(const struct ant_panel *panel, int b0, int b1, void *out)
+{
+    const struct ant_panel_format *format = panel->format;
+    float *to = out;
+    for (int b = b0; b < b1; b++, to += ANT_PANEL_ELEMENTS) {
+        const uint8_t *at = panel->blocks + (size_t)b * (size_t)format->block_bytes;
+        switch (format->plane) {
+        case ANT_PLANE_F32:
+            memcpy(to, at, (size_t)format->block_bytes);
+            break;
+        case ANT_PLANE_F16:
+            decode_halves(at, to);
+            break;
+        case ANT_PLANE_BF16:
+            decode_bf16(at, to);
+            break;
+        case ANT_PLANE_Q8:
+            decode_q8(panel, b, at, to);
+            break;
+        case ANT_PLANE_Q4:
+            decode_planes(panel, b, at, to, 0);
+            break;
+        case ANT_PLANE_Q5:
+            decode_planes(panel, b, at, to, 1);
+            break;
+        case ANT_PLANE_Q6:
+            decode_planes(panel, b, at, to, 2);
+            break;
+        }
+    }
+}
+
+/* ---- tiles ---- */
+
+INLINE __m256 broadcast_pair(const float *at)
+{
+    double pair;
+    memcpy(&pair, at, sizeof pair);
+    return _mm256_castpd_ps(_mm256_set1_pd(pair));
+}
+
+/* `n` rows by `v` vectors of one panel, from `b`; both constants of each copy, v even. */
+INLINE void tile_n(const int n, const int v, const float *a, size_t lda, const float *b, int pairs,
+                   float *acc, bool first)
+{
+    __m256 sum[6][4];
+#pragma GCC unroll 6
+    for (int r = 0; r < n; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < v; c++)
+            sum[r][c] = _mm256_setzero_ps();
+    for (int p = 0; p < pairs; p++) {
+        __m256 w[4];
+#pragma GCC unroll 4
+        for (int c = 0; c < v; c++)
+            w[c] = _mm256_loadu_ps(b + 32 * (size_t)p + 8 * c);
+#pragma GCC unroll 6
+        for (int r = 0; r < n; r++) {
+            __m256 x = broadcast_pair(a + (size_t)r * lda + 2 * (size_t)p);
+#pragma GCC unroll 4
+            for (int c = 0; c < v; c++)
+                sum[r][c] = _mm256_fmadd_ps(x, w[c], sum[r][c]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < n; r++)
+#pragma GCC unroll 2
+        for (int c = 0; c < v; c += 2) {
+            float *to = acc + ANT_TILE_COLS * r + 4 * c;
+            __m256 s = _mm256_hadd_ps(sum[r][c], sum[r][c + 1]); /* columns 0 1 4 5 2 3 6 7 */
+            s = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(s), 0xd8));
+            _mm256_storeu_ps(to, first ? s : _mm256_add_ps(_mm256_loadu_ps(to), s));
+        }
+}
+
+/* Rows by one panel. */
+static void panel_avx2(int rows, const float *a, size_t lda, const float *b, int pairs, float *acc,
+                       bool first)
+{
+    for (; rows >= 6; rows -= 6, a += 6 * lda, acc += 6 * ANT_TILE_COLS)
+        for (int half = 0; half < 2; half++)
+            tile_n(6, 2, a, lda, b + 16 * half, pairs, acc + 8 * half, first);
+    if (rows >= 3) {
+        tile_n(3, 4, a, lda, b, pairs, acc, first);
+        rows -= 3;
+        a += 3 * lda;
+        acc += 3 * ANT_TILE_COLS;
+    }
+    if (rows == 2)
+        tile_n(2, 4, a, lda, b, pairs, acc, first);
+    else if (rows == 1)
+        tile_n(1, 4, a, lda, b, pairs, acc, first);
+}
+
+static void tile_avx2(int rows, const void *a, size_t lda, const void *b0, const void *b1,
+                      int pairs, float *acc, bool first)
+{
+    panel_avx2(rows, a, lda, b0, pairs, acc, first);
+    panel_avx2(rows, a, lda, b1, pairs, acc + ANT_PANEL_ROWS, first);
+}
+
+/* ---- what becomes of sums ---- */
+
+/* The first n lanes, n of any size. */
+INLINE __m256i mask_of(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static void store_avx2(const float *acc, int rows, int cols, const float *bias, float *out,
+                       size_t ldo)
+{
+    for (int i = 0; i < cols; i += 8) {
+        __m256i mask = mask_of(cols - i);
+        __m256 b = bias ? _mm256_maskload_ps(bias + i, mask) : _mm256_setzero_ps();
+        for (int r = 0; r < rows; r++)
+            _mm256_maskstore_ps(out + (size_t)r * ldo + i, mask,
+                                _mm256_add_ps(_mm256_loadu_ps(acc + ANT_TILE_COLS * r + i), b));
+    }
+}
+
+static void add_avx2(const float *acc, int rows, int cols, const float *bias, float *out,
+                     size_t ldo)
+{
+    for (int i = 0; i < cols; i += 8) {
+        __m256i mask = mask_of(cols - i);
+        __m256 b = bias ? _mm256_maskload_ps(bias + i, mask) : _mm256_setzero_ps();
+        for (int r = 0; r < rows; r++) {
+            float *to = out + (size_t)r * ldo + i;
+            __m256 sum = _mm256_add_ps(_mm256_loadu_ps(acc + ANT_TILE_COLS * r + i), b);
+            _mm256_maskstore_ps(to, mask, _mm256_add_ps(_mm256_maskload_ps(to, mask), sum));
+        }
+    }
+}
+
+/* 2^x: Taylor's polynomial of exp(x ln 2) on [-1/2, 1/2], 1 ulp; 0 and infinity beyond the
+ * exponents of float, NaN stays. */
+INLINE __m256 exp2_avx2(__m256 x)
+{
+    x = _mm256_min_ps(_mm256_set1_ps(128), x); /* with NaN they return the second */
+    x = _mm256_max_ps(_mm256_set1_ps(-127), x);
+    __m256 n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 f = _mm256_sub_ps(x, n), p = _mm256_set1_ps(1.5403530e-4f);
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(1.3333558e-3f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(9.6181291e-3f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(5.5504109e-2f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(2.4022651e-1f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(6.9314718e-1f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(1.0f));
+    __m256i power = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
+}
+
+static void glu_avx2(const float *acc, int rows, int cols, void *out, size_t ldo)
+{
+    const __m256 one = _mm256_set1_ps(1), minus_log2e = _mm256_set1_ps(-1.44269504f);
+    for (int i = 0; i < cols; i += 8)
+        for (int r = 0; r < rows; r++) {
+            const float *from = acc + ANT_TILE_COLS * r + i;
+            __m256 gate = _mm256_loadu_ps(from), up = _mm256_loadu_ps(from + ANT_PANEL_ROWS);
+            __m256 e = exp2_avx2(_mm256_mul_ps(gate, minus_log2e));
+            __m256 silu = _mm256_div_ps(gate, _mm256_add_ps(one, e));
+            _mm256_maskstore_ps((float *)out + (size_t)r * ldo + i, mask_of(cols - i),
+                                _mm256_mul_ps(silu, up));
+        }
+}
+
+/* ---- rows ---- */
+
+INLINE float sum_of(__m256 x)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+INLINE float max_of(__m256 x)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+static void norm_avx2(const float *x, const float *weight, float eps, int n, void *out)
+{
+    __m256 sum = _mm256_setzero_ps();
+    for (int i = 0; i < n; i += 8) {
+        __m256 v = _mm256_maskload_ps(x + i, mask_of(n - i));
+        sum = _mm256_fmadd_ps(v, v, sum);
+    }
+    float mean = sum_of(sum) / (float)n;
+    __m256 scale = _mm256_set1_ps(1 / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + eps))));
+    for (int i = 0; i < n; i += 8) {
+        __m256i mask = mask_of(n - i);
+        __m256 v = _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), scale);
+        _mm256_maskstore_ps((float *)out + i, mask,
+                            _mm256_mul_ps(v, _mm256_maskload_ps(weight + i, mask)));
+    }
+}
+
+static void convert_avx2(const float *x, float scale, int n, void *out)
+{
+    const __m256 s = _mm256_set1_ps(scale);
+    for (int i = 0; i < n; i += 8) {
+        __m256i mask = mask_of(n - i);
+        _mm256_maskstore_ps((float *)out + i, mask,
+                            _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), s));
+    }
+}
+
+static float softmax_avx2(const float *scores, int lo, int hi, struct ant_softmax *state, void *p)
+{
+    const __m256 none = _mm256_set1_ps(-INFINITY);
+    __m256 s[4], mask[4], top = none, sum = _mm256_setzero_ps();
+    for (int i = 0; i < 4; i++) {
+        mask[i] =
+            _mm256_castsi256_ps(_mm256_andnot_si256(mask_of(lo - 8 * i), mask_of(hi - 8 * i)));
+        s[i] = _mm256_blendv_ps(none, _mm256_loadu_ps(scores + 8 * i), mask[i]);
+        top = _mm256_max_ps(s[i], top);
+    }
+    float max = max_of(top);
+    max = max > state->max ? max : state->max;
+    for (int i = 0; i < 4; i++) {
+        __m256 e = exp2_avx2(_mm256_sub_ps(s[i], _mm256_set1_ps(max)));
+        e = _mm256_and_ps(e, mask[i]);
+        sum = _mm256_add_ps(sum, e);
+        _mm256_storeu_ps((float *)p + 8 * i, e);
+    }
+    float factor = _mm256_cvtss_f32(exp2_avx2(_mm256_set1_ps(state->max - max)));
+    state->sum = state->sum * factor + sum_of(sum);
+    state->max = max;
+    return factor;
+}
+
+static void rescale_avx2(float *x, int n_tiles, size_t stride, float factor)
+{
+    const __m256 f = _mm256_set1_ps(factor);
+    for (int t = 0; t < n_tiles; t++, x += stride)
+        for (int i = 0; i < ANT_TILE_COLS; i += 8)
+            _mm256_storeu_ps(x + i, _mm256_mul_ps(_mm256_loadu_ps(x + i), f));
+}
+
+/* The lowest index among the lanes that hold the greatest value. */
+static int lowest_of(__m256 best, __m256i where, float max)
+{
+    float values[8];
+    int32_t indices[8], lowest = INT32_MAX;
+    _mm256_storeu_ps(values, best);
+    _mm256_storeu_si256((__m256i *)(void *)indices, where);
+    for (int i = 0; i < 8; i++)
+        if (values[i] == max && indices[i] < lowest)
+            lowest = indices[i];
+    return lowest;
+}
+
+static void greedy_avx2(const float *logits, int n, int *index, float *logprob)
+{
+    const __m256 none = _mm256_set1_ps(-INFINITY), log2e = _mm256_set1_ps(1.44269504f);
+    __m256 best = none, sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                                  _mm256_setzero_ps()};
+    __m256i at = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), where = _mm256_setzero_si256();
+    for (int i = 0; i < n; i += 8, at = _mm256_add_epi32(at, _mm256_set1_epi32(8))) {
+        __m256i mask = mask_of(n - i);
+        __m256 x =
+            _mm256_blendv_ps(none, _mm256_maskload_ps(logits + i, mask), _mm256_castsi256_ps(mask));
+        __m256 more = _mm256_cmp_ps(x, best, _CMP_GT_OQ);
+        best = _mm256_blendv_ps(best, x, more);
+        where = _mm256_blendv_epi8(where, at, _mm256_castps_si256(more));
+    }
+    float max = max_of(best);
+    *index = lowest_of(best, where, max);
+    for (int i = 0; i < n; i += 8) {
+        __m256i mask = mask_of(n - i);
+        __m256 x = _mm256_maskload_ps(logits + i, mask);
+        __m256 counts = _mm256_and_ps(_mm256_castsi256_ps(mask), _mm256_cmp_ps(x, x, _CMP_ORD_Q));
+        __m256 e = exp2_avx2(_mm256_mul_ps(_mm256_sub_ps(x, _mm256_set1_ps(max)), log2e));
+        sum[i >> 3 & 3] = _mm256_add_ps(sum[i >> 3 & 3], _mm256_and_ps(e, counts));
+    }
+    __m256 all = _mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3]));
+    *logprob = -(float)log((double)sum_of(all));
+}
+
+void ant_dsp_init_avx2(struct ant_dsp *dsp)
+{
+    dsp->name = "avx2";
+    dsp->tile_rows = 12;
+    dsp->decode = decode_avx2;
+    dsp->tile = tile_avx2;
+    dsp->tile_f32 = tile_avx2;
+    dsp->store = store_avx2;
+    dsp->add = add_avx2;
+    dsp->glu = glu_avx2;
+    dsp->norm = norm_avx2;
+    dsp->convert = convert_avx2;
+    dsp->softmax = softmax_avx2;
+    dsp->rescale = rescale_avx2;
+    dsp->greedy = greedy_avx2;
+}

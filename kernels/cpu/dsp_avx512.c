@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AVX-512 with BF16: activations and decoded weights are bfloat16, multiplied in pairs by
+ * vdpbf16ps into float sums (64 flops an instruction, one each cycle on Zen 4, twice the rate of
+ * float multiply-adds there). F32 and F16 weights are multiplied in float.
+ *
+ * A tile is 12 rows by 2 panels: 24 sums, two panel vectors and one broadcast pair of activations
+ * in the 32 registers. Each pair of k costs 14 loads for 24 products. */
+#include "config.h"
+
+#include "cpu/dsp.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- decoding ---- */
+
+/* Scales of 16 rows, as the two vectors of a pair of k want them: each row twice. */
+struct scales {
+    __m512 low, high;
+};
+
+INLINE struct scales twice(__m512 rows)
+{
+    const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    return (struct scales){_mm512_permutexvar_ps(low, rows), _mm512_permutexvar_ps(high, rows)};
+}
+
+INLINE __m512 load_halves(const uint8_t *at)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
+}
+
+INLINE __m512 load_int8(const uint8_t *at)
+{
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)at)));
+}
+
+/* Scales and offsets of a block, one pair for each half of 16 k. */
+INLINE void load_scales(const struct ant_panel *panel, int block, const uint8_t *at,
+                        struct scales scale[2], struct scales offset[2])
+{
+    const struct ant_panel_format *format = panel->format;
+    const uint8_t *halves =
+        format->is_super ? panel->super + (size_t)(block / 8) * (size_t)format->super_bytes : at;
+    __m512 d = load_halves(halves), m = _mm512_setzero_ps();
+    if (format->has_min)
+        m = load_halves(halves + 32);
+    for (int half = 0; half < 2; half++) {
+        int group = format->groups == 2 ? half : 0;
+        __m512 s = d, o = m;
+        if (format->is_super)
+            s = _mm512_mul_ps(d, load_int8(at + 16 * group));
+        if (format->is_super && format->has_min)
+            o = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), m),
+                              load_int8(at + 16 * (format->groups + group)));
+        scale[half] = twice(s);
+        offset[half] = twice(o);
+    }
+}
+
+INLINE void store_pair(__m512 low, __m512 high, uint8_t *out)
+{
+    _mm512_storeu_si512(out, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+static void decode_q8(const struct ant_panel *panel, int block, const uint8_t *at, uint8_t *out)
+{
+    struct scales scale[2], offset[2];
+    load_scales(panel, block, at + 512, scale, offset);
+    for (int p = 0; p < 16; p++)
+        store_pair(_mm512_mul_ps(load_int8(at + 32 * p), scale[0].low),
+                   _mm512_mul_ps(load_int8(at + 32 * p + 16), scale[0].high), out + 64 * p);
+}
+
+/* Nibbles, with a plane of `high_bits` more. Tables turn low bits of a lane into floats: the
+ * permutation looks at 4 bits of its index, so that nothing has to be masked. */
+INLINE void decode_planes(const struct ant_panel *panel, int block, const uint8_t *at, uint8_t *out,
+                          const int high_bits)
+{
+    const __m512 step = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512 bits1 = _mm512_setr_ps(0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16);
+    const __m512 bits2 = _mm512_setr_ps(0, 16, 32, 48, 0, 16, 32, 48, 0, 16, 32, 48, 0, 16, 32, 48);
+    const __m512 low = _mm512_sub_ps(step, _mm512_set1_ps((float)panel->format->bias));
+    struct scales scale[2], offset[2];
+    __m512i high = _mm512_setzero_si512();
+    load_scales(panel, block, at + panel->format->plane_bytes, scale, offset);
+    for (int word = 0; word < 4; word++) {
+        __m512i x = _mm512_loadu_si512(at + 64 * word);
+        const struct scales *s = &scale[word >> 1], *o = &offset[word >> 1];
+        if ((high_bits == 1 && word == 0) || (high_bits == 2 && word % 2 == 0))
+            high = _mm512_loadu_si512(at + 256 + 64 * (word / 2));
+#pragma GCC unroll 4
+        for (int p = 0; p < 4; p++) {
+            __m512 q[2];
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++) {
+                q[half] = _mm512_permutexvar_ps(x, low);
+                x = _mm512_srli_epi32(x, 4);
+                if (high_bits > 0) {
+                    q[half] = _mm512_add_ps(
+                        q[half], _mm512_permutexvar_ps(high, high_bits == 1 ? bits1 : bits2));
+                    high = high_bits == 1 ? _mm512_srli_epi32(high, 1) : _mm512_srli_epi32(high, 2);
+                }
+            }
+            store_pair(_mm512_fmadd_ps(q[0], s->low, o->low),
+                       _mm512_fmadd_ps(q[1], s->high, o->high), out + 64 * (4 * word + p));
+        }
+    }
+}
+
+static void decode_halves(const uint8_t *at, uint8_t *out)
+{
+    for (int i = 0; i < ANT_PANEL_ELEMENTS; i += 16)
+        _mm512_storeu_ps(out + 4 * i, load_halves(at + 2 * i));
+}
+
+static void decode_avx512(const struct ant_panel *panel, int b0, int b1, void *out)
+{
+    const struct ant_panel_format *format = panel->format;
+    uint8_t *to = out;
+    for (int b = b0; b < b1; b++) {
+        const uint8_t *at = panel->blocks + (size_t)b * (size_t)format->block_bytes;
+        switch (format->plane) {
+        case ANT_PLANE_F32:
+        case ANT_PLANE_BF16:
+            memcpy(to, at, (size_t)format->block_bytes);
+            break;
+        case ANT_PLANE_F16:
+            decode_halves(at, to);
+            break;
+        case ANT_PLANE_Q8:
+            decode_q8(panel, b, at, to);
+            break;
+        case ANT_PLANE_Q4:
+            decode_planes(panel, b, at, to, 0);
+            break;
+        case ANT_PLANE_Q5:
+            decode_planes(panel, b, at, to, 1);
+            break;
+        case ANT_PLANE_Q6:
+            decode_planes(panel, b, at, to, 2);
+            break;
+        }
+        to += ANT_PANEL_ELEMENTS * (format->plane <= ANT_PLANE_F16 ? 4 : 2);
+    }
+}
+
+/* ---- tiles ---- */
+
+INLINE __m512bh load_bf16(const uint8_t *at)
+{
+    return (__m512bh)_mm512_loadu_si512(at);
+}
+
+INLINE __m512i broadcast_pair(const uint8_t *at)
+{
+    int pair;
+    memcpy(&pair, at, sizeof pair);
+    return _mm512_set1_epi32(pair);
+}
+
+/* `n` rows, a constant of each copy. */
+INLINE void tile_n(const int n, const uint8_t *a, size_t row_bytes, const uint8_t *b0,
+                   const uint8_t *b1, int pairs, float *acc, bool first)
+{
+    __m512 sum[12][2];
+#pragma GCC unroll 12
+    for (int r = 0; r < n; r++) {
+        sum[r][0] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(acc + 32 * r);
+        sum[r][1] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(acc + 32 * r + 16);
+    }
+    for (int p = 0; p < pairs; p++) {
+        __m512bh w0 = load_bf16(b0 + 64 * (size_t)p), w1 = load_bf16(b1 + 64 * (size_t)p);
+#pragma GCC unroll 12
+        for (int r = 0; r < n; r++) {
+            __m512bh x = (__m512bh)broadcast_pair(a + (size_t)r * row_bytes + 4 * (size_t)p);
+            sum[r][0] = _mm512_dpbf16_ps(sum[r][0], x, w0);
+            sum[r][1] = _mm512_dpbf16_ps(sum[r][1], x, w1);
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < n; r++) {
+        _mm512_storeu_ps(acc + 32 * r, sum[r][0]);
+        _mm512_storeu_ps(acc + 32 * r + 16, sum[r][1]);
+    }
+}
+
+static void tile_avx512(int rows, const void *a, size_t lda, const void *b0, const void *b1,
+                        int pairs, float *acc, bool first)
+{
+    const uint8_t *at = a;
+    size_t row_bytes = 2 * lda;
+    for (; rows >= 12; rows -= 12, at += 12 * row_bytes, acc += 12 * ANT_TILE_COLS)
+        tile_n(12, at, row_bytes, b0, b1, pairs, acc, first);
+    switch (rows) {
+#define CASE(n)                                                                                    \
+    case n:                                                                                        \
+        tile_n(n, at, row_bytes, b0, b1, pairs, acc, first);                                       \
+        break;
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
+#undef CASE
+    }
+}
+
+/* 16 sums of even and odd k, interleaved in two vectors, to 16 columns. */
+INLINE __m512 even_plus_odd(__m512 x, __m512 y)
+{
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    return _mm512_add_ps(_mm512_permutex2var_ps(x, even, y), _mm512_permutex2var_ps(x, odd, y));
+}
+
+/* bfloat16 rows by float panels: 6 rows by 4 vectors of 8 columns. */
+INLINE void tile_f32_n(const int n, const uint8_t *a, size_t row_bytes, const float *b0,
+                       const float *b1, int pairs, float *acc, bool first)
+{
+    /* The pair's two bfloat16 become the upper halves of neighbouring lanes. */
+    const __m512i spread = _mm512_set4_epi32(0x03028080, 0x01008080, 0x03028080, 0x01008080);
+    __m512 sum[6][4];
+#pragma GCC unroll 6
+    for (int r = 0; r < n; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < 4; c++)
+            sum[r][c] = _mm512_setzero_ps();
+    for (int p = 0; p < pairs; p++) {
+        const float *w0 = b0 + 32 * (size_t)p, *w1 = b1 + 32 * (size_t)p;
+        __m512 w[4] = {_mm512_loadu_ps(w0), _mm512_loadu_ps(w0 + 16), _mm512_loadu_ps(w1),
+                       _mm512_loadu_ps(w1 + 16)};
+#pragma GCC unroll 6
+        for (int r = 0; r < n; r++) {
+            __m512i pair = broadcast_pair(a + (size_t)r * row_bytes + 4 * (size_t)p);
+            __m512 x = (__m512)_mm512_shuffle_epi8(pair, spread);
+#pragma GCC unroll 4
+            for (int c = 0; c < 4; c++)
+                sum[r][c] = _mm512_fmadd_ps(x, w[c], sum[r][c]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < n; r++)
+#pragma GCC unroll 2
+        for (int c = 0; c < 2; c++) {
+            float *to = acc + 32 * r + 16 * c;
+            __m512 s = even_plus_odd(sum[r][2 * c], sum[r][2 * c + 1]);
+            _mm512_storeu_ps(to, first ? s : _mm512_add_ps(_mm512_loadu_ps(to), s));
+        }
+}
+
+static void tile_f32_avx512(int rows, const void *a, size_t lda, const void *b0, const void *b1,
+                            int pairs, float *acc, bool first)
+{
+    const uint8_t *at = a;
+    size_t row_bytes = 2 * lda;
+    for (; rows >= 6; rows -= 6, at += 6 * row_bytes, acc += 6 * ANT_TILE_COLS)
+        tile_f32_n(6, at, row_bytes, b0, b1, pairs, acc, first);
+    switch (rows) {
+#define CASE(n)                                                                                    \
+    case n:                                                                                        \
+        tile_f32_n(n, at, row_bytes, b0, b1, pairs, acc, first);                                   \
+        break;
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5)
+#undef CASE
+    }
+}
+
+/* ---- what becomes of sums ---- */
+
+INLINE __mmask16 mask_of(int n)
+{
+    return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
+}
+
+static void store_avx512(const float *acc, int rows, int cols, const float *bias, float *out,
+                         size_t ldo)
+{
+    for (int i = 0; i < cols; i += 16) {
+        __mmask16 mask = mask_of(cols - i);
+        __m512 b = bias ? _mm512_maskz_loadu_ps(mask, bias + i) : _mm512_setzero_ps();
+        for (int r = 0; r < rows; r++)
+            _mm512_mask_storeu_ps(out + (size_t)r * ldo + i, mask,
+                                  _mm512_add_ps(_mm512_loadu_ps(acc + 32 * r + i), b));
+    }
+}
+
+static void add_avx512(const float *acc, int rows, int cols, const float *bias, float *out,
+                       size_t ldo)
+{
+    for (int i = 0; i < cols; i += 16) {
+        __mmask16 mask = mask_of(cols - i);
+        __m512 b = bias ? _mm512_maskz_loadu_ps(mask, bias + i) : _mm512_setzero_ps();
+        for (int r = 0; r < rows; r++) {
+            float *to = out + (size_t)r * ldo + i;
+            __m512 sum = _mm512_add_ps(_mm512_loadu_ps(acc + 32 * r + i), b);
+            _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), sum));
+        }
+    }
+}
+
+/* 2^x: Taylor's polynomial of exp(x ln 2) on [-1/2, 1/2], 1 ulp; NaN stays. */
+INLINE __m512 exp2_avx512(__m512 x)
+{
+    x = _mm512_min_ps(_mm512_set1_ps(129), x); /* with NaN they return the second */
+    x = _mm512_max_ps(_mm512_set1_ps(-151), x);
+    __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 f = _mm512_sub_ps(x, n), p = _mm512_set1_ps(1.5403530e-4f);
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.3333558e-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.6181291e-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.5504109e-2f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.4022651e-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.9314718e-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+INLINE void store_bf16(uint16_t *out, __mmask16 mask, __m512 x)
+{
+    _mm256_mask_storeu_epi16(out, mask, (__m256i)_mm512_cvtneps_pbh(x));
+}
+
+static void glu_avx512(const float *acc, int rows, int cols, void *out, size_t ldo)
+{
+    const __m512 one = _mm512_set1_ps(1), minus_log2e = _mm512_set1_ps(-1.44269504f);
+    __mmask16 mask = mask_of(cols);
+    for (int r = 0; r < rows; r++) {
+        __m512 gate = _mm512_loadu_ps(acc + 32 * r), up = _mm512_loadu_ps(acc + 32 * r + 16);
+        __m512 e = exp2_avx512(_mm512_mul_ps(gate, minus_log2e));
+        __m512 silu = _mm512_div_ps(gate, _mm512_add_ps(one, e));
+        store_bf16((uint16_t *)out + (size_t)r * ldo, mask, _mm512_mul_ps(silu, up));
+    }
+}
+
+/* ---- rows ---- */
+
+static void norm_avx512(const float *x, const float *weight, float eps, int n, void *out)
+{
+    __m512 sum = _mm512_setzero_ps();
+    for (int i = 0; i < n; i += 16) {
+        __m512 v = _mm512_maskz_loadu_ps(mask_of(n - i), x + i);
+        sum = _mm512_fmadd_ps(v, v, sum);
+    }
+    float mean = _mm512_reduce_add_ps(sum) / (float)n;
+    __m512 scale = _mm512_set1_ps(1 / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + eps))));
+    for (int i = 0; i < n; i += 16) {
+        __mmask16 mask = mask_of(n - i);
+        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), scale);
+        store_bf16((uint16_t *)out + i, mask,
+                   _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, weight + i)));
+    }
+}
+
+static void convert_avx512(const float *x, float scale, int n, void *out)
+{
+    const __m512 s = _mm512_set1_ps(scale);
+    for (int i = 0; i < n; i += 16) {
+        __mmask16 mask = mask_of(n - i);
+        store_bf16((uint16_t *)out + i, mask, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), s));
+    }
+}
+
+static float softmax_avx512(const float *scores, int lo, int hi, struct ant_softmax *state, void *p)
+{
+    const __m512 none = _mm512_set1_ps(-INFINITY);
+    __mmask16 m0 = mask_of(hi) & (__mmask16)~mask_of(lo);
+    __mmask16 m1 = mask_of(hi - 16) & (__mmask16)~mask_of(lo - 16);
+    __m512 s0 = _mm512_mask_loadu_ps(none, m0, scores);
+    __m512 s1 = _mm512_mask_loadu_ps(none, m1, scores + 16);
+    float max = _mm512_reduce_max_ps(_mm512_max_ps(s0, s1));
+    max = max > state->max ? max : state->max;
+    __m512 over = _mm512_set1_ps(max);
+    __m512 p0 = _mm512_maskz_mov_ps(m0, exp2_avx512(_mm512_sub_ps(s0, over)));
+    __m512 p1 = _mm512_maskz_mov_ps(m1, exp2_avx512(_mm512_sub_ps(s1, over)));
+    _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(p1, p0));
+    float factor = _mm512_cvtss_f32(exp2_avx512(_mm512_set1_ps(state->max - max)));
+    state->sum = state->sum * factor + _mm512_reduce_add_ps(_mm512_add_ps(p0, p1));
+    state->max = max;
+    return factor;
+}
+
+static void rescale_avx512(float *x, int n_tiles, size_t stride, float factor)
+{
+    const __m512 f = _mm512_set1_ps(factor);
+    for (int t = 0; t < n_tiles; t++, x += stride) {
+        _mm512_storeu_ps(x, _mm512_mul_ps(_mm512_loadu_ps(x), f));
+        _mm512_storeu_ps(x + 16, _mm512_mul_ps(_mm512_loadu_ps(x + 16), f));
+    }
+}
+
+static void greedy_avx512(const float *logits, int n, int *index, float *logprob)
+{
+    const __m512 none = _mm512_set1_ps(-INFINITY), log2e = _mm512_set1_ps(1.44269504f);
+    __m512 best = none, sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                                  _mm512_setzero_ps()};
+    __m512i at = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i where = _mm512_setzero_si512();
+    for (int i = 0; i < n; i += 16, at = _mm512_add_epi32(at, _mm512_set1_epi32(16))) {
+        __m512 x = _mm512_mask_loadu_ps(none, mask_of(n - i), logits + i);
+        __mmask16 more = _mm512_cmp_ps_mask(x, best, _CMP_GT_OQ);
+        best = _mm512_mask_mov_ps(best, more, x);
+        where = _mm512_mask_mov_epi32(where, more, at);
+    }
+    __m512 max = _mm512_set1_ps(_mm512_reduce_max_ps(best));
+    __mmask16 equal = _mm512_cmp_ps_mask(best, max, _CMP_EQ_OQ);
+    *index = _mm512_mask_reduce_min_epi32(equal, where);
+    for (int i = 0; i < n; i += 16) {
+        __m512 x = _mm512_mask_loadu_ps(none, mask_of(n - i), logits + i);
+        __mmask16 number = _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
+        __m512 e = exp2_avx512(_mm512_mul_ps(_mm512_sub_ps(x, max), log2e));
+        sum[i >> 4 & 3] = _mm512_mask_add_ps(sum[i >> 4 & 3], number, sum[i >> 4 & 3], e);
+    }
+    __m512 all = _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3]));
+    *logprob = -(float)log((double)_mm512_reduce_add_ps(all));
+}
+
+void ant_dsp_init_avx512(struct ant_dsp *dsp)
+{
+    dsp->name = "avx512";
+    dsp->is_bf16 = true;
+    dsp->tile_rows = 12;
+    dsp->decode = decode_avx512;
+    dsp->tile = tile_avx512;
+    dsp->tile_f32 = tile_f32_avx512;
+    dsp->store = store_avx512;
+    dsp->add = add_avx512;
+    dsp->glu = glu_avx512;
+    dsp->norm = norm_avx512;
+    dsp->convert = convert_avx512;
+    dsp->softmax = softmax_avx512;
+    dsp->rescale = rescale_avx512;
+    dsp->greedy = greedy_avx512;
+}
