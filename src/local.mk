@@ -31,9 +31,11 @@ endif
 # store
 noinst_HEADERS += \
 	src/store/h5.h src/store/journal.h src/store/journal_folder.h src/store/prompts.h \
-	src/store/results.h
+	src/store/results.h src/store/results_file.h src/store/results_layout.h
 libantiphon_a_SOURCES += \
-	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/prompts.c
+	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/prompts.c \
+	src/store/results.c src/store/results_file.c src/store/results_layout.c \
+	src/store/results_read.c src/store/results_slice.c
 
 # text
 noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/decode.h src/text/normal.h \

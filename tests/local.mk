@@ -38,7 +38,8 @@ UNIT_TESTS += tests/unit/test_layout
 UNIT_TESTS += tests/unit/test_journal
 tests_unit_test_journal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
 UNIT_TESTS += tests/unit/test_prompts
-noinst_HEADERS += tests/unit/h5_make.h
+UNIT_TESTS += tests/unit/test_results
+noinst_HEADERS += tests/unit/answers.h tests/unit/h5_make.h
 UNIT_TESTS += tests/unit/test_engine
 UNIT_TESTS += tests/unit/test_sampling
 UNIT_TESTS += tests/unit/test_sched

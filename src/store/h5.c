@@ -42,6 +42,15 @@ void ant_h5_start(void)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
+void ant_h5_no_locks(hid_t access)
+{
+#if HAS_LOCKING_PROPERTY
+    H5Pset_file_locking(access, 0, 1);
+#else
+    (void)access; /* the environment says so, see ant_h5_start */
+#endif
+}
+
 /* The innermost entry of the stack knows the cause, except that a missing filter is reported as a
  * plugin folder that could not be opened, and that a system error hides in a long line. */
 static herr_t note_cause(unsigned n, const H5E_error2_t *entry, void *data)
@@ -122,9 +131,7 @@ int ant_h5_open(hid_t *out, const char *path, bool writable, const char *advice,
 
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-#if HAS_LOCKING_PROPERTY
-    H5Pset_file_locking(access, 0, 1);
-#endif
+    ant_h5_no_locks(access);
     hid_t file = H5Fopen(path, writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access);
     H5Pclose(access);
     if (file < 0)
@@ -297,8 +304,6 @@ static const char *class_name(H5T_class_t class)
         return "compound records; store each field as a dataset of its own";
     case H5T_VLEN:
         return "variable-length lists; store the values one after the other, with offsets";
-    case H5T_ENUM:
-        return "enumerated values or booleans";
     case H5T_REFERENCE:
         return "references";
     case H5T_OPAQUE:
@@ -340,9 +345,9 @@ static int check_type(struct ant_h5_column *column, struct ant_error *err)
     H5T_class_t class = H5Tget_class(type);
 
     column->size = H5Tget_size(type);
-    if (class == H5T_INTEGER) {
-        column->is_signed = H5Tget_sign(type) != H5T_SGN_NONE;
-        bool wide = !column->is_signed && H5Tget_precision(type) > 63;
+    if (class == H5T_INTEGER || class == H5T_ENUM) {
+        column->is_signed = class == H5T_INTEGER && H5Tget_sign(type) != H5T_SGN_NONE;
+        bool wide = !column->is_signed && column->size > 7;
         column->kind = ANT_H5_INTEGER;
         column->cell_type = wide ? H5T_NATIVE_UINT64 : H5T_NATIVE_INT64;
     } else if (class == H5T_FLOAT) {
@@ -353,7 +358,7 @@ static int check_type(struct ant_h5_column *column, struct ant_error *err)
         column->pad = H5Tget_strpad(type);
     }
     ant_h5_close(type);
-    if (class != H5T_INTEGER && class != H5T_FLOAT && class != H5T_STRING)
+    if (class != H5T_INTEGER && class != H5T_ENUM && class != H5T_FLOAT && class != H5T_STRING)
         return ant_fail(err, ANT_EDATA, "%s holds %s", column->label, class_name(class));
     if (column->size > ANT_H5_LONGEST_VALUE)
         return ant_fail(err, ANT_EDATA, "%s has elements of %zu bytes, at most %d are possible",
@@ -452,6 +457,25 @@ int ant_h5_read(const struct ant_h5_column *column, int64_t first, int64_t n, hi
         return ant_fail(err, ANT_EBUG, "%s: rows %lld to %lld of %lld asked for", column->label,
                         (long long)first, (long long)(first + n), (long long)column->n);
     return read_selection(column, first, 1, n, memory_type, out, err);
+}
+
+int ant_h5_hold(struct ant_h5_span *span, const struct ant_h5_column *column, int64_t first,
+                int64_t n, int64_t ahead, hid_t memory_type, size_t width, const char **at,
+                struct ant_error *err)
+{
+    if (first < span->first || n > span->n || first - span->first > span->n - n) {
+        int64_t want = n < ahead ? ahead : n;
+        if (want > column->n - first)
+            want = column->n - first;
+        span->n = 0;
+        span->data.len = 0;
+        void *room = ant_buf_grow(&span->data, (size_t)want * width);
+        ANT_TRY(ant_h5_read(column, first, want, memory_type, room, err));
+        span->first = first;
+        span->n = want;
+    }
+    *at = n ? span->data.data + (size_t)(first - span->first) * width : "";
+    return 0;
 }
 
 static int cell_at(struct ant_h5_column *column, int64_t row, union ant_h5_cell *out,

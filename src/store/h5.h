@@ -24,6 +24,9 @@ void ant_h5_start(void);
 int ant_h5_fail(struct ant_error *err, enum ant_err code, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
 
+/* In a property list of file access: take no lock on the file. */
+void ant_h5_no_locks(hid_t access);
+
 /* Open an existing file, locks off. A file that is not HDF5 is ANT_EDATA with `advice` behind the
  * text. */
 int ant_h5_open(hid_t *out, const char *path, bool writable, const char *advice,
@@ -91,6 +94,19 @@ int ant_h5_bits(struct ant_h5_column *column, int64_t row, uint64_t *out, bool *
 /* Elements [first, first + n) as `memory_type`. */
 int ant_h5_read(const struct ant_h5_column *column, int64_t first, int64_t n, hid_t memory_type,
                 void *out, struct ant_error *err);
+
+/* Elements of a column kept between calls: those that were asked for, and some behind them.
+ * Zero-initialised is empty; release `data`. */
+struct ant_h5_span {
+    int64_t first, n;
+    struct ant_buf data;
+};
+
+/* *at: elements [first, first + n) as `memory_type` of `width` bytes, read together with those
+ * behind them up to `ahead` elements. Borrowed until the next call. */
+int ant_h5_hold(struct ant_h5_span *span, const struct ant_h5_column *column, int64_t first,
+                int64_t n, int64_t ahead, hid_t memory_type, size_t width, const char **at,
+                struct ant_error *err);
 
 /* Strings first, first + stride, ... (n of them) as bytes and offsets (n + 1): appended to emptied
  * buffers. */

@@ -13,10 +13,10 @@
 enum source { SOURCE_STRINGS, SOURCE_BYTES, SOURCE_TOKENS };
 
 enum {
-    WINDOW_ROWS = 256,       /* strings read at once, at most */
-    WINDOW_BYTES = 4 << 20,  /* ... while they are no longer than this */
-    AHEAD_BYTES = 256 << 10, /* text or tokens read at once in ascending order */
-    MOST_STRIDE = 4096,      /* a wider step counts as random access */
+    WINDOW_ROWS = 256,      /* strings read at once, at most */
+    WINDOW_BYTES = 4 << 20, /* ... while they are no longer than this */
+    AHEAD = 256 << 10,      /* bytes or tokens read at once in ascending order */
+    MOST_STRIDE = 4096,     /* a wider step counts as random access */
     FINGERPRINT_ROWS = 32,
     NAMES_LISTED = 8,
     ID_PIECE = 8192,
@@ -50,9 +50,7 @@ struct ant_prompts {
     int64_t window_offsets[WINDOW_ROWS + 1];
     struct ant_buf window;
 
-    /* elements [held_first, held_first + held_n) of `values` held: bytes, or int64 tokens */
-    int64_t held_first, held_n;
-    struct ant_buf held;
+    struct ant_h5_span held; /* bytes, or int64 tokens */
     struct ant_ids ids;
 
     struct ant_digest fingerprint;
@@ -324,29 +322,16 @@ static int row_range(struct ant_prompts *p, int64_t row, int64_t *first, int64_t
     return 0;
 }
 
-/* Make elements [first, first + n) of the values available, and some behind them when rows come
- * one after the other. */
-static int hold(struct ant_prompts *p, int64_t row, int64_t first, int64_t n, struct ant_error *err)
+/* Elements of the values, and some behind them when rows come one after the other. */
+static int hold(struct ant_prompts *p, int64_t row, int64_t first, int64_t n, const char **at,
+                struct ant_error *err)
 {
-    size_t width = p->source == SOURCE_TOKENS ? sizeof(int64_t) : 1;
-    hid_t type = p->source == SOURCE_TOKENS ? H5T_NATIVE_INT64
-                 : p->values.is_signed      ? H5T_NATIVE_INT8
-                                            : H5T_NATIVE_UINT8;
-    int64_t want = n;
+    int64_t ahead = row == p->last_row + 1 ? AHEAD : 0;
 
-    if (first >= p->held_first && first + n <= p->held_first + p->held_n)
-        return 0;
-    if (row == p->last_row + 1 && want < AHEAD_BYTES)
-        want = AHEAD_BYTES;
-    if (want > p->values.n - first)
-        want = p->values.n - first;
-    p->held_n = 0;
-    p->held.len = 0;
-    void *room = ant_buf_grow(&p->held, (size_t)want * width);
-    ANT_TRY(ant_h5_read(&p->values, first, want, type, room, err));
-    p->held_first = first;
-    p->held_n = want;
-    return 0;
+    if (p->source == SOURCE_TOKENS)
+        return ant_h5_hold(&p->held, &p->values, first, n, ahead, H5T_NATIVE_INT64, 8, at, err);
+    return ant_h5_hold(&p->held, &p->values, first, n, ahead,
+                       p->values.is_signed ? H5T_NATIVE_INT8 : H5T_NATIVE_UINT8, 1, at, err);
 }
 
 static int read_bytes(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
@@ -355,8 +340,7 @@ static int read_bytes(struct ant_prompts *p, int64_t row, struct ant_prompt *out
     int64_t first = 0, n = 0;
 
     ANT_TRY(row_range(p, row, &first, &n, err));
-    ANT_TRY(hold(p, row, first, n, err));
-    out->text = n ? p->held.data + (first - p->held_first) : "";
+    ANT_TRY(hold(p, row, first, n, &out->text, err));
     out->text_bytes = (size_t)n;
     return 0;
 }
@@ -365,11 +349,11 @@ static int read_tokens(struct ant_prompts *p, int64_t row, struct ant_prompt *ou
                        struct ant_error *err)
 {
     int64_t first = 0, n = 0;
+    const char *cells = NULL;
 
     ANT_TRY(row_range(p, row, &first, &n, err));
-    ANT_TRY(hold(p, row, first, n, err));
+    ANT_TRY(hold(p, row, first, n, &cells, err));
     p->ids.len = 0;
-    const char *cells = n ? p->held.data + (size_t)(first - p->held_first) * sizeof(int64_t) : "";
     for (int64_t i = 0; i < n; i++) {
         int64_t id;
         memcpy(&id, cells + (size_t)i * sizeof(id), sizeof(id));
@@ -577,7 +561,7 @@ void ant_prompts_close(struct ant_prompts *p)
     ant_h5_close(p->h5);
     ant_buf_release(&p->ignored);
     ant_buf_release(&p->window);
-    ant_buf_release(&p->held);
+    ant_buf_release(&p->held.data);
     ant_ids_release(&p->ids);
     free(p->file);
     free(p->path);

@@ -17,12 +17,12 @@
 #include "store/journal.h"
 #include "store/prompts.h"
 
-/* MPI is there for parallel HDF5 alone: started here, right after the launch
- * when there is more than one rank (its start is a fence that must not wait for
- * hours), ended here. No-ops in a world of one or without MPI. */
+/* MPI is there for parallel HDF5 alone: started here, right after the launch when there is more
+ * than one rank (its start is a fence that must not wait for hours), ended here. No-ops in a world
+ * of one. Without parallel HDF5 more ranks than one are ANT_EUNSUPP. */
 int ant_store_start(int world_size, struct ant_error *err);
 void ant_store_stop(void);
-const char *ant_store_versions(void); /* "HDF5 1.10.8, MPI-IO of Open MPI 4.1.4" */
+const char *ant_store_versions(void); /* "HDF5 1.10.8, MPI-IO of Open MPI 4.1.4", or ", serial" */
 
 /* A name and a value for an attribute of /provenance or the root; text or
  * integer or real. */
@@ -59,28 +59,36 @@ struct ant_results_plan {
     size_t n_reports;
 };
 
-/* Collective over `world`; every rank passes an equal plan. `prompts` supplies
- * the id column (may be NULL). `complete` in the file is 1 only if no row is
- * missing. Counts come back in n_ok and n_failed. */
+/* Collective over `world` (NULL: alone); every rank passes an equal plan. Payloads are read from
+ * the journal OUT.journal, whose writers have closed or synced it. `prompts` supplies the id column
+ * (may be NULL). `complete` in the file is 1 only if no row is missing. Counts come back in n_ok
+ * and n_failed. A failure on one rank is every rank's error, and leaves no OUT behind. */
 int ant_results_write(const struct ant_results_plan *plan, struct ant_prompts *prompts,
                       struct ant_group *world, int64_t *n_ok, int64_t *n_failed,
                       struct ant_error *err);
 
-/* Free bytes on the file system of `path`'s folder against what `bytes` results
- * need; ANT_EIO with both numbers. */
+/* Free bytes on the file system of `path`'s folder against what `bytes` results need; ANT_EIO with
+ * both numbers. */
 int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *err);
 
-/* Reading results back: show, export. Row by row, only that row's bytes are
- * read. */
+/* Reading results back: show, export. Row by row, only that row's bytes are read. */
 struct ant_results;
 int ant_results_open(struct ant_results **out, const char *path, struct ant_error *err);
 void ant_results_close(struct ant_results *results);
 int64_t ant_results_count(const struct ant_results *results);
+int64_t ant_results_ok(const struct ant_results *results);
+int64_t ant_results_failed(const struct ant_results *results);
 int ant_results_complete(const struct ant_results *results);
+/* Result `index`, in the order of rows and samples; borrowed until the next call. */
 int ant_results_read(struct ant_results *results, int64_t index, struct ant_answer *out,
                      struct ant_error *err);
-/* The id of a result as text ("" when there is none); borrowed until the next
- * call. */
-const char *ant_results_id(struct ant_results *results, int64_t index);
+/* The id of a result as text, whatever kind it is; borrowed until the next call. */
+struct ant_results_id {
+    enum ant_id_kind kind;
+    const char *text;
+    size_t bytes;
+};
+int ant_results_id(struct ant_results *results, int64_t index, struct ant_results_id *out,
+                   struct ant_error *err);
 
 #endif

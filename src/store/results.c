@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing the results file: the order of events. All ranks take each step together and agree on
+ * its outcome before the next, so that a failure of one is everybody's error and nobody waits. */
+#include "config.h"
+
+#include "store/results.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef HAVE_PARALLEL_HDF5
+#include <mpi.h>
+#endif
+
+#include "base/checksum.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/results_file.h"
+
+/* Beside the columns: superblock, headers, attributes, alignment. */
+enum { METADATA_BYTES = 32 << 20 };
+
+/* ---- MPI --------------------------------------------------------------------------------------
+ */
+
+#ifdef HAVE_PARALLEL_HDF5
+static bool mpi_is_ours;
+
+int ant_store_start(int world_size, struct ant_error *err)
+{
+    int is_there = 0, provided = 0, size = 0;
+
+    ant_h5_start();
+    if (world_size == 1)
+        return 0;
+    MPI_Initialized(&is_there);
+    if (!is_there && MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+        return ant_fail(err, ANT_EPEER,
+                        "MPI does not start: without it %d ranks cannot write one "
+                        "results file",
+                        world_size);
+    mpi_is_ours = !is_there;
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (size != world_size)
+        return ant_fail(err, ANT_EUSAGE,
+                        "MPI counts %d ranks where there are %d: it was built for another launcher",
+                        size, world_size);
+    return 0;
+}
+
+void ant_store_stop(void)
+{
+    if (mpi_is_ours)
+        MPI_Finalize();
+    mpi_is_ours = false;
+}
+
+/* "Open MPI 4.1.4" out of what the library says of itself. */
+static void mpi_version(char *out, size_t bytes)
+{
+    char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0;
+
+    MPI_Get_library_version(text, &length);
+    text[strcspn(text, ",\n")] = '\0';
+    char *v = strstr(text, " v");
+    if (v)
+        memmove(v + 1, v + 2, strlen(v + 2) + 1);
+    snprintf(out, bytes, ", MPI-IO of %.100s", text);
+}
+
+static int access_by_mpi(hid_t access, struct ant_error *err)
+{
+    int is_there = 0;
+
+    MPI_Initialized(&is_there);
+    if (!is_there || H5Pset_fapl_mpio(access, MPI_COMM_WORLD, MPI_INFO_NULL) < 0)
+        return ant_fail(err, ANT_EBUG, "MPI-IO is asked for before MPI was started");
+    return 0;
+}
+#else
+int ant_store_start(int world_size, struct ant_error *err)
+{
+    ant_h5_start();
+    if (world_size > 1)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "this build has no parallel HDF5: it can run as one process, not as %d",
+                        world_size);
+    return 0;
+}
+
+void ant_store_stop(void)
+{
+}
+
+static void mpi_version(char *out, size_t bytes)
+{
+    snprintf(out, bytes, ", serial");
+}
+
+static int access_by_mpi(hid_t access, struct ant_error *err)
+{
+    (void)access;
+    return ant_fail(err, ANT_EUNSUPP, "this build has no parallel HDF5");
+}
+#endif
+
+const char *ant_store_versions(void)
+{
+    static char text[160];
+    char mpi[128];
+    unsigned major = 0, minor = 0, release = 0;
+
+    H5get_libversion(&major, &minor, &release);
+    mpi_version(mpi, sizeof(mpi));
+    snprintf(text, sizeof(text), "HDF5 %u.%u.%u%s", major, minor, release, mpi);
+    return text;
+}
+
+/* ---- space ------------------------------------------------------------------------------------
+ */
+
+int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? ant_xstrndup(path, (size_t)(slash - path) + 1) : ant_xstrdup(".");
+    struct statvfs fs;
+    int rc = 0;
+
+    if (statvfs(folder, &fs) < 0) {
+        rc = ant_fail(err, errno == ENOENT ? ANT_ENOENT : ANT_EIO, "cannot look at folder '%s': %s",
+                      folder, strerror(errno));
+    } else {
+        double there = (double)fs.f_bavail * (double)fs.f_frsize;
+        if (there < (double)bytes)
+            rc = ant_fail(err, ANT_EIO,
+                          "'%s' needs %.1f MB, the file system of '%s' has %.1f MB free", path,
+                          (double)bytes / 1e6, folder, there / 1e6);
+    }
+    free(folder);
+    return rc;
+}
+
+/* ---- deadline ---------------------------------------------------------------------------------
+ */
+
+/* A collective of MPI on a file system that hangs never comes back. Agreements have their own
+ * deadlines; this one ends the job when nothing else does. */
+struct deadline {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool is_running, is_over;
+    struct timespec when;
+    const char *path;
+};
+
+static void *watch_deadline(void *data)
+{
+    struct deadline *deadline = data;
+    int rc = 0;
+
+    pthread_mutex_lock(&deadline->mutex);
+    while (!deadline->is_over && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&deadline->cond, &deadline->mutex, &deadline->when);
+    bool is_over = deadline->is_over;
+    pthread_mutex_unlock(&deadline->mutex);
+    if (is_over)
+        return NULL;
+    ant_log(ANT_LOG_ERROR, "results",
+            "writing '%s' hangs; all answers are in '%s.journal', the same command goes on there",
+            deadline->path, deadline->path);
+    if (ant_die_hook)
+        ant_die_hook(ANT_EXIT_TEMPORARY);
+    _exit(ANT_EXIT_TEMPORARY);
+}
+
+static void start_deadline(struct deadline *deadline, const char *path, double seconds)
+{
+    deadline->path = path;
+    pthread_mutex_init(&deadline->mutex, NULL);
+    pthread_cond_init(&deadline->cond, NULL);
+    clock_gettime(CLOCK_REALTIME, &deadline->when);
+    deadline->when.tv_sec += (time_t)seconds;
+    deadline->is_running = pthread_create(&deadline->thread, NULL, watch_deadline, deadline) == 0;
+}
+
+static void stop_deadline(struct deadline *deadline)
+{
+    pthread_mutex_lock(&deadline->mutex);
+    deadline->is_over = true;
+    pthread_cond_signal(&deadline->cond);
+    pthread_mutex_unlock(&deadline->mutex);
+    if (deadline->is_running)
+        pthread_join(deadline->thread, NULL);
+    pthread_cond_destroy(&deadline->cond);
+    pthread_mutex_destroy(&deadline->mutex);
+}
+
+/* ---- the steps --------------------------------------------------------------------------------
+ */
+
+/* Enough for a slow file system (5 MB/s and rank is slow), and then some. */
+#define LEAST_TIMEOUT_S     900.0
+#define SLOW_BYTES_A_SECOND 5e6
+
+struct writer {
+    const struct ant_results_plan *plan;
+    struct ant_prompts *prompts;
+    struct ant_group *world; /* NULL: alone */
+    int rank, size;
+    double timeout;
+    char *part; /* owned */
+    struct ant_results_layout layout;
+    hid_t file;
+    struct ant_results_slice *slice;
+};
+
+static int agree(const struct writer *w, int rc, struct ant_error *err)
+{
+    return w->world ? ant_group_agree(w->world, rc, w->timeout, err) : rc;
+}
+
+/* What ranks tell each other before anything is written. */
+struct notes {
+    struct ant_digest plan;
+    int64_t id_width, id_bytes;
+};
+
+/* Cut the slices; no rank knows yet how long the ids of others are. */
+static int plan_slices(struct writer *w, struct ant_results_ids *ids, struct notes *mine,
+                       struct ant_error *err)
+{
+    const struct ant_results_plan *plan = w->plan;
+
+    ANT_TRY(ant_results_lay_out(&w->layout, plan, w->rank, w->size, err));
+    if (w->prompts && ant_prompts_count(w->prompts) != plan->n_rows)
+        return ant_fail(err, ANT_EBUG, "'%s': %lld rows for %lld prompts", plan->path,
+                        (long long)plan->n_rows, (long long)ant_prompts_count(w->prompts));
+    ANT_TRY(ant_results_measure_ids(ids, &w->layout, plan->n_samples, w->prompts, err));
+    mine->plan = ant_digest(plan->entries, plan->n_entries * sizeof(*plan->entries));
+    mine->id_width = ids->width;
+    mine->id_bytes = ids->n;
+    return 0;
+}
+
+static int share_notes(struct writer *w, struct ant_results_ids *ids, const struct notes *mine,
+                       struct ant_error *err)
+{
+    struct notes *all = ant_xcalloc((size_t)w->size, sizeof(*all));
+    int rc = 0;
+
+    all[0] = *mine;
+    if (w->world)
+        rc = ant_group_all_gather(w->world, mine, sizeof(*mine), all, w->timeout, err);
+    for (int i = 0; i < w->size && rc == 0; i++) {
+        if (all[i].plan.low != all[0].plan.low || all[i].plan.high != all[0].plan.high)
+            rc = ant_fail(err, ANT_EBUG, "'%s': rank %d has another plan than rank 0",
+                          w->plan->path, i);
+        if (i == w->rank)
+            ids->first = ids->bytes;
+        ids->bytes += all[i].id_bytes;
+        if (all[i].id_width > ids->width)
+            ids->width = all[i].id_width;
+    }
+    free(all);
+    if (rc == 0)
+        ant_results_lay_out_ids(&w->layout, ids, w->rank == w->size - 1);
+    return rc;
+}
+
+static int create_part(struct writer *w, struct ant_error *err)
+{
+    if (w->rank != 0)
+        return 0;
+    unlink(w->part); /* of an earlier try; its space comes back */
+    ANT_TRY(ant_results_check_space(w->plan->path, ant_results_bytes(&w->layout) + METADATA_BYTES,
+                                    err));
+    return ant_results_file_create(w->part, w->plan, &w->layout, err);
+}
+
+/* Collective. */
+static int open_part(struct writer *w, struct ant_error *err)
+{
+    if (w->size == 1)
+        return ant_h5_open(&w->file, w->part, true, "", err);
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    int rc = access_by_mpi(access, err);
+    if (rc == 0)
+        w->file = H5Fopen(w->part, H5F_ACC_RDWR, access);
+    H5Pclose(access);
+    if (rc == 0 && w->file < 0)
+        return ant_h5_fail(err, ANT_EIO, "cannot open '%s' by MPI-IO", w->part);
+    return rc;
+}
+
+static int write_slice(struct writer *w, struct ant_error *err)
+{
+    ANT_TRY(
+        ant_results_slice_open(&w->slice, w->file, w->part, w->plan, &w->layout, w->prompts, err));
+    return ant_results_slice_write(w->slice, err);
+}
+
+/* Collective. */
+static int flush_part(struct writer *w, struct ant_error *err)
+{
+    if (H5Fflush(w->file, H5F_SCOPE_GLOBAL) < 0)
+        return ant_h5_fail(err, ANT_EIO, "cannot flush '%s'", w->part);
+    return 0;
+}
+
+/* Collective. */
+static int close_part(struct writer *w, struct ant_error *err)
+{
+    ant_results_slice_close(w->slice);
+    w->slice = NULL;
+    if (ant_h5_close(w->file) < 0)
+        return ant_h5_fail(err, ANT_EIO, "cannot close '%s'", w->part);
+    return 0;
+}
+
+/* With the file open on all ranks. A first failure outlives what closing has to say. */
+static int fill_part(struct writer *w, struct ant_error *err)
+{
+    struct ant_error ignored;
+    int rc = agree(w, write_slice(w, err), err);
+
+    if (rc == 0)
+        rc = agree(w, flush_part(w, err), err);
+    if (rc == 0)
+        rc = agree(w, ant_results_slice_verify(w->slice, err), err);
+    if (rc == 0)
+        return agree(w, close_part(w, err), err);
+    if (rc != ANT_EPEER) /* closing would wait for the rank that is gone */
+        close_part(w, &ignored);
+    return rc;
+}
+
+static int write_results(struct writer *w, struct ant_error *err)
+{
+    struct ant_results_ids ids = {0};
+    struct notes mine = {0};
+
+    ANT_TRY(agree(w, plan_slices(w, &ids, &mine, err), err));
+    ANT_TRY(share_notes(w, &ids, &mine, err));
+    ANT_TRY(agree(w, create_part(w, err), err));
+    ANT_TRY(agree(w, open_part(w, err), err));
+    ANT_TRY(fill_part(w, err));
+    int rc = w->rank == 0
+                 ? ant_results_file_publish(w->part, w->plan->path, w->layout.n_missing == 0, err)
+                 : 0;
+    return agree(w, rc, err);
+}
+
+int ant_results_write(const struct ant_results_plan *plan, struct ant_prompts *prompts,
+                      struct ant_group *world, int64_t *n_ok, int64_t *n_failed,
+                      struct ant_error *err)
+{
+    struct writer w = {.plan = plan, .prompts = prompts, .size = 1, .file = H5I_INVALID_HID};
+    struct deadline deadline = {0};
+    double bytes = 0;
+
+    if (world && ant_group_size(world) > 1) {
+        w.world = world;
+        w.rank = ant_group_rank(world);
+        w.size = ant_group_size(world);
+    }
+    for (size_t i = 0; i < plan->n_entries; i++)
+        bytes += plan->entries[i].length;
+    w.timeout = LEAST_TIMEOUT_S + bytes / SLOW_BYTES_A_SECOND;
+    w.part = ant_xasprintf("%s.part", plan->path);
+    ant_h5_start();
+    if (w.world)
+        start_deadline(&deadline, plan->path, w.timeout);
+    int rc = write_results(&w, err);
+    if (w.world)
+        stop_deadline(&deadline);
+    if (rc < 0 && w.rank == 0)
+        unlink(w.part);
+    free(w.part);
+    if (rc < 0)
+        return rc;
+    *n_ok = w.layout.n_ok;
+    *n_failed = w.layout.n_failed;
+    return 0;
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "store/results_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+/* Datasets of this size begin at its multiples: parallel file systems lock and stripe by it. */
+enum { ALIGNMENT = 1 << 20 };
+
+const char *const ant_status_names[] = {"OK", "FAILED", "SKIPPED", "MISSING", NULL};
+const char *const ant_finish_names[] = {"NONE", "STOP", "LENGTH", "EOS", "ERROR", NULL};
+
+static hid_t enum_type(const char *const *names)
+{
+    hid_t type = H5Tenum_create(H5T_STD_U8LE);
+
+    for (uint8_t i = 0; names[i]; i++)
+        H5Tenum_insert(type, names[i], &i);
+    return type;
+}
+
+hid_t ant_results_type_open(const struct ant_results_column *column)
+{
+    hid_t type;
+
+    switch (column->type) {
+    case ANT_RESULTS_U8:
+        return H5Tcopy(H5T_STD_U8LE);
+    case ANT_RESULTS_U16:
+        return H5Tcopy(H5T_STD_U16LE);
+    case ANT_RESULTS_I32:
+        return H5Tcopy(H5T_STD_I32LE);
+    case ANT_RESULTS_I64:
+        return H5Tcopy(H5T_STD_I64LE);
+    case ANT_RESULTS_U64:
+        return H5Tcopy(H5T_STD_U64LE);
+    case ANT_RESULTS_F32:
+        return H5Tcopy(H5T_IEEE_F32LE);
+    case ANT_RESULTS_STATUS:
+        return enum_type(ant_status_names);
+    case ANT_RESULTS_FINISH:
+        return enum_type(ant_finish_names);
+    case ANT_RESULTS_STRING:
+        type = H5Tcopy(H5T_C_S1);
+        H5Tset_size(type, column->width);
+        H5Tset_strpad(type, H5T_STR_NULLPAD);
+        H5Tset_cset(type, H5T_CSET_UTF8);
+        return type;
+    }
+    return H5I_INVALID_HID;
+}
+
+/* ---- creating ---------------------------------------------------------------------------------
+ */
+
+/* Fixed size, allocated at once, never filled: what a rank has written is there whatever happens
+ * to others, and no write needs another rank. */
+static int create_columns(hid_t group, const struct ant_results_layout *layout,
+                          struct ant_error *err)
+{
+    hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+    int rc = 0;
+
+    H5Pset_layout(creation, H5D_CONTIGUOUS);
+    H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
+    H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
+    H5Pset_obj_track_times(creation, 0);
+    for (int i = 0; i < ANT_N_COLUMNS && rc == 0; i++) {
+        const struct ant_results_column *column = &layout->columns[i];
+        hsize_t n = (hsize_t)column->total;
+        if (!column->name)
+            continue;
+        hid_t type = ant_results_type_open(column);
+        hid_t space = H5Screate_simple(1, &n, NULL);
+        hid_t dataset =
+            H5Dcreate2(group, column->name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+        if (dataset < 0)
+            rc = ant_h5_fail(err, ANT_EIO, "cannot create dataset '/results/%s'", column->name);
+        ant_h5_close(dataset);
+        ant_h5_close(space);
+        ant_h5_close(type);
+    }
+    H5Pclose(creation);
+    return rc;
+}
+
+static int put_fact(hid_t object, const struct ant_fact *fact, struct ant_error *err)
+{
+    switch (fact->kind) {
+    case ANT_FACT_TEXT:
+        return ant_h5_put_text(object, fact->name, fact->text ? fact->text : "", err);
+    case ANT_FACT_INT:
+        return ant_h5_put_int(object, fact->name, fact->integer, err);
+    case ANT_FACT_REAL:
+        return ant_h5_put_real(object, fact->name, fact->real, err);
+    }
+    return ant_fail(err, ANT_EBUG, "attribute '%s' has no kind", fact->name);
+}
+
+static int put_root(hid_t file, const struct ant_results_plan *plan,
+                    const struct ant_results_layout *layout, struct ant_error *err)
+{
+    ANT_TRY(ant_h5_put_text(file, "schema", ANT_RESULTS_SCHEMA, err));
+    ANT_TRY(ant_h5_put_int(file, "version", ANT_RESULTS_VERSION, err));
+    ANT_TRY(ant_h5_put_int(file, "complete", 0, err));
+    ANT_TRY(ant_h5_put_int(file, "n_rows", plan->n_rows, err));
+    ANT_TRY(ant_h5_put_int(file, "n_samples", plan->n_samples, err));
+    ANT_TRY(ant_h5_put_int(file, "n_ok", layout->n_ok, err));
+    ANT_TRY(ant_h5_put_int(file, "n_failed", layout->n_failed, err));
+    ANT_TRY(ant_h5_put_int(file, "n_missing", layout->n_missing, err));
+    for (size_t i = 0; i < plan->n_root; i++)
+        ANT_TRY(put_fact(file, &plan->root[i], err));
+    return 0;
+}
+
+/* /performance: a column a member, a row a rank. */
+enum { MEMBER_I32, MEMBER_I64, MEMBER_REAL };
+enum { TOTAL_NONE, TOTAL_SUM, TOTAL_MAX };
+static const struct member {
+    const char *name;
+    size_t offset;
+    int type, total;
+} members[] = {
+#define MEMBER(name, type, total)                                                                  \
+    {                                                                                              \
+#name, offsetof(struct ant_rank_report, name), type, total                                 \
+    }
+    MEMBER(rank, MEMBER_I32, TOTAL_NONE),         MEMBER(dp_rank, MEMBER_I32, TOTAL_NONE),
+    MEMBER(rows, MEMBER_I64, TOTAL_SUM),          MEMBER(failed, MEMBER_I64, TOTAL_SUM),
+    MEMBER(prompt_tokens, MEMBER_I64, TOTAL_SUM), MEMBER(output_tokens, MEMBER_I64, TOTAL_SUM),
+    MEMBER(steps, MEMBER_I64, TOTAL_SUM),         MEMBER(preemptions, MEMBER_I64, TOTAL_SUM),
+    MEMBER(load_s, MEMBER_REAL, TOTAL_MAX),       MEMBER(prefill_s, MEMBER_REAL, TOTAL_MAX),
+    MEMBER(decode_s, MEMBER_REAL, TOTAL_MAX),     MEMBER(idle_s, MEMBER_REAL, TOTAL_MAX),
+    MEMBER(total_s, MEMBER_REAL, TOTAL_MAX),      MEMBER(weight_bytes, MEMBER_REAL, TOTAL_SUM),
+    MEMBER(kv_bytes, MEMBER_REAL, TOTAL_SUM),     MEMBER(flops, MEMBER_REAL, TOTAL_SUM),
+    MEMBER(bandwidth, MEMBER_REAL, TOTAL_NONE),   MEMBER(peak_memory, MEMBER_REAL, TOTAL_SUM),
+#undef MEMBER
+};
+
+static double member_of(const struct ant_rank_report *report, const struct member *member)
+{
+    const char *at = (const char *)report + member->offset;
+    int32_t small;
+    int64_t large;
+    double real;
+
+    if (member->type == MEMBER_I32) {
+        memcpy(&small, at, sizeof(small));
+        return small;
+    }
+    if (member->type == MEMBER_I64) {
+        memcpy(&large, at, sizeof(large));
+        return (double)large;
+    }
+    memcpy(&real, at, sizeof(real));
+    return real;
+}
+
+/* Every member is exact as a double: counts stay below 2^53. */
+static int put_member(hid_t group, const struct ant_results_plan *plan, const struct member *member,
+                      struct ant_error *err)
+{
+    hsize_t n = (hsize_t)plan->n_reports;
+    double *values = ant_xcalloc(plan->n_reports + 1, sizeof(*values)), total = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < plan->n_reports; i++) {
+        values[i] = member_of(&plan->reports[i], member);
+        total = member->total == TOTAL_SUM ? total + values[i] : fmax(total, values[i]);
+    }
+    hid_t type = member->type == MEMBER_I32   ? H5T_STD_I32LE
+                 : member->type == MEMBER_I64 ? H5T_STD_I64LE
+                                              : H5T_IEEE_F64LE;
+    hid_t space = H5Screate_simple(1, &n, NULL);
+    hid_t dataset =
+        H5Dcreate2(group, member->name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    if (dataset < 0 ||
+        (n > 0 && H5Dwrite(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0))
+        rc = ant_h5_fail(err, ANT_EIO, "cannot write dataset '/performance/%s'", member->name);
+    if (rc == 0 && member->total != TOTAL_NONE)
+        rc = member->type == MEMBER_I64 ? ant_h5_put_int(group, member->name, (int64_t)total, err)
+                                        : ant_h5_put_real(group, member->name, total, err);
+    ant_h5_close(dataset);
+    ant_h5_close(space);
+    free(values);
+    return rc;
+}
+
+static int fill_file(hid_t file, const struct ant_results_plan *plan,
+                     const struct ant_results_layout *layout, struct ant_error *err)
+{
+    static const char *const names[] = {"results", "provenance", "performance"};
+    hid_t groups[] = {H5I_INVALID_HID, H5I_INVALID_HID, H5I_INVALID_HID};
+    int rc = put_root(file, plan, layout, err);
+
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        groups[i] = H5Gcreate2(file, names[i], H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        if (groups[i] < 0)
+            rc = ant_h5_fail(err, ANT_EIO, "cannot create group '/%s'", names[i]);
+    }
+    if (rc == 0)
+        rc = create_columns(groups[0], layout, err);
+    for (size_t i = 0; i < plan->n_provenance && rc == 0; i++)
+        rc = put_fact(groups[1], &plan->provenance[i], err);
+    for (size_t i = 0; i < sizeof(members) / sizeof(*members) && rc == 0; i++)
+        rc = put_member(groups[2], plan, &members[i], err);
+    for (int i = 0; i < 3; i++)
+        ant_h5_close(groups[i]);
+    return rc;
+}
+
+/* A file system that can, promises the space now; on others a full disk shows when it is written.
+ */
+static int reserve(const char *part, struct ant_error *err)
+{
+    struct stat st;
+    int rc = 0;
+    int fd = open(part, O_RDWR | O_CLOEXEC);
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        rc = ant_fail(err, ANT_EIO, "cannot open '%s': %s", part, strerror(errno));
+    while (rc == 0 && st.st_size > 0 && fallocate(fd, 0, 0, st.st_size) < 0) {
+        if (errno == EINTR)
+            continue;
+        if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+            rc = ant_fail(err, ANT_EIO, "cannot reserve %lld bytes for '%s': %s",
+                          (long long)st.st_size, part, strerror(errno));
+        break;
+    }
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+int ant_results_file_create(const char *part, const struct ant_results_plan *plan,
+                            const struct ant_results_layout *layout, struct ant_error *err)
+{
+    ant_h5_start();
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    ant_h5_no_locks(access);
+    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
+    H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V110);
+    H5Pset_alignment(access, ALIGNMENT, ALIGNMENT);
+    hid_t file = H5Fcreate(part, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    H5Pclose(access);
+    if (file < 0)
+        return ant_h5_fail(err, ANT_EIO, "cannot create '%s'", part);
+    int rc = fill_file(file, plan, layout, err);
+    if (rc < 0)
+        rc = ant_fail_in(err, rc, "'%s'", part);
+    if (ant_h5_close(file) < 0 && rc == 0)
+        rc = ant_h5_fail(err, ANT_EIO, "cannot write '%s'", part);
+    return rc == 0 ? reserve(part, err) : rc;
+}
+
+/* ---- putting it in place ----------------------------------------------------------------------
+ */
+
+static int set_complete(const char *part, struct ant_error *err)
+{
+    hid_t file = H5I_INVALID_HID;
+    int64_t complete = 1;
+
+    ANT_TRY(ant_h5_open(&file, part, true, "", err));
+    hid_t attribute = H5Aopen(file, "complete", H5P_DEFAULT);
+    herr_t rc = attribute < 0 ? -1 : H5Awrite(attribute, H5T_NATIVE_INT64, &complete);
+    ant_h5_close(attribute);
+    if (ant_h5_close(file) < 0 || rc < 0)
+        return ant_h5_fail(err, ANT_EIO, "cannot write '%s'", part);
+    return 0;
+}
+
+int ant_results_file_publish(const char *part, const char *path, bool is_complete,
+                             struct ant_error *err)
+{
+    int rc = 0;
+
+    if (is_complete)
+        ANT_TRY(set_complete(part, err));
+    int fd = open(part, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+        rc = ant_fail(err, ANT_EIO, "cannot sync '%s': %s", part, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    if (rc == 0 && rename(part, path) < 0)
+        rc = ant_fail(err, ANT_EIO, "cannot rename '%s' to '%s': %s", part, path, strerror(errno));
+    return rc == 0 ? ant_sync_folder(path, err) : rc;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The results file as HDF5: made and put in place by one rank with the serial driver, filled in
+ * between by all. */
+#ifndef ANT_STORE_RESULTS_FILE_H
+#define ANT_STORE_RESULTS_FILE_H
+
+#include "store/h5.h"
+#include "store/results_layout.h"
+
+#define ANT_RESULTS_SCHEMA "antiphon-results"
+enum { ANT_RESULTS_VERSION = 1 };
+
+extern const char *const ant_status_names[];
+extern const char *const ant_finish_names[];
+
+/* The type of a column; close with H5Tclose. */
+hid_t ant_results_type_open(const struct ant_results_column *column);
+
+/* One rank: create `part` with every group, attribute and dataset at its full size, `complete` = 0,
+ * and reserve its space on the disk. */
+int ant_results_file_create(const char *part, const struct ant_results_plan *plan,
+                            const struct ant_results_layout *layout, struct ant_error *err);
+
+/* One rank, when all have written: set `complete` as it is, put `part` on the disk and rename it
+ * to `path`. */
+int ant_results_file_publish(const char *part, const char *path, bool is_complete,
+                             struct ant_error *err);
+
+/* All ranks: this rank's slice, of `layout`, into the open file, in pieces. Payloads come from the
+ * journal of plan->path, ids from `prompts`. Then the same read back and compared by checksum. */
+struct ant_results_slice;
+int ant_results_slice_open(struct ant_results_slice **out, hid_t file, const char *part,
+                           const struct ant_results_plan *plan,
+                           const struct ant_results_layout *layout, struct ant_prompts *prompts,
+                           struct ant_error *err);
+int ant_results_slice_write(struct ant_results_slice *slice, struct ant_error *err);
+int ant_results_slice_verify(struct ant_results_slice *slice, struct ant_error *err);
+void ant_results_slice_close(struct ant_results_slice *slice);
+
+/* How long the ids of this rank's slice are. */
+int ant_results_measure_ids(struct ant_results_ids *out, const struct ant_results_layout *layout,
+                            int n_samples, struct ant_prompts *prompts, struct ant_error *err);
+
+#endif
