@@ -75,7 +75,12 @@ static void add_layer(struct load *load, struct ant_layer *layer, int i)
                      ant_checkpoint_role(checkpoint, ANT_W_V_BIAS, i)},
             .n_parts = 3,
         });
-    add_matrix(load, &layer->o, ANT_W_O, i, false);
+    add(load, &layer->o,
+        (struct ant_weight_spec){
+            .parts = {ant_checkpoint_role(checkpoint, ANT_W_O, i)},
+            .bias = {ant_checkpoint_role(checkpoint, ANT_W_O_BIAS, i)},
+            .n_parts = 1,
+        });
     add_vector(load, &layer->mlp_norm, ANT_W_MLP_NORM, i);
     add(load, &layer->gate_up,
         (struct ant_weight_spec){
