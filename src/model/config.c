@@ -42,6 +42,7 @@ static const struct {
     {"rope_interleaved", 0},
     {"scale_emb", 1},
     {"use_bidirectional_attention", 0},
+    {"use_mrope", 0},
     {"use_parallel_residual", 0},
     {"use_qk_norm", 0},
 };
