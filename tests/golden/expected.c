@@ -42,28 +42,23 @@ static float *load_floats(const json_t *array, size_t n, const char *path)
 static void load_all(struct expected_prompt *prompt, const json_t *logits, int vocab,
                      const char *path)
 {
-    double sum = 0, squares = 0, low = INFINITY, high = -INFINITY;
+    double low = INFINITY, high = -INFINITY;
 
     prompt->logits = load_floats(logits, (size_t)vocab, path);
     for (int i = 0; i < vocab; i++) {
         double value = prompt->logits[i];
         ant_ids_add(&prompt->ids, i);
-        sum += value;
-        squares += value * value;
         low = fmin(low, value);
         high = fmax(high, value);
     }
-    prompt->deviation = sqrt(squares / vocab - sum / vocab * (sum / vocab));
     prompt->width = high - low;
 }
 
 /* A real model: the largest logits, and those of evenly spread ids. */
-static void load_some(struct expected_prompt *prompt, const json_t *first, int spread, int vocab,
+static void load_some(struct expected_prompt *prompt, const json_t *first, int spread,
                       const char *path)
 {
     const json_t *spread_values = json_object_get(first, "spread");
-    double mean = json_number_value(json_object_get(first, "mean"));
-    double norm = json_number_value(json_object_get(first, "norm"));
     size_t n_spread = json_array_size(spread_values);
 
     load_ids(&prompt->ids, json_object_get(first, "ids"), path);
@@ -76,7 +71,6 @@ static void load_some(struct expected_prompt *prompt, const json_t *first, int s
     prompt->logits = ant_xcalloc(n_top + n_spread, sizeof(float));
     memcpy(prompt->logits, top, n_top * sizeof(float));
     memcpy(prompt->logits + n_top, evenly, n_spread * sizeof(float));
-    prompt->deviation = sqrt(norm * norm / vocab - mean * mean);
     prompt->width = top[0] - json_number_value(json_object_get(first, "min"));
     free(top);
     free(evenly);
@@ -95,7 +89,7 @@ static void load_prompt(struct expected_prompt *out, const json_t *json, int spr
     load_ids(&out->second, json_object_get(json, "second"), path);
     out->gap = load_floats(json_object_get(json, "gap"), out->output.len, path);
     if (first)
-        load_some(out, first, spread, vocab, path);
+        load_some(out, first, spread, path);
     else
         load_all(out, json_object_get(json, "logits"), vocab, path);
 }

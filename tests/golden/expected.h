@@ -14,11 +14,11 @@ struct expected_prompt {
     struct ant_ids tokens, output, second; /* second: of the next largest logit at each position */
     float *gap;                            /* (output.len) largest less next largest logit */
 
-    /* Of the first position: logits of some ids (of all of them in a tiny model), and the standard
-     * deviation and width of all of them. */
+    /* Of the first position: logits of some ids (of all of them in a tiny model), and how far the
+     * largest of all is above the smallest. */
     struct ant_ids ids;
     float *logits; /* (ids.len) */
-    double deviation, width;
+    double width;
 };
 
 struct expected {
