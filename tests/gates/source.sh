@@ -44,7 +44,6 @@ quarantine HDF5 'hdf5[^>]*\.h|H5.*\.h' 'src/store/'
 quarantine MPI 'mpi\.h' 'src/store/'
 quarantine PCRE2 'pcre2[^>]*\.h' 'src/text/'
 quarantine utf8proc 'utf8proc\.h' 'src/text/'
-quarantine XXH 'xxh[^>]*\.h' 'src/base/checksum\.c:'
 quarantine CUDA 'cu[a-zA-Z_]*\.h|cu(da|tlass|te|b)/.*|mma\.h' 'src/backend/cuda/|kernels/cuda/'
 
 empty "no unsafe string calls" \
