@@ -94,43 +94,11 @@ __device__ __forceinline__ int item_of_round(int round, int n)
     return i < n ? i : -1;
 }
 
-/* The copying side. A group of copies is announced once it is complete, two groups later, or when
- * there is nothing better to do than to wait. Every thread announces its own part. */
+/* The copying side: every thread announces its own part of a tile. */
 template <int D> struct producer {
     memory<D> m;
     ring<STAGES> at;
     ring<QUERIES> query;
-    uint32_t pending[2] = {0, 0};
-
-    __device__ __forceinline__ void announce(uint32_t barrier)
-    {
-        if (barrier) {
-            publish_to_matrix_unit();
-            barrier_arrive(barrier);
-        }
-    }
-    __device__ __forceinline__ void flush()
-    {
-        copy_wait<0>();
-        announce(pending[0]);
-        announce(pending[1]);
-        pending[0] = pending[1] = 0;
-    }
-    __device__ __forceinline__ void finish(uint32_t barrier)
-    {
-        copy_commit();
-        copy_wait<2>();
-        announce(pending[0]);
-        pending[0] = pending[1];
-        pending[1] = barrier;
-    }
-    __device__ __forceinline__ void await(uint32_t barrier, uint32_t parity)
-    {
-        if (barrier_test(barrier, parity))
-            return;
-        flush();
-        barrier_wait(barrier, parity);
-    }
 
     __device__ __forceinline__ void load_query(const kern_attn &args, const kern_attn_item &item,
                                                int kv_head)
@@ -138,7 +106,7 @@ template <int D> struct producer {
         constexpr int UNITS = D / 8;
         int group = args.heads / args.kv_heads, n = item.n_rows * group;
 
-        await(m.query_empty(query.i), query.parity ^ 1);
+        barrier_wait(m.query_empty(query.i), query.parity ^ 1);
 #pragma unroll 4
         for (int i = threadIdx.x; i < KERN_PREFILL_ROWS * UNITS; i += GROUP_THREADS) {
             int r = i / UNITS, unit = i % UNITS, row = min(item.first + r, n - 1);
@@ -147,50 +115,51 @@ template <int D> struct producer {
             uint32_t to = m.query(query.i) + r / GROUP_ROWS * config<D>::TILE_BYTES;
             copy_async(to + block_offset(r % GROUP_ROWS, unit), from, true);
         }
-        finish(m.query_full(query.i));
+        barrier_arrive_after_copies(m.query_full(query.i));
         query.next();
     }
-    __device__ __forceinline__ void load_tile(uint32_t to, const uint16_t *cache,
-                                              const int32_t *pages, int n_valid, int kv_head,
-                                              int kv_heads)
+    __device__ __forceinline__ void load_page(uint32_t to, const uint16_t *from, int n_valid)
     {
-        constexpr int UNITS = D / 8, PAGE_UNITS = KERN_PAGE_TOKENS * UNITS;
+        constexpr int UNITS = D / 8;
+#pragma unroll
+        for (int i = 0; i < KERN_PAGE_TOKENS * UNITS / GROUP_THREADS; i++) {
+            int unit = i * GROUP_THREADS + threadIdx.x, row = unit / UNITS;
+            copy_async(to + block_offset(row, unit % UNITS), from + unit * 8, row < n_valid);
+        }
+    }
+    __device__ __forceinline__ void load_tile(const kern_attn &args, const size_t (&page)[2],
+                                              int n_valid, int kv_head)
+    {
+        uint32_t to = m.stage(at.i);
+
+        barrier_wait(m.empty(at.i), at.parity ^ 1);
 #pragma unroll
         for (int p = 0; p < PAGES_PER_TILE; p++) {
-            size_t page = p * KERN_PAGE_TOKENS < n_valid ? (size_t)pages[p] : 0;
-            const uint16_t *from =
-                cache + (page * kv_heads + kv_head) * (size_t)(KERN_PAGE_TOKENS * D);
-#pragma unroll
-            for (int i = 0; i < PAGE_UNITS / GROUP_THREADS; i++) {
-                int unit = i * GROUP_THREADS + threadIdx.x;
-                int row = p * KERN_PAGE_TOKENS + unit / UNITS;
-                copy_async(to + block_offset(row, unit % UNITS), from + unit * 8, row < n_valid);
-            }
+            size_t from = (page[p] * args.kv_heads + kv_head) * (size_t)(KERN_PAGE_TOKENS * D);
+            uint32_t rows = to + p * KERN_PAGE_TOKENS * 128;
+            int n = n_valid - p * KERN_PAGE_TOKENS;
+            load_page(rows, args.k_cache + from, n);
+            load_page(rows + config<D>::TILE_BYTES, args.v_cache + from, n);
         }
+        barrier_arrive_after_copies(m.full(at.i));
+        at.next();
     }
     __device__ __forceinline__ void run(const kern_attn &args)
     {
         for (int round = 0, i; (i = item_of_round(round, args.n_items * args.kv_heads)) >= 0;
              round++) {
             kern_attn_item item = args.items[i / args.kv_heads];
-            int kv_head = i % args.kv_heads;
             prefill_tiles tiles = prefill_block_tiles(args, item);
+            const int32_t *pages = args.pages + item.page;
+            int last = (item.context - 1) / KERN_PAGE_TOKENS;
 
-            load_query(args, item, kv_head);
+            load_query(args, item, i % args.kv_heads);
             for (int t = tiles.from; t < tiles.to; t++) {
-                const int32_t *pages = args.pages + item.page + t * PAGES_PER_TILE;
-                uint32_t stage = m.stage(at.i);
-                int n_valid = item.context - t * TILE_KEYS;
-
-                await(m.empty(at.i), at.parity ^ 1);
-                load_tile(stage, args.k_cache, pages, n_valid, kv_head, args.kv_heads);
-                load_tile(stage + config<D>::TILE_BYTES, args.v_cache, pages, n_valid, kv_head,
-                          args.kv_heads);
-                finish(m.full(at.i));
-                at.next();
+                int p = t * PAGES_PER_TILE;
+                size_t page[2] = {(size_t)pages[p], (size_t)pages[min(p + 1, last)]};
+                load_tile(args, page, item.context - t * TILE_KEYS, i % args.kv_heads);
             }
         }
-        flush();
     }
 };
 
@@ -213,28 +182,30 @@ template <int D> struct consumer {
     }
     __device__ __forceinline__ void start_scores()
     {
-        uint32_t q = m.query(query.i) + group * C::TILE_BYTES, k = m.stage(at.i);
+        uint32_t q = wgmma_operand(m.query(query.i) + group * C::TILE_BYTES, 16);
+        uint32_t k = wgmma_operand(m.stage(at.i), 16);
 
         barrier_wait(m.full(at.i), at.parity);
+        matrix_unit_fence();
         wgmma_hold(s);
         wgmma_begin();
 #pragma unroll
         for (int i = 0; i < D / 16; i++) {
-            uint32_t step = i / 4 * BLOCK_BYTES + i % 4 * 32;
-            wgmma_scores(s, wgmma_operand(q + step, 16), wgmma_operand(k + step, 16), i > 0);
+            uint32_t step = (i / 4 * BLOCK_BYTES + i % 4 * 32) / 16;
+            wgmma_scores(s, q + step, k + step, i > 0);
         }
         wgmma_commit();
     }
     __device__ __forceinline__ void start_values(int stage, bool add)
     {
-        uint32_t v = m.stage(stage) + C::TILE_BYTES;
+        uint32_t v = wgmma_operand(m.stage(stage) + C::TILE_BYTES, BLOCK_BYTES);
 
         wgmma_hold(out);
         wgmma_hold(p);
         wgmma_begin();
 #pragma unroll
         for (int k = 0; k < TILE_KEYS / 16; k++)
-            wgmma_values(out, p[k], wgmma_operand(v + k * 16 * 128, BLOCK_BYTES), k > 0 || add);
+            wgmma_values(out, p[k], v + k * 16 * 128 / 16, k > 0 || add);
         wgmma_commit();
     }
     __device__ __forceinline__ void softmax(int tile, const prefill_rows &see, float (&factor)[2])
@@ -352,7 +323,7 @@ template <int D> __device__ __forceinline__ void work(const kern_attn &args, uin
             barrier_init(m.full(i), GROUP_THREADS);
             barrier_init(m.empty(i), CONSUMERS * GROUP_THREADS / 32);
         }
-        publish_to_matrix_unit();
+        matrix_unit_fence();
     }
     __syncthreads();
     if (threadIdx.x < GROUP_THREADS) {

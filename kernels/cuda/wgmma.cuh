@@ -7,13 +7,17 @@
 #include <stdint.h>
 
 /* Shared memory operand in 128-byte rows, the 16-byte units of each XORed with
- * the row's number in its group of eight. `lead`: bytes between blocks of 64
- * elements (operands that lie across the sum); groups of eight rows follow
- * each other. */
-__device__ __forceinline__ uint64_t wgmma_operand(uint32_t address, uint32_t lead)
+ * the row's number in its group of eight; groups of eight rows follow each
+ * other. `lead`: bytes between blocks of 64 elements (operands that lie across
+ * the sum). Bytes / 16 may be added to its low half to move on. */
+__device__ __forceinline__ uint32_t wgmma_operand(uint32_t address, uint32_t lead)
 {
-    return (uint64_t)(address >> 4 & 0x3fff) | (uint64_t)(lead >> 4) << 16 |
-           (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+    return address >> 4 | lead >> 4 << 16;
+}
+
+__device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t operand)
+{
+    return (uint64_t)(1u << 30 | 1024 >> 4) << 32 | operand;
 }
 
 __device__ __forceinline__ void wgmma_begin()
@@ -58,35 +62,35 @@ template <int N> __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[N][4])
 
 /* c (64 x 64) = a (64 x 16) b (64 x 16)^T, added to c when `add`; rows of a and b lie along the
  * sum. */
-__device__ __forceinline__ void wgmma_scores(float (&c)[8][4], uint64_t a, uint64_t b, int add)
+__device__ __forceinline__ void wgmma_scores(float (&c)[8][4], uint32_t a, uint32_t b, int add)
 {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" R32
                  "}, %32, %33, p, 1, 1, 0, 0;\n}"
                  : C32
-                 : "l"(a), "l"(b), "r"(add));
+                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
 }
 
 /* c (64 x N) = a (64 x 16) b (16 x N), added to c when `add`; a in registers, rows of b across the
  * sum. */
-__device__ __forceinline__ void wgmma_values(float (&c)[8][4], const uint32_t (&a)[4], uint64_t b,
+__device__ __forceinline__ void wgmma_values(float (&c)[8][4], const uint32_t (&a)[4], uint32_t b,
                                              int add)
 {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" R32
                  "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"
                  : C32
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(wgmma_descriptor(b)), "r"(add));
 }
 
-__device__ __forceinline__ void wgmma_values(float (&c)[16][4], const uint32_t (&a)[4], uint64_t b,
+__device__ __forceinline__ void wgmma_values(float (&c)[16][4], const uint32_t (&a)[4], uint32_t b,
                                              int add)
 {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" R64
                  "}, {%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}"
                  : C64
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(wgmma_descriptor(b)), "r"(add));
 }
 
 #undef C4
@@ -124,9 +128,14 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity)
         ;
 }
 
-/* What this thread wrote to shared memory may be read by the matrix unit once others learn of it.
- */
-__device__ __forceinline__ void publish_to_matrix_unit()
+/* Arrive once all copies that this thread has started are complete. */
+__device__ __forceinline__ void barrier_arrive_after_copies(uint32_t barrier)
+{
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
+/* Order what is known to be written to shared memory before what the matrix unit reads. */
+__device__ __forceinline__ void matrix_unit_fence()
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }

@@ -249,7 +249,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*check)(void), (*bench)(void);
-    } parts[] = {{"attention", check_attention, bench_attention},
+    } parts[] = {{"attention", check_attention, NULL},
+                 {"decode", NULL, bench_decode},
+                 {"prefill", NULL, bench_prefill},
                  {"rows", check_rows, bench_rows},
                  {"sampling", check_sampling, bench_sampling}};
     const char *only = NULL;
@@ -270,9 +272,11 @@ int main(int argc, char **argv)
         return getenv("ANTIPHON_REQUIRE") && strstr(getenv("ANTIPHON_REQUIRE"), "cuda") ? 1 : 77;
     if (bench)
         measure_copy();
-    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
-        if (!only || !strcmp(only, parts[i].name))
-            (bench ? parts[i].bench : parts[i].check)();
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+        void (*run)(void) = bench ? parts[i].bench : parts[i].check;
+        if (run && (!only || !strcmp(only, parts[i].name)))
+            run();
+    }
     if (!bench)
         printf("%d checks, %d failed\n", n_checks, n_failed);
     return n_failed ? 1 : 0;

@@ -434,7 +434,7 @@ static void bench_case(const char *model, int heads, int kv_heads, int dim, int 
     free(p.pages), free(plan.decode), free(plan.prefill);
 }
 
-void bench_attention(void)
+void bench_decode(void)
 {
     static const int batches[] = {1, 16, 64, 256, 512};
     static const int blocks[] = {132, 264, 396};
@@ -452,6 +452,10 @@ void bench_attention(void)
     bench_case("phi-mini", 32, 8, 128, 512, 192, 30, 1, 0);
     bench_case("smollm2", 9, 3, 64, 1024, 192, 30, 1, 0);
     bench_case("smollm2", 9, 3, 64, 256, 1024, 50, 1, 0);
+}
+
+void bench_prefill(void)
+{
     printf("prefill attention (4 * heads * dim flop a visible pair)\n");
     bench_case("llama-8b", 32, 8, 128, 64, 128, 0, 128, 0);
     bench_case("llama-8b", 32, 8, 128, 8, 1024, 0, 1024, 0);
