@@ -104,6 +104,10 @@ check_PROGRAMS += tests/launch/group_probe
 tests_launch_group_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/group.sh
 EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh
+check_PROGRAMS += tests/launch/results_probe
+tests_launch_results_probe_LDADD = $(ANT_LDADD)
+TESTS += tests/launch/results.sh
+EXTRA_DIST += tests/launch/results.sh
 
 AM_CPPFLAGS += $(CMOCKA_CFLAGS)
 LDADD += $(CMOCKA_LIBS)

@@ -27,6 +27,54 @@ enum {
     MAX_ATTRIBUTE = 1 << 20,
 };
 
+void ant_h5_no_locks(hid_t access)
+{
+#if HAS_LOCKING_PROPERTY
+    H5Pset_file_locking(access, 0, 1);
+#else
+    (void)access; /* the environment says so, see ant_h5_start */
+#endif
+}
+
+/* What the last failing call of HDF5 said, kept until it is used: closing things afterwards clears
+ * HDF5's own record. */
+static struct {
+    char text[CAUSE_TEXT];
+    int system_error;
+} cause;
+
+/* The innermost entry of the stack knows the cause, except that a missing filter is reported as a
+ * plugin folder that could not be opened, and that a system error hides in a long line. */
+static herr_t note_entry(unsigned n, const H5E_error2_t *entry, void *data)
+{
+    static const char key[] = "error message = '";
+    const char *text = entry->desc;
+    int length;
+
+    (void)data;
+    if (!text || (n > 0 && cause.text[0] && !strstr(text, "required filter")))
+        return 0;
+    const char *system = strstr(text, key);
+    if (system) {
+        text = system + sizeof(key) - 1;
+        length = (int)strcspn(text, "'");
+        cause.system_error = 0;
+    } else {
+        length = (int)strcspn(text, "\n");
+    }
+    snprintf(cause.text, sizeof(cause.text), "%.*s", length, text);
+    return 0;
+}
+
+static herr_t keep_cause(hid_t stack, void *data)
+{
+    (void)data;
+    cause.text[0] = '\0';
+    cause.system_error = errno;
+    H5Ewalk2(stack, H5E_WALK_UPWARD, note_entry, NULL);
+    return 0;
+}
+
 void ant_h5_start(void)
 {
     static bool started;
@@ -39,54 +87,36 @@ void ant_h5_start(void)
 #endif
     H5dont_atexit();
     H5open();
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    H5Eset_auto2(H5E_DEFAULT, keep_cause, NULL);
 }
 
-void ant_h5_no_locks(hid_t access)
+/* Some drivers say only that a write has failed; the system has said why. Other numbers may be left
+ * from anything. */
+static const char *storage_error(int number)
 {
-#if HAS_LOCKING_PROPERTY
-    H5Pset_file_locking(access, 0, 1);
-#else
-    (void)access; /* the environment says so, see ant_h5_start */
-#endif
-}
+    static const int numbers[] = {ENOSPC, EDQUOT, EFBIG, EIO, EROFS, ESTALE};
 
-/* The innermost entry of the stack knows the cause, except that a missing filter is reported as a
- * plugin folder that could not be opened, and that a system error hides in a long line. */
-static herr_t note_cause(unsigned n, const H5E_error2_t *entry, void *data)
-{
-    static const char key[] = "error message = '";
-    char *cause = data;
-    const char *text = entry->desc;
-    int length;
-
-    if (!text || (n > 0 && cause[0] && !strstr(text, "required filter")))
-        return 0;
-    const char *system = strstr(text, key);
-    if (system) {
-        text = system + sizeof(key) - 1;
-        length = (int)strcspn(text, "'");
-    } else {
-        length = (int)strcspn(text, "\n");
-    }
-    snprintf(cause, CAUSE_TEXT, "%.*s", length, text);
-    return 0;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+        if (number == numbers[i])
+            return strerror(number);
+    return NULL;
 }
 
 int ant_h5_fail(struct ant_error *err, enum ant_err code, const char *format, ...)
 {
     char text[sizeof(err->text)];
-    char cause[CAUSE_TEXT] = "";
+    const char *system = storage_error(cause.system_error);
     va_list args;
 
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, note_cause, cause);
-    H5Eclear2(H5E_DEFAULT);
-    if (cause[0])
-        return ant_fail(err, code, "%s: %s", text, cause);
-    return ant_fail(err, code, "%s", text);
+    ant_fail(err, code, "%s%s%s%s%s", text, cause.text[0] ? ": " : "", cause.text,
+             system ? ": " : "", system ? system : "");
+    cause.text[0] = '\0';
+    cause.system_error = 0;
+    errno = 0;
+    return code;
 }
 
 /* The signature may stand behind a user block of 512 bytes, 1024, 2048 ... */

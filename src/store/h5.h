@@ -15,12 +15,13 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-/* Before anything else of HDF5; any number of times. Turns its printing off, and its exit handler:
- * closing a shared file at exit, after another rank has failed, would wait for ever. */
+/* Before anything else of HDF5; any number of times. Instead of printing its errors, HDF5 has the
+ * cause kept for ant_h5_fail. Its exit handler is turned off: closing a shared file at exit, after
+ * another rank has failed, would wait for ever. */
 void ant_h5_start(void);
 
-/* ant_fail with ": cause" behind the text, the cause taken from HDF5's error stack, which is then
- * cleared. */
+/* ant_fail with ": cause" behind the text: what the last HDF5 call that failed gave as its reason.
+ */
 int ant_h5_fail(struct ant_error *err, enum ant_err code, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
 

@@ -106,7 +106,6 @@ static int fail_no_object(struct ant_prompts *p, struct ant_error *err)
     if (n > NAMES_LISTED)
         ant_buf_printf(&names, " ...");
     ant_h5_close(root);
-    H5Eclear2(H5E_DEFAULT);
     int rc = ant_fail(err, ANT_ENOENT, "'%s' has no dataset or group '%s'%.*s%s", p->file, p->path,
                       (int)names.len, names.data ? names.data : "",
                       n ? " (name one as FILE:/path)" : "");

@@ -229,6 +229,14 @@ static int agree(const struct writer *w, int rc, struct ant_error *err)
     return w->world ? ant_group_agree(w->world, rc, w->timeout, err) : rc;
 }
 
+/* Of what each rank does by itself it matters whose disk or journal it was. */
+static int agree_on_slice(const struct writer *w, int rc, struct ant_error *err)
+{
+    if (rc < 0 && w->world)
+        ant_fail_in(err, rc, "rank %d", w->rank);
+    return agree(w, rc, err);
+}
+
 /* What ranks tell each other before anything is written. */
 struct notes {
     struct ant_digest plan;
@@ -331,12 +339,12 @@ static int close_part(struct writer *w, struct ant_error *err)
 static int fill_part(struct writer *w, struct ant_error *err)
 {
     struct ant_error ignored;
-    int rc = agree(w, write_slice(w, err), err);
+    int rc = agree_on_slice(w, write_slice(w, err), err);
 
     if (rc == 0)
         rc = agree(w, flush_part(w, err), err);
     if (rc == 0)
-        rc = agree(w, ant_results_slice_verify(w->slice, err), err);
+        rc = agree_on_slice(w, ant_results_slice_verify(w->slice, err), err);
     if (rc == 0)
         return agree(w, close_part(w, err), err);
     if (rc != ANT_EPEER) /* closing would wait for the rank that is gone */

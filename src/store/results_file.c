@@ -254,6 +254,7 @@ int ant_results_file_create(const char *part, const struct ant_results_plan *pla
     H5Pclose(access);
     if (file < 0)
         return ant_h5_fail(err, ANT_EIO, "cannot create '%s'", part);
+    errno = 0;
     int rc = fill_file(file, plan, layout, err);
     if (rc < 0)
         rc = ant_fail_in(err, rc, "'%s'", part);

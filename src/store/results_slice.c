@@ -2,6 +2,7 @@
 /* One rank's part of a results file: written once from front to back, then read back. */
 #include "config.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,7 @@ static int transfer(const struct ant_results_slice *slice, int c, int64_t first,
     herr_t rc = H5Sselect_hyperslab(file_space, H5S_SELECT_SET, &start, NULL, &count, NULL);
 
     /* The default transfer is independent: collective ones lose data silently on a full disk. */
+    errno = 0;
     if (rc >= 0 && is_write)
         rc = H5Dwrite(output->dataset, output->type, memory_space, file_space, H5P_DEFAULT, data);
     else if (rc >= 0)
