@@ -44,6 +44,7 @@ UNIT_TESTS += tests/unit/test_engine
 UNIT_TESTS += tests/unit/test_sampling
 UNIT_TESTS += tests/unit/test_sched
 UNIT_TESTS += tests/unit/test_tensor
+UNIT_TESTS += tests/unit/test_text_golden
 UNIT_TESTS += tests/unit/test_work
 
 # Kernel tests: each level of the CPU that the machine has.
@@ -98,6 +99,10 @@ tests_golden_answers_SOURCES = tests/golden/answers.c tests/golden/expected.c \
 	tests/golden/expected.h
 TESTS += tests/golden/tiny.sh tests/golden/smollm2.sh
 EXTRA_DIST += tests/golden/tiny.sh tests/golden/smollm2.sh
+
+EXTRA_DIST += tests/golden/text/get-vectors tests/golden/text/make_golden.py \
+	tests/golden/text/bytes.json tests/golden/text/chars.json tests/golden/text/smollm2.json \
+	tests/golden/text/texts.json tests/golden/text/variants.json
 
 # Launch tests: scripts that run the real thing under srun and mpirun (tests/launch/lib.sh).
 check_PROGRAMS += tests/launch/group_probe

@@ -70,6 +70,7 @@ static int read_part(struct ant_vocab *vocab, const json_t *part, const struct k
                      size_t n, const char *list, int depth, struct ant_error *err)
 {
     const json_t *members, *member;
+    char quoted[ANT_QUOTED];
     const char *type;
     size_t i;
 
@@ -87,7 +88,8 @@ static int read_part(struct ant_vocab *vocab, const json_t *part, const struct k
         return result < 0 ? ant_fail_in(err, result, "%s", type) : 0;
     }
     if (strcmp(type, "Sequence") != 0)
-        return ant_fail(err, ANT_EUNSUPP, "'%.60s' is not supported", type);
+        return ant_fail(err, ANT_EUNSUPP, "'%s' is not supported",
+                        ant_quote(quoted, type, strlen(type)));
     members = json_object_get(part, list);
     if (!json_is_array(members) || depth == DEPTH_MAX)
         return ant_fail(err, ANT_EDATA, "a Sequence has no list '%s' or is nested too deep", list);
@@ -436,17 +438,19 @@ static int template_ids(const struct ant_vocab *vocab, const json_t *specials, c
 {
     const char *name = json_string_value(json_object_get(piece, "id"));
     const json_t *ids = json_object_get(json_object_get(specials, name ? name : ""), "ids"), *id;
+    char quoted[ANT_QUOTED];
     size_t i;
 
-    if (!name || !json_is_array(ids))
-        return ant_fail(err, ANT_EDATA, "special token '%.60s' has no ids", name ? name : "");
+    ant_quote(quoted, name ? name : "", name ? strlen(name) : 0);
+    if (!json_is_array(ids))
+        return ant_fail(err, ANT_EDATA, "special token '%s' has no ids", quoted);
     json_array_foreach(ids, i, id)
     {
         json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
 
         if (value < 0 || value >= vocab->size || !ant_vocab_has(vocab, (int)value))
-            return ant_fail(err, ANT_EDATA, "special token '%.60s' has an id that is no token",
-                            name);
+            return ant_fail(err, ANT_EDATA, "special token '%s' has an id that is no token",
+                            quoted);
         ant_ids_add(out, (int32_t)value);
     }
     return 0;

@@ -189,11 +189,12 @@ int ant_pre_apply(struct ant_vocab *vocab, const char *name, size_t bytes, bool 
                   struct ant_error *err)
 {
     const struct pre *pre = find(name, bytes);
+    char quoted[ANT_QUOTED];
     size_t i;
 
     if (!pre)
-        return ant_fail(err, ANT_EUNSUPP, "unknown way of splitting '%.*s'",
-                        (int)(bytes < 60 ? bytes : 60), name);
+        return ant_fail(err, ANT_EUNSUPP, "unknown way of splitting '%s'",
+                        ant_quote(quoted, name, bytes));
     if (pre->nfc) {
         vocab->normal = ant_xcalloc(1, sizeof *vocab->normal);
         vocab->normal[vocab->n_normal++].kind = ANT_NORMAL_NFC;

@@ -5,6 +5,7 @@
 
 #include "model/gguf.h"
 #include "text/pre.h"
+#include "text/unicode.h"
 #include "text/vocab.h"
 
 #include <math.h>
@@ -104,18 +105,22 @@ static int read_merges(struct ant_vocab *vocab, const struct ant_gguf *gguf, str
     struct ant_gguf_array array;
     const char *text;
     size_t bytes;
+    int result;
 
     ANT_TRY(get_array(gguf, KEY("merges"), ANT_GGUF_STRINGS, SIZE_MAX, &array, err));
     while (ant_gguf_next_string(&array, &text, &bytes)) {
         const char *gap = bytes > 1 ? memchr(text + 1, ' ', bytes - 1) : NULL;
         size_t left = gap ? (size_t)(gap - text) : 0;
-        int result = gap ? ant_vocab_merge(vocab, text, left, gap + 1, bytes - left - 1, err)
-                         : ant_fail(err, ANT_EDATA, "merge %zu is not two tokens", vocab->n_merges);
+
+        result = gap ? ant_vocab_merge(vocab, text, left, gap + 1, bytes - left - 1, err)
+                     : ant_fail(err, ANT_EDATA, "merge %zu is not two tokens",
+                                vocab->n_merges + vocab->n_pending);
 
         if (result < 0)
             return ant_fail_in(err, result, "'%s'", ant_gguf_path(gguf));
     }
-    return 0;
+    result = ant_vocab_end_merges(vocab, err);
+    return result < 0 ? ant_fail_in(err, result, "'%s'", ant_gguf_path(gguf)) : 0;
 }
 
 static int read_id(const struct ant_vocab *vocab, const struct ant_gguf *gguf, const char *key,
@@ -245,6 +250,7 @@ static void digest(struct ant_vocab *vocab, const char *model, size_t model_byte
 int ant_vocab_load_gguf(struct ant_vocab *vocab, const struct ant_gguf *gguf, struct ant_error *err)
 {
     const char *model = "", *pre = "";
+    char quoted[ANT_QUOTED];
     size_t bytes = 0, pre_bytes = 0;
 
     ANT_TRY(ant_gguf_get_string(gguf, KEY("model"), &model, &bytes, err));
@@ -260,8 +266,8 @@ int ant_vocab_load_gguf(struct ant_vocab *vocab, const struct ant_gguf *gguf, st
     else if (bytes == 6 && memcmp(model, "gemma4", 6) == 0)
         ANT_TRY(read_sentencepiece(vocab, gguf, true, err));
     else
-        return ant_fail(err, ANT_EUNSUPP, "'%s': %s '%.*s' is not supported", ant_gguf_path(gguf),
-                        KEY("model"), (int)(bytes < 60 ? bytes : 60), model);
+        return ant_fail(err, ANT_EUNSUPP, "'%s': %s '%s' is not supported", ant_gguf_path(gguf),
+                        KEY("model"), ant_quote(quoted, model, bytes));
     digest(vocab, model, bytes, pre, pre_bytes);
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "text/pipeline_json.h"
+#include "text/unicode.h"
 #include "text/vocab.h"
 
 #include <jansson.h>
@@ -17,9 +18,11 @@ enum { FILE_MAX = 1 << 28 }; /* bytes; the largest known are 35 MB */
 static int token_id(const json_t *value, const char *text, struct ant_error *err)
 {
     json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
+    char quoted[ANT_QUOTED];
 
     if (number < 0 || number >= ANT_VOCAB_MAX)
-        return ant_fail(err, ANT_EDATA, "token '%.60s' has no id below %d", text, ANT_VOCAB_MAX);
+        return ant_fail(err, ANT_EDATA, "token '%s' has no id below %d",
+                        ant_quote(quoted, text, strlen(text)), ANT_VOCAB_MAX);
     return (int)number;
 }
 
@@ -61,7 +64,8 @@ static int read_merge(struct ant_vocab *vocab, const json_t *merge, struct ant_e
     gap = text ? memchr(text, ' ', bytes) : NULL;
     left_bytes = gap ? (size_t)(gap - text) : 0;
     if (!gap || memchr(gap + 1, ' ', bytes - left_bytes - 1))
-        return ant_fail(err, ANT_EDATA, "merge %zu is not two tokens", vocab->n_merges);
+        return ant_fail(err, ANT_EDATA, "merge %zu is not two tokens",
+                        vocab->n_merges + vocab->n_pending);
     return ant_vocab_merge(vocab, text, left_bytes, gap + 1, bytes - left_bytes - 1, err);
 }
 
@@ -73,7 +77,7 @@ static int read_merges(struct ant_vocab *vocab, const json_t *model, struct ant_
     if (!json_is_array(merges))
         return ant_fail(err, ANT_EDATA, "it has no merges");
     json_array_foreach(merges, i, merge) ANT_TRY(read_merge(vocab, merge, err));
-    return 0;
+    return ant_vocab_end_merges(vocab, err);
 }
 
 /* The options that this encoder has no use for must say that they are off. */
@@ -82,10 +86,12 @@ static int refuse_options(const json_t *model, struct ant_error *err)
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     const json_t *dropout = json_object_get(model, "dropout");
     const char *type = json_string_value(json_object_get(model, "type"));
+    char quoted[ANT_QUOTED];
     size_t i;
 
     if (type && strcmp(type, "BPE") != 0)
-        return ant_fail(err, ANT_EUNSUPP, "type '%.60s' is not supported", type);
+        return ant_fail(err, ANT_EUNSUPP, "type '%s' is not supported",
+                        ant_quote(quoted, type, strlen(type)));
     if (dropout && !json_is_null(dropout) && json_number_value(dropout) != 0)
         return ant_fail(err, ANT_EUNSUPP, "dropout is not supported");
     for (i = 0; i < sizeof affixes / sizeof *affixes; i++) {
@@ -126,6 +132,7 @@ static int read_added_token(struct ant_vocab *vocab, const json_t *object, int *
     struct ant_added token = {0};
     size_t bytes = json_string_length(content);
     const char *text = json_string_value(content);
+    char quoted[ANT_QUOTED];
     int id;
 
     if (!text)
@@ -148,8 +155,8 @@ static int read_added_token(struct ant_vocab *vocab, const json_t *object, int *
         }
     }
     if (id != token.id)
-        return ant_fail(err, ANT_EDATA, "added token '%.60s' says id %d but takes id %d", text, id,
-                        token.id);
+        return ant_fail(err, ANT_EDATA, "added token '%s' says id %d but takes id %d",
+                        ant_quote(quoted, text, bytes), id, token.id);
     token.text = ant_xmalloc(bytes);
     memcpy(token.text, text, bytes);
     token.bytes = bytes;
@@ -231,6 +238,7 @@ int ant_vocab_load_json(struct ant_vocab *vocab, const char *path, struct ant_er
 {
     struct ant_file file;
     json_error_t reason;
+    char quoted[ANT_QUOTED];
     json_t *root;
     int result;
 
@@ -245,7 +253,8 @@ int ant_vocab_load_json(struct ant_vocab *vocab, const char *path, struct ant_er
                       &reason);
     ant_file_unmap(&file);
     if (!root)
-        return ant_fail(err, ANT_EDATA, "'%s': line %d: %s", path, reason.line, reason.text);
+        return ant_fail(err, ANT_EDATA, "'%s': line %d: %s", path, reason.line,
+                        ant_quote(quoted, reason.text, strlen(reason.text)));
     result = read_all(vocab, root, err);
     json_decref(root);
     if (result < 0)

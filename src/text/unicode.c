@@ -5,6 +5,7 @@
 
 #include <utf8proc.h>
 
+#include <stdio.h>
 #include <string.h>
 
 /* Length of the well-formed character at `c` of at most `n` bytes, or 0; then `*bad` is the length
@@ -201,4 +202,30 @@ bool ant_bytes_unspell(struct ant_buf *out, const char *text, size_t n)
         out->len++;
     }
     return true;
+}
+
+const char *ant_quote(char out[ANT_QUOTED], const char *text, size_t bytes)
+{
+    enum { LONGEST = 4, DOTS = 3 };
+    size_t i = 0, n = 0, bad;
+
+    while (i < bytes) {
+        size_t length = well_formed((const unsigned char *)text + i, bytes - i, &bad);
+
+        if (n + LONGEST + DOTS + 1 > ANT_QUOTED) {
+            memcpy(out + n, "...", DOTS);
+            n += DOTS;
+            break;
+        }
+        if (length == 0 || (unsigned char)text[i] < 0x20 || text[i] == 0x7f) {
+            n += (size_t)snprintf(out + n, LONGEST + 1, "\\x%02x", (unsigned char)text[i]);
+            i++;
+        } else {
+            memcpy(out + n, text + i, length);
+            n += length;
+            i += length;
+        }
+    }
+    out[n] = '\0';
+    return out;
 }

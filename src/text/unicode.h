@@ -66,4 +66,9 @@ void ant_bytes_spell(struct ant_buf *out, const char *bytes, size_t n);
  * is not of the alphabet. */
 bool ant_bytes_unspell(struct ant_buf *out, const char *text, size_t n);
 
+/* `text`, any bytes, fit for the middle of an error message: one line, UTF-8, cut short. Returns
+ * `out`. */
+enum { ANT_QUOTED = 64 };
+const char *ant_quote(char out[ANT_QUOTED], const char *text, size_t bytes);
+
 #endif

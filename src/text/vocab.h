@@ -53,11 +53,13 @@ struct ant_vocab {
     int size;
     struct ant_buf texts;
     uint64_t *index; /* owned: hash table from texts to ids */
-    size_t index_mask;
+    size_t index_mask, n_indexed;
 
     enum ant_vocab_model model;
     struct ant_merge *merges; /* owned; MERGES */
     size_t n_merges, cap_merges;
+    struct ant_vocab_pending *pending; /* owned: merges not yet looked up */
+    size_t n_pending;
     float *scores; /* owned; SCORES: one an id */
 
     bool byte_level;    /* tokens are spelled in the byte alphabet, pieces are bytes */
@@ -100,10 +102,12 @@ int ant_vocab_find(const struct ant_vocab *vocab, const char *text, size_t bytes
 bool ant_vocab_has(const struct ant_vocab *vocab, int id);
 const char *ant_vocab_text(const struct ant_vocab *vocab, int id, size_t *bytes);
 
-/* The next merge of the list, by the texts of its two tokens. ANT_EDATA when one of the three
- * tokens does not exist. */
+/* The next merge of the list, by the texts of its two tokens, which must stay where they are until
+ * the list is ended. ANT_EDATA, perhaps only at the end, when one of the three tokens does not
+ * exist. */
 int ant_vocab_merge(struct ant_vocab *vocab, const char *left, size_t left_bytes, const char *right,
                     size_t right_bytes, struct ant_error *err);
+int ant_vocab_end_merges(struct ant_vocab *vocab, struct ant_error *err);
 
 /* Takes the text over. */
 void ant_vocab_add_added(struct ant_vocab *vocab, const struct ant_added *added);
