@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (!nowhere)
         stdout = nowhere = fopen("/dev/null", "w");
 
-    char *line = malloc(bytes + 1), *argv[MOST_WORDS + 1] = {"antiphon"};
+    char *line = malloc(bytes + 1), program[] = "antiphon", *argv[MOST_WORDS + 1] = {program};
     if (!line)
         return 0;
     memcpy(line, data, bytes);
