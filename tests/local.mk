@@ -7,6 +7,7 @@ TEST_EXTENSIONS = .sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
 SH_LOG_DRIVER_FLAGS = $(LOG_DRIVER_FLAGS)
 SH_LOG_COMPILER = $(SHELL)
+LOG_COMPILER = $(SHELL) $(srcdir)/tests/unit/run.sh
 AM_TESTS_ENVIRONMENT = \
 	CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
 	TOP_SRCDIR='$(abs_top_srcdir)'; export TOP_SRCDIR; \
@@ -19,7 +20,8 @@ AM_TESTS_ENVIRONMENT = \
 # GNU make would make a file x from x.sh, also where x is a folder to be distributed.
 %: %.sh
 
-# Unit tests: one file a module, tests/unit/test_<module>.c, is one line here.
+# Unit tests: one file a module, tests/unit/test_<module>.c, is one line here. One that cannot run
+# prints "skip: WHY" and calls skip().
 UNIT_TESTS =
 UNIT_TESTS += tests/unit/test_arch
 UNIT_TESTS += tests/unit/test_base_checksum
@@ -87,7 +89,7 @@ tests_fuzz_fuzz_option_LDFLAGS = $(FUZZ_LINK)
 # Other test scripts.
 TESTS += tests/gates/source.sh tests/gates/objects.sh tests/fuzz/replay.sh
 EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh \
-	tests/fuzz/replay.sh tests/unit/without-cmocka.sh tests/fuzz/corpus tests/run
+	tests/fuzz/replay.sh tests/unit/run.sh tests/unit/without-cmocka.sh tests/fuzz/corpus tests/run
 
 # Expected answers, and the scripts that made them once.
 EXTRA_DIST += tests/golden/make_smollm2.py tests/golden/make_tiny.py tests/golden/quants \
