@@ -186,7 +186,9 @@ static void preempt_youngest(struct ant_sched *sched)
 
 static bool is_decoding(const struct sequence *sequence)
 {
-    return sequence->n_cached > 0 && n_tokens(sequence->request) - sequence->n_cached == 1;
+    const struct ant_request *request = sequence->request;
+
+    return sequence->n_cached >= request->n_prompt && n_tokens(request) - sequence->n_cached == 1;
 }
 
 /* One row of every sequence that decodes, taking pages from the youngest where they are short. */
