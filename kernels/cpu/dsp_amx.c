@@ -38,8 +38,11 @@ static void tile_end_amx(void)
 /* Registers: 0-3 sums (rows, panel): 00 01 10 11; 4-5 rows; 6-7 panels. */
 #define ZERO(t) __asm__ volatile("tilezero %%tmm" #t : :)
 #define LOAD(t, at, stride)                                                                        \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"(at), "r"((size_t)(stride)) : "memor"  \
-                                                                                          "y")
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t                                               \
+                     :                                                                             \
+                     : "r"(at), "r"((size_t)(stride))                                              \
+                     : "memor"                                                                     \
+                       "y")
 #define STORE(t, at, stride)                                                                       \
     __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)"                                           \
                      :                                                                             \
@@ -50,8 +53,14 @@ static void tile_end_amx(void)
 
 enum { ACC_BYTES = ANT_TILE_COLS * sizeof(float) };
 
+static void fetch(const uint8_t *at)
+{
+    for (int i = 0; i < 2 * TILE_BYTES; i += 64)
+        __builtin_prefetch(at + i, 0, 2);
+}
+
 static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, const uint8_t *b1,
-                      int blocks, float *acc, bool first)
+                      int blocks, float *acc, bool first, const uint8_t *ahead)
 {
     const uint8_t *low = a + TILE_ROWS * row_bytes;
     float *acc1 = acc + TILE_ROWS * ANT_TILE_COLS;
@@ -67,6 +76,7 @@ static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, con
         LOAD(3, acc1 + 16, ACC_BYTES);
     }
     for (int i = 0; i < blocks; i++) {
+        fetch(ahead + 2 * TILE_BYTES * (size_t)i);
         LOAD(4, a + 64 * (size_t)i, row_bytes);
         LOAD(6, b0 + TILE_BYTES * (size_t)i, 64);
         LOAD(7, b1 + TILE_BYTES * (size_t)i, 64);
@@ -83,7 +93,7 @@ static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, con
 }
 
 static void one_tile(const uint8_t *a, size_t row_bytes, const uint8_t *b0, const uint8_t *b1,
-                     int blocks, float *acc, bool first)
+                     int blocks, float *acc, bool first, const uint8_t *ahead)
 {
     if (first) {
         ZERO(0);
@@ -93,6 +103,7 @@ static void one_tile(const uint8_t *a, size_t row_bytes, const uint8_t *b0, cons
         LOAD(1, acc + 16, ACC_BYTES);
     }
     for (int i = 0; i < blocks; i++) {
+        fetch(ahead + 2 * TILE_BYTES * (size_t)i);
         LOAD(4, a + 64 * (size_t)i, row_bytes);
         LOAD(6, b0 + TILE_BYTES * (size_t)i, 64);
         LOAD(7, b1 + TILE_BYTES * (size_t)i, 64);
@@ -104,15 +115,15 @@ static void one_tile(const uint8_t *a, size_t row_bytes, const uint8_t *b0, cons
 }
 
 static void tile_amx(int rows, const void *a, size_t lda, const void *b0, const void *b1, int pairs,
-                     float *acc, bool first)
+                     float *acc, bool first, const void *ahead)
 {
     const uint8_t *at = a;
     size_t row_bytes = 2 * lda;
     int blocks = pairs / 16;
     for (; rows >= 32; rows -= 32, at += 32 * row_bytes, acc += 32 * ANT_TILE_COLS)
-        two_tiles(at, row_bytes, b0, b1, blocks, acc, first);
+        two_tiles(at, row_bytes, b0, b1, blocks, acc, first, ahead);
     if (rows >= 16) {
-        one_tile(at, row_bytes, b0, b1, blocks, acc, first);
+        one_tile(at, row_bytes, b0, b1, blocks, acc, first, ahead);
         rows -= 16;
         at += 16 * row_bytes;
         acc += 16 * ANT_TILE_COLS;
@@ -122,7 +133,7 @@ static void tile_amx(int rows, const void *a, size_t lda, const void *b0, const 
         size_t bytes = (size_t)rows * ACC_BYTES;
         if (!first)
             memcpy(some, acc, bytes);
-        one_tile(at, row_bytes, b0, b1, blocks, some, first);
+        one_tile(at, row_bytes, b0, b1, blocks, some, first, ahead);
         memcpy(acc, some, bytes);
     }
 }

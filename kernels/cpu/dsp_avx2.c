@@ -222,8 +222,9 @@ static void panel_avx2(int rows, const float *a, size_t lda, const float *b, int
 }
 
 static void tile_avx2(int rows, const void *a, size_t lda, const void *b0, const void *b1,
-                      int pairs, float *acc, bool first)
+                      int pairs, float *acc, bool first, const void *ahead)
 {
+    (void)ahead; /* pages are decoded first, so that they are not read here */
     panel_avx2(rows, a, lda, b0, pairs, acc, first);
     panel_avx2(rows, a, lda, b1, pairs, acc + ANT_PANEL_ROWS, first);
 }

@@ -166,7 +166,7 @@ INLINE __m512i broadcast_pair(const uint8_t *at)
 
 /* `n` rows, a constant of each copy. */
 INLINE void tile_n(const int n, const uint8_t *a, size_t row_bytes, const uint8_t *b0,
-                   const uint8_t *b1, int pairs, float *acc, bool first)
+                   const uint8_t *b1, int pairs, float *acc, bool first, const uint8_t *ahead)
 {
     __m512 sum[12][2];
 #pragma GCC unroll 12
@@ -176,6 +176,8 @@ INLINE void tile_n(const int n, const uint8_t *a, size_t row_bytes, const uint8_
     }
     for (int p = 0; p < pairs; p++) {
         __m512bh w0 = load_bf16(b0 + 64 * (size_t)p), w1 = load_bf16(b1 + 64 * (size_t)p);
+        _mm_prefetch(ahead + 128 * (size_t)p, _MM_HINT_T1);
+        _mm_prefetch(ahead + 128 * (size_t)p + 64, _MM_HINT_T1);
 #pragma GCC unroll 12
         for (int r = 0; r < n; r++) {
             __m512bh x = (__m512bh)broadcast_pair(a + (size_t)r * row_bytes + 4 * (size_t)p);
@@ -191,16 +193,16 @@ INLINE void tile_n(const int n, const uint8_t *a, size_t row_bytes, const uint8_
 }
 
 static void tile_avx512(int rows, const void *a, size_t lda, const void *b0, const void *b1,
-                        int pairs, float *acc, bool first)
+                        int pairs, float *acc, bool first, const void *next)
 {
-    const uint8_t *at = a;
+    const uint8_t *at = a, *ahead = next;
     size_t row_bytes = 2 * lda;
     for (; rows >= 12; rows -= 12, at += 12 * row_bytes, acc += 12 * ANT_TILE_COLS)
-        tile_n(12, at, row_bytes, b0, b1, pairs, acc, first);
+        tile_n(12, at, row_bytes, b0, b1, pairs, acc, first, ahead);
     switch (rows) {
 #define CASE(n)                                                                                    \
     case n:                                                                                        \
-        tile_n(n, at, row_bytes, b0, b1, pairs, acc, first);                                       \
+        tile_n(n, at, row_bytes, b0, b1, pairs, acc, first, ahead);                                \
         break;
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
 #undef CASE
@@ -218,7 +220,7 @@ INLINE __m512 even_plus_odd(__m512 x, __m512 y)
 
 /* bfloat16 rows by float panels: 6 rows by 4 vectors of 8 columns. */
 INLINE void tile_f32_n(const int n, const uint8_t *a, size_t row_bytes, const float *b0,
-                       const float *b1, int pairs, float *acc, bool first)
+                       const float *b1, int pairs, float *acc, bool first, const uint8_t *ahead)
 {
     /* The pair's two bfloat16 become the upper halves of neighbouring lanes. */
     const __m512i spread = _mm512_set4_epi32(0x03028080, 0x01008080, 0x03028080, 0x01008080);
@@ -232,6 +234,8 @@ INLINE void tile_f32_n(const int n, const uint8_t *a, size_t row_bytes, const fl
         const float *w0 = b0 + 32 * (size_t)p, *w1 = b1 + 32 * (size_t)p;
         __m512 w[4] = {_mm512_loadu_ps(w0), _mm512_loadu_ps(w0 + 16), _mm512_loadu_ps(w1),
                        _mm512_loadu_ps(w1 + 16)};
+        for (int i = 0; i < 256; i += 64)
+            _mm_prefetch(ahead + 256 * (size_t)p + i, _MM_HINT_T1);
 #pragma GCC unroll 6
         for (int r = 0; r < n; r++) {
             __m512i pair = broadcast_pair(a + (size_t)r * row_bytes + 4 * (size_t)p);
@@ -252,16 +256,16 @@ INLINE void tile_f32_n(const int n, const uint8_t *a, size_t row_bytes, const fl
 }
 
 static void tile_f32_avx512(int rows, const void *a, size_t lda, const void *b0, const void *b1,
-                            int pairs, float *acc, bool first)
+                            int pairs, float *acc, bool first, const void *next)
 {
-    const uint8_t *at = a;
+    const uint8_t *at = a, *ahead = next;
     size_t row_bytes = 2 * lda;
     for (; rows >= 6; rows -= 6, at += 6 * row_bytes, acc += 6 * ANT_TILE_COLS)
-        tile_f32_n(6, at, row_bytes, b0, b1, pairs, acc, first);
+        tile_f32_n(6, at, row_bytes, b0, b1, pairs, acc, first, ahead);
     switch (rows) {
 #define CASE(n)                                                                                    \
     case n:                                                                                        \
-        tile_f32_n(n, at, row_bytes, b0, b1, pairs, acc, first);                                   \
+        tile_f32_n(n, at, row_bytes, b0, b1, pairs, acc, first, ahead);                            \
         break;
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5)
 #undef CASE

@@ -53,8 +53,9 @@ static void dot_panel(const float *a, const float *b, int pairs, float *acc, boo
 }
 
 static void tile_c(int rows, const void *a, size_t lda, const void *b0, const void *b1, int pairs,
-                   float *acc, bool first)
+                   float *acc, bool first, const void *ahead)
 {
+    (void)ahead;
     for (int r = 0; r < rows; r++, acc += ANT_TILE_COLS) {
         const float *row = (const float *)a + (size_t)r * lda;
         dot_panel(row, b0, pairs, acc, first);

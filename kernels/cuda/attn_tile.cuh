@@ -126,30 +126,58 @@ __device__ __forceinline__ attn_state attn_state_empty()
 }
 
 /* Scores s (16 rows x 64 keys, mma layout) become probabilities; `factor` is what outputs so far
- * must be multiplied by. c = scale * log2(e). */
+ * must be multiplied by. c = scale * log2(e). Both rows advance together and in trees, because a
+ * multiprocessor has few warps to hide the latency of a chain. */
 __device__ __forceinline__ void softmax_tile(float (&s)[8][4], attn_state &state,
                                              float (&factor)[2], float c)
 {
+    float top[2], base[2], x[2][8];
+
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            x[h][n] = fmaxf(s[n][2 * h], s[n][2 * h + 1]);
+#pragma unroll
+    for (int step = 4; step; step /= 2)
+#pragma unroll
+        for (int n = 0; n < step; n++)
+#pragma unroll
+            for (int h = 0; h < 2; h++)
+                x[h][n] = fmaxf(x[h][n], x[h][n + step]);
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+        top[h] = fmaxf(state.max[h], x[h][0]);
+#pragma unroll
+    for (int step = 1; step < 4; step *= 2)
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            top[h] = fmaxf(top[h], __shfl_xor_sync(~0u, top[h], step));
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        float top = state.max[h];
-#pragma unroll
-        for (int n = 0; n < 8; n++)
-            top = fmaxf(top, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
-        top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-        float base = top == -INFINITY ? 0.0f : __fmul_rn(top, c);
-        factor[h] = exp2_fast(__fsub_rn(__fmul_rn(state.max[h], c), base));
-        float sum = __fmul_rn(state.sum[h], factor[h]);
-#pragma unroll
-        for (int n = 0; n < 8; n++) {
-            s[n][2 * h] = exp2_fast(__fmaf_rn(s[n][2 * h], c, -base));
-            s[n][2 * h + 1] = exp2_fast(__fmaf_rn(s[n][2 * h + 1], c, -base));
-            sum = __fadd_rn(sum, __fadd_rn(s[n][2 * h], s[n][2 * h + 1]));
-        }
-        state.max[h] = top;
-        state.sum[h] = sum;
+        base[h] = top[h] == -INFINITY ? 0.0f : __fmul_rn(top[h], c);
+        factor[h] = exp2_fast(__fsub_rn(__fmul_rn(state.max[h], c), base[h]));
+        state.max[h] = top[h];
     }
+#pragma unroll
+    for (int n = 0; n < 8; n++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            s[n][i] = exp2_fast(__fmaf_rn(s[n][i], c, -base[i >> 1]));
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            x[h][n] = __fadd_rn(s[n][2 * h], s[n][2 * h + 1]);
+    }
+#pragma unroll
+    for (int step = 4; step; step /= 2)
+#pragma unroll
+        for (int n = 0; n < step; n++)
+#pragma unroll
+            for (int h = 0; h < 2; h++)
+                x[h][n] = __fadd_rn(x[h][n], x[h][n + step]);
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+        state.sum[h] = __fmaf_rn(state.sum[h], factor[h], x[h][0]);
 }
 
 /* Keys that a row may not see get -infinity. The thread's columns of mma n are key + 8 n and the

@@ -8,14 +8,16 @@
  *   logprob = x[id] - max - log sum exp(x - max)      over all ids
  *
  * One block a row. A greedy row reads the logits once, a plain temperature
- * twice. top_k and top_p look for the lightest kept weight: a pass counts ids
- * in bins of 1/8 octave of w, which brackets it; further passes halve the
- * bracket's keys (floats as ordered integers) ten bits at a time, from a
- * list in shared memory once few enough are left, down to one value; ties go
- * to the lower ids. Weights within the bracket are summed as integers, all
- * others in a fixed order, so a row's draw is a function of the row alone.
+ * twice, top_k and top_p three times: these look for the lightest kept weight.
+ * While the first reading finds the maximum and the sums it counts ids in bins
+ * of 1/32 octave of w, which brackets that weight; the second copies the keys
+ * (floats as ordered integers) of the bracket to shared memory, where eleven
+ * bits at a time lead to one value, with ties going to the lower ids (too many
+ * keys are read again instead). Weights within the bracket are summed as
+ * integers, all others in a fixed order, so a row's draw is a function of the
+ * row alone.
  *
- * Bound by memory: 4 bytes a logit and pass, the first from DRAM.
+ * Bound by memory: 4 bytes a logit and reading; rows in flight exceed L2.
  */
 #include "cuda/vec.cuh"
 
@@ -23,9 +25,10 @@ namespace
 {
 
 constexpr int THREADS = 512, WARPS = THREADS / 32;
-constexpr int BINS = 2 * THREADS, BIN_BITS = 10;
-constexpr float BINS_PER_OCTAVE = 8; /* a weight that is not 0 is above 2^-127 */
-constexpr int LIST = 20480;          /* keys kept in shared memory */
+constexpr int PER = 4, BINS = PER * THREADS, BIN_BITS = 11; /* bins of a thread, and of a row */
+constexpr float BINS_PER_OCTAVE = 32;
+constexpr int BINS_ABOVE = 16 * 32;  /* bins for weights above the reference's */
+constexpr int LIST = 16384;          /* keys kept in shared memory */
 constexpr int AHEAD = 4;             /* 16-byte loads in flight a thread */
 constexpr int SEGMENT = AHEAD * 128; /* ids that a warp reads at once */
 constexpr int MAX_VOCAB = SEGMENT * BINS;
@@ -42,8 +45,8 @@ struct shared {
     uint32_t list[LIST], n_list;
     best warp_best[WARPS];
     double warp_sum[WARPS];
-    int found;
-    double found_before, total;
+    int found, last;
+    double found_before;
 };
 
 /* What a block knows of its row. */
@@ -52,6 +55,7 @@ struct row {
     const int32_t *banned;
     int vocab, n_banned;
     float top, scale, min_p; /* best allowed logit; log2(e) / temperature */
+    float reference;         /* a high logit of the row: the origin of its bins */
 };
 
 /* Threshold of the kept ids: those of a greater key, and of the ids with this key the first ones.
@@ -77,16 +81,32 @@ __device__ __forceinline__ float octaves_below(const row &r, float x)
     return (r.top - x) * r.scale;
 }
 
+__device__ __forceinline__ float power_of_two(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 __device__ __forceinline__ float weight_of(const row &r, float x)
 {
-    float w;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(w) : "f"(-octaves_below(r, x)));
+    float w = power_of_two(-octaves_below(r, x));
     return w >= r.min_p ? w : 0;
 }
 
+/* Bins by weight, heaviest first. The reference opens bin BINS_ABOVE; the first and the last bin
+ * hold all that lies beyond. */
 __device__ __forceinline__ int octave_bin(const row &r, float x)
 {
-    return min((int)(octaves_below(r, x) * BINS_PER_OCTAVE), BINS - 1);
+    float octaves = (r.reference - x) * r.scale;
+    int bin = __float2int_rd(octaves * BINS_PER_OCTAVE + BINS_ABOVE);
+    return max(0, min(bin, BINS - 1));
+}
+
+/* Octaves below the reference at which a bin begins. */
+__device__ __forceinline__ float bin_begin(int bin)
+{
+    return (bin - BINS_ABOVE) / BINS_PER_OCTAVE;
 }
 
 __device__ __forceinline__ bool is_banned(const row &r, int id)
@@ -178,34 +198,40 @@ __device__ double block_scan(shared &s, double x)
     return before + sum - x;
 }
 
-/* The first of the 2 * THREADS values, two a thread, with which the running sum satisfies
- * reached(sum), or the last that is not 0; in every thread, with the sum before it. */
+/* The first of the BINS values, PER a thread, with which the running sum satisfies reached(sum), or
+ * the last that is not 0 when rounding keeps all from it; in every thread, with the sum before it.
+ */
 template <class Reached>
-__device__ int first_reaching(shared &s, double a, double b, double *before, Reached reached)
+__device__ int first_reaching(shared &s, const double (&v)[PER], double *before, Reached reached)
 {
-    double sum = block_scan(s, a + b);
+    double sum = 0, below[PER];
+    int mine = -1, last = -1;
 
+#pragma unroll
+    for (int k = 0; k < PER; k++)
+        sum += v[k];
+    sum = block_scan(s, sum);
+#pragma unroll
+    for (int k = 0; k < PER; k++) {
+        below[k] = sum;
+        sum += v[k];
+        last = v[k] != 0 ? k : last;
+        mine = mine < 0 && v[k] != 0 && reached(sum) ? k : mine;
+    }
     __syncthreads();
     if (threadIdx.x == 0)
-        s.found = 0x7fffffff;
+        s.found = BINS, s.last = 0;
     __syncthreads();
-    if (a != 0 && reached(sum + a))
-        atomicMin(&s.found, 2 * threadIdx.x);
-    else if (b != 0 && reached(sum + a + b))
-        atomicMin(&s.found, 2 * threadIdx.x + 1);
+    if (mine >= 0)
+        atomicMin(&s.found, PER * threadIdx.x + mine);
+    if (last >= 0)
+        atomicMax(&s.last, PER * threadIdx.x + last);
     __syncthreads();
-    if (s.found == 0x7fffffff) { /* rounding: nothing reaches it */
-        __syncthreads();
-        if (threadIdx.x == 0)
-            s.found = 0;
-        __syncthreads();
-        if (a != 0 || b != 0)
-            atomicMax(&s.found, 2 * threadIdx.x + (b != 0));
-        __syncthreads();
-    }
-    int found = s.found;
-    if (found / 2 == threadIdx.x)
-        s.found_before = found % 2 ? sum + a : sum;
+    int found = s.found < BINS ? s.found : s.last;
+#pragma unroll
+    for (int k = 0; k < PER; k++)
+        if (found == PER * threadIdx.x + k)
+            s.found_before = below[k];
     __syncthreads();
     *before = s.found_before;
     return found;
@@ -256,7 +282,8 @@ __device__ int pick(shared &s, const row &r, Weight weight, Target target)
     double before;
 
     __syncthreads();
-    segment[2 * threadIdx.x] = segment[2 * threadIdx.x + 1] = 0;
+    for (int k = threadIdx.x; k < BINS; k += THREADS)
+        segment[k] = 0;
     __syncthreads();
     float sum;
     for_segments(
@@ -274,9 +301,11 @@ __device__ int pick(shared &s, const row &r, Weight weight, Target target)
                 segment[i] = sum;
         });
     __syncthreads();
-    double a = segment[2 * threadIdx.x], b = segment[2 * threadIdx.x + 1];
-    double goal = target(block_sum(s, a + b));
-    int found = first_reaching(s, a, b, &before, [&](double sum) { return sum > goal; });
+    double v[PER], all = 0;
+    for (int k = 0; k < PER; k++)
+        all += v[k] = segment[PER * threadIdx.x + k];
+    double goal = target(block_sum(s, all));
+    int found = first_reaching(s, v, &before, [&](double sum) { return sum > goal; });
     if (threadIdx.x < 32)
         pick_in_segment(s, r, found, before, goal, weight);
     __syncthreads();
@@ -285,22 +314,15 @@ __device__ int pick(shared &s, const row &r, Weight weight, Target target)
     return found;
 }
 
-/* Count the candidates by octave of weight; returns their weight. */
-__device__ double count_octaves(shared &s, const row &r)
+/* Weight of all candidates. */
+__device__ double weigh(shared &s, const row &r)
 {
     float sum = 0;
 
-    s.octaves[threadIdx.x] = s.octaves[threadIdx.x + THREADS] = 0;
-    __syncthreads();
     for_each(r, [&](const float(&x)[4], int id) {
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            float w = weight_of(r, x[j]);
-            if (!(w > 0) || (r.n_banned && is_banned(r, id + j)))
-                continue;
-            atomicAdd(&s.octaves[octave_bin(r, x[j])], 1u);
-            sum += w;
-        }
+        for (int j = 0; j < 4; j++)
+            sum += r.n_banned && is_banned(r, id + j) ? 0 : weight_of(r, x[j]);
     });
     return block_sum(s, sum);
 }
@@ -316,45 +338,51 @@ struct bracket {
 /* Widen the keys of the bracket's bins by what rounding can do. */
 __device__ __forceinline__ void bracket_keys(const row &r, bracket &b)
 {
-    float high = r.top - b.first / BINS_PER_OCTAVE / r.scale;
-    float low = r.top - (b.last + 1) / BINS_PER_OCTAVE / r.scale;
-    float slack = (fabsf(r.top) + fabsf(low)) * 1e-6f;
+    float high = r.reference - bin_begin(b.first) / r.scale;
+    float low = r.reference - bin_begin(b.last + 1) / r.scale;
+    float slack = (fabsf(r.reference) + fabsf(low) + fabsf(high)) * 1e-6f + 1e-4f / r.scale;
 
-    b.high = key_of(fminf(high + slack, r.top));
-    b.low = b.last >= BINS - 1 ? 0 : key_of(low - slack);
+    b.high = b.first == 0 ? key_of(r.top) : key_of(fminf(high + slack, r.top));
+    b.low = b.last == BINS - 1 ? 0 : key_of(low - slack);
 }
 
 /* Bins between which the top_k-th id lies. */
 __device__ bracket bracket_count(shared &s, const row &r, int top_k)
 {
-    double before;
+    double n[PER], before;
     bracket b;
 
-    b.first = b.last = first_reaching(s, s.octaves[2 * threadIdx.x], s.octaves[2 * threadIdx.x + 1],
-                                      &before, [&](double sum) { return sum >= top_k; });
+    for (int k = 0; k < PER; k++)
+        n[k] = s.octaves[PER * threadIdx.x + k];
+    b.first = b.last = first_reaching(s, n, &before, [&](double sum) { return sum >= top_k; });
     b.above = before;
     b.n = s.octaves[b.first];
     bracket_keys(r, b);
     return b;
 }
 
-/* Bins between which the cumulated weight reaches `goal`, given that a bin's weights lie within a
- * factor of 2^(1/8); the weight above is not known yet. */
+/* Bins between which the cumulated weight reaches `goal`, from what the weights in each bin are at
+ * most and at least; the weight above is not known yet. */
 __device__ bracket bracket_weight(shared &s, const row &r, double goal)
 {
-    double n[2] = {(double)s.octaves[2 * threadIdx.x], (double)s.octaves[2 * threadIdx.x + 1]};
-    double w[2], narrow = exp2f(-1 / BINS_PER_OCTAVE) * (1 - 2e-5), before;
+    float offset = (r.top - r.reference) * r.scale;
+    double n[PER], most[PER], least[PER], before, inside = 0;
     bracket b;
 
-    for (int k = 0; k < 2; k++)
-        w[k] = n[k] * exp2f(-(2.0f * threadIdx.x + k) / BINS_PER_OCTAVE) * (1 + 1e-5);
-    b.first = first_reaching(s, w[0], w[1], &before, [&](double sum) { return sum >= goal; });
-    b.last = first_reaching(s, w[0] * narrow, w[1] * narrow, &before,
-                            [&](double sum) { return sum >= goal; });
-    double inside = 0;
-    for (int k = 0; k < 2; k++)
-        if ((int)(2 * threadIdx.x + k) >= b.first && (int)(2 * threadIdx.x + k) <= b.last)
-            inside += n[k];
+    for (int k = 0; k < PER; k++) {
+        int bin = PER * threadIdx.x + k;
+        n[k] = s.octaves[bin];
+        most[k] = n[k] * (bin ? fminf(exp2f(-bin_begin(bin) - offset) * 1.00002f, 1.0f) : 1.0f);
+        least[k] = n[k] * (bin < BINS - 1 ? exp2f(-bin_begin(bin + 1) - offset) * 0.99998f : 0.0f);
+    }
+    b.first = first_reaching(s, most, &before, [&](double sum) { return sum >= goal; });
+    b.last = first_reaching(s, least, &before, [&](double sum) { return sum >= goal; });
+    if (block_sum(s, least[0] + least[1] + least[2] + least[3]) < goal)
+        b.last = BINS - 1;
+    for (int k = 0; k < PER; k++) {
+        int bin = PER * threadIdx.x + k;
+        inside += bin >= b.first && bin <= b.last ? n[k] : 0;
+    }
     b.n = block_sum(s, inside);
     b.above = 0;
     bracket_keys(r, b);
@@ -426,17 +454,18 @@ __device__ threshold narrow(shared &s, const row &r, bracket b, double goal, boo
         if (level == 0 && by_weight)
             b.above = above;
         from_list |= collect;
-        double n[2], w[2];
-        for (int k = 0; k < 2; k++) {
-            n[k] = s.count[2 * threadIdx.x + k];
-            w[k] = (s.high[2 * threadIdx.x + k] * 0x1p14 + s.low[2 * threadIdx.x + k]) * 0x1p-28;
+        double n[PER], w[PER];
+        for (int k = 0; k < PER; k++) {
+            int bin = PER * threadIdx.x + k;
+            n[k] = s.count[bin];
+            w[k] = (s.high[bin] * 0x1p14 + s.low[bin]) * 0x1p-28;
         }
         auto reached = [&](double sum) { return b.above + sum >= goal; };
-        int bin = by_weight ? first_reaching(s, w[0], w[1], &before, reached)
-                            : first_reaching(s, n[0], n[1], &before, reached);
+        int bin = by_weight ? first_reaching(s, w, &before, reached)
+                            : first_reaching(s, n, &before, reached);
         double passed = 0; /* weight of the bins before */
-        for (int k = 0; k < 2; k++)
-            passed += (int)(2 * threadIdx.x + k) < bin ? w[k] : 0;
+        for (int k = 0; k < PER; k++)
+            passed += PER * (int)threadIdx.x + k < bin ? w[k] : 0;
         weight_above += block_sum(s, passed);
         b.above += before;
         n_ties = s.count[bin];
@@ -486,20 +515,24 @@ __device__ float uniform(uint64_t key, uint64_t position)
     return (float)(c0 >> 8) * 0x1p-24f;
 }
 
-__device__ int draw(shared &s, row &r, const kern_draw &d)
+__device__ __forceinline__ bool cuts(const row &r, const kern_draw &d)
 {
-    bool cut_k = d.top_k > 0 && d.top_k < r.vocab, cut_p = d.top_p < 1;
+    return d.temperature >= MIN_TEMPERATURE && ((d.top_k > 0 && d.top_k < r.vocab) || d.top_p < 1);
+}
+
+/* The draw of a row whose bins are counted if cuts(); `total`: the weight of all candidates. */
+__device__ int draw(shared &s, const row &r, const kern_draw &d, double total)
+{
     threshold t = {0, 0x7fffffff};
 
-    r.scale = 1.44269504f / d.temperature;
-    r.min_p = d.min_p;
-    if (cut_k || cut_p) {
-        double total = count_octaves(s, r);
-        double n =
-            block_sum(s, (double)s.octaves[2 * threadIdx.x] + s.octaves[2 * threadIdx.x + 1]);
-        if (cut_k && d.top_k < n)
+    if (cuts(r, d)) {
+        double n = 0;
+        for (int k = 0; k < PER; k++)
+            n += s.octaves[PER * threadIdx.x + k];
+        n = block_sum(s, n);
+        if (d.top_k > 0 && d.top_k < n)
             t = narrow(s, r, bracket_count(s, r, d.top_k), d.top_k, false, &total);
-        if (cut_p) {
+        if (d.top_p < 1) {
             double goal = (double)d.top_p * total, kept;
             threshold p = narrow(s, r, bracket_weight(s, r, goal), goal, true, &kept);
             if (p.key > t.key || (p.key == t.key && p.last_tie < t.last_tie))
@@ -536,25 +569,57 @@ __device__ best block_best(shared &s, best b)
     return b;
 }
 
-/* Highest logit, and the log of the sum of exponentials below it. */
-__device__ best survey(shared &s, const row &r, float *log_sum)
+/* What one reading of a row finds: its highest logit, the log of the sum of exponentials below it
+ * and, with COUNT, the weight of all ids. */
+struct findings {
+    best top;
+    float log_sum;
+    double weight;
+};
+
+/* A high logit to begin with: the best of the first few. */
+__device__ float guess_reference(shared &s, const row &r)
+{
+    float x[4];
+    int i = threadIdx.x * 4;
+
+    clean(x, i < r.vocab ? *(const float4 *)(r.x + i) : make_float4(0, 0, 0, 0), r.vocab - i);
+    best b = block_best(s, {fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3])), 0});
+    return fmaxf(b.value, -1e30f);
+}
+
+/* COUNT: also the ids that are not banned by weight, in s.octaves. */
+template <bool COUNT> __device__ findings survey(shared &s, row &r)
 {
     best top = {-1e30f, 0};
-    float sum = 0;
+    float sum = 0, weight = 0;
 
+    if (COUNT) {
+        for (int k = threadIdx.x; k < BINS; k += THREADS)
+            s.octaves[k] = 0;
+        r.reference = guess_reference(s, r);
+    }
     for_each(r, [&](const float(&x)[4], int id) {
         float m = fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3]));
         if (m > top.value) {
             sum *= __expf(top.value - m);
+            weight *= COUNT ? power_of_two((top.value - m) * r.scale) : 0;
             top = {m, id + (x[0] == m ? 0 : x[1] == m ? 1 : x[2] == m ? 2 : 3)};
         }
 #pragma unroll
-        for (int j = 0; j < 4; j++)
+        for (int j = 0; j < 4; j++) {
             sum += __expf(x[j] - top.value);
+            if (COUNT && x[j] > -INFINITY && !(r.n_banned && is_banned(r, id + j))) {
+                weight += power_of_two((x[j] - top.value) * r.scale);
+                atomicAdd(&s.octaves[octave_bin(r, x[j])], 1u);
+            }
+        }
     });
-    best all = block_best(s, top);
-    *log_sum = logf((float)block_sum(s, sum * __expf(top.value - all.value)));
-    return all;
+    findings f = {block_best(s, top)};
+    f.log_sum = logf((float)block_sum(s, sum * __expf(top.value - f.top.value)));
+    if (COUNT)
+        f.weight = block_sum(s, weight * power_of_two((top.value - f.top.value) * r.scale));
+    return f;
 }
 
 /* Highest logit that is not banned. */
@@ -576,19 +641,28 @@ __global__ void __launch_bounds__(THREADS, 2) sample(const __grid_constant__ str
     extern __shared__ __align__(16) char memory[];
     shared &s = *(shared *)memory;
     kern_draw d = a.draws[blockIdx.x];
-    row r = {a.logits + (size_t)blockIdx.x * a.stride, a.banned + d.banned, a.vocab, d.n_banned};
-    float log_sum;
-    best top = survey(s, r, &log_sum), allowed = top;
+    row r = {a.logits + (size_t)blockIdx.x * a.stride,
+             a.banned + d.banned,
+             a.vocab,
+             d.n_banned,
+             0,
+             1.44269504f / d.temperature,
+             d.min_p};
+    findings f = cuts(r, d) ? survey<true>(s, r) : survey<false>(s, r);
+    best allowed = f.top;
 
-    if (r.n_banned && is_banned(r, top.id))
+    if (r.n_banned && is_banned(r, allowed.id))
         allowed = best_allowed(s, r);
     int id = allowed.id;
     r.top = allowed.value;
-    if (d.temperature >= MIN_TEMPERATURE && r.top > -1e30f)
-        id = draw(s, r, d);
+    if (d.temperature >= MIN_TEMPERATURE && r.top > -1e30f) {
+        if (cuts(r, d) && (r.n_banned || r.min_p > 0))
+            f.weight = weigh(s, r);
+        id = draw(s, r, d, f.weight);
+    }
     if (threadIdx.x == 0) {
         a.ids[blockIdx.x] = id;
-        a.logprobs[blockIdx.x] = r.x[id] - top.value - log_sum;
+        a.logprobs[blockIdx.x] = r.x[id] - f.top.value - f.log_sum;
     }
 }
 
