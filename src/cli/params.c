@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* antiphon params: what a model file holds. */
+#include "config.h"
+
+#include "cli/cli.h"
+
+#include "base/mem.h"
+#include "base/option.h"
+#include "model/checkpoint.h"
+
+#include <jansson.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct params_settings {
+    const char *model;
+    bool json;
+};
+
+static const struct ant_option options[] = {
+    {ANT_OPTION_TEXT, 'm', "model", "PATH", offsetof(struct params_settings, model),
+     .required = true,
+     .help = "GGUF file, or Hugging Face folder with config.json and *.safetensors."},
+    {ANT_OPTION_FLAG, 0, "json", NULL, offsetof(struct params_settings, json),
+     .help = "Print one JSON object instead of a table."},
+    {0},
+};
+
+static const struct ant_command_help help = {
+    .name = "params",
+    .synopsis = "--model PATH [--json]",
+    .purpose = "List every parameter of a model: name, type, shape and bytes in the file.",
+};
+
+static int64_t elements(const struct ant_tensor *tensor)
+{
+    int64_t n = 1;
+    for (int i = 0; i < tensor->n_dims; i++)
+        n *= tensor->shape[i];
+    return n;
+}
+
+static void add_shape(struct ant_buf *buf, const struct ant_tensor *tensor)
+{
+    ant_buf_printf(buf, "(");
+    for (int i = 0; i < tensor->n_dims; i++)
+        ant_buf_printf(buf, i ? ", %" PRId64 : "%" PRId64, tensor->shape[i]);
+    ant_buf_printf(buf, ")");
+}
+
+static void print_table(const struct ant_checkpoint *checkpoint)
+{
+    const struct ant_arch *arch = ant_checkpoint_arch(checkpoint);
+    size_t count = ant_checkpoint_count(checkpoint), bytes = 0;
+    struct ant_buf shape = {0};
+    int64_t total = 0;
+    int width = 0;
+    for (size_t i = 0; i < count; i++) {
+        int length = (int)strlen(ant_checkpoint_tensor(checkpoint, i)->name);
+        width = length > width ? length : width;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct ant_tensor *tensor = ant_checkpoint_tensor(checkpoint, i);
+        shape.len = 0;
+        add_shape(&shape, tensor);
+        printf("%-*s  %-4s  %-16.*s  %12zu\n", width, tensor->name, ant_types[tensor->type].name,
+               (int)shape.len, shape.data, tensor->bytes);
+        total += elements(tensor);
+        bytes += tensor->bytes;
+    }
+    ant_buf_release(&shape);
+    printf("total: %zu tensors, %" PRId64 " parameters, %zu bytes (%s, %s, %d layers)\n", count,
+           total, bytes, ant_checkpoint_format(checkpoint), arch->family, arch->n_layers);
+}
+
+static void print_json(const struct ant_checkpoint *checkpoint)
+{
+    size_t count = ant_checkpoint_count(checkpoint), bytes = 0;
+    json_t *list = json_array();
+    int64_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct ant_tensor *tensor = ant_checkpoint_tensor(checkpoint, i);
+        json_t *shape = json_array();
+        for (int j = 0; j < tensor->n_dims; j++)
+            json_array_append_new(shape, json_integer(tensor->shape[j]));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:I}", "name", tensor->name, "type",
+                                              ant_types[tensor->type].name, "shape", shape, "bytes",
+                                              (json_int_t)tensor->bytes));
+        total += elements(tensor);
+        bytes += tensor->bytes;
+    }
+    json_t *root =
+        json_pack("{s:s, s:s, s:o, s:I, s:I}", "format", ant_checkpoint_format(checkpoint),
+                  "family", ant_checkpoint_arch(checkpoint)->family, "tensors", list,
+                  "total_parameters", (json_int_t)total, "total_bytes", (json_int_t)bytes);
+    json_dumpf(root, stdout, JSON_INDENT(1));
+    printf("\n");
+    json_decref(root);
+}
+
+int ant_cli_params(int argc, char **argv)
+{
+    struct params_settings settings = {0};
+    struct ant_checkpoint *checkpoint;
+    struct ant_error err;
+    int first;
+    int result = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
+    if (result > 0)
+        return ANT_EXIT_DONE;
+    if (result == 0 && first < argc)
+        result = ant_fail(&err, ANT_EUSAGE, "unexpected argument '%s'", argv[first]);
+    if (result == 0)
+        result = ant_checkpoint_open(&checkpoint, settings.model, &err);
+    if (result < 0)
+        return ant_cli_fail("params", result, &err);
+    if (settings.json)
+        print_json(checkpoint);
+    else
+        print_table(checkpoint);
+    ant_checkpoint_close(checkpoint);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        result = ant_fail(&err, ANT_EIO, "cannot write the list to standard output");
+        return ant_cli_fail("params", result, &err);
+    }
+    return ANT_EXIT_DONE;
+}
