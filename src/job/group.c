@@ -25,8 +25,7 @@ struct ant_group {
     struct ant_flight flight;
 };
 
-/* --- open and close ----------------------------------------------------------------------------
- */
+/* --- open and close ---------------------------------------------------------------------- */
 
 static int check_ranks(const struct ant_group *group, int my_world_rank, struct ant_error *err)
 {
@@ -119,8 +118,7 @@ int ant_group_size(const struct ant_group *group)
     return group->n;
 }
 
-/* --- steps of a collective ---------------------------------------------------------------------
- */
+/* --- steps of a collective --------------------------------------------------------------- */
 
 static void begin(struct ant_group *group)
 {
@@ -199,8 +197,7 @@ static int gather_blocks(struct ant_group *group, const char *what, const void *
     return rc;
 }
 
-/* --- collectives -------------------------------------------------------------------------------
- */
+/* --- collectives ------------------------------------------------------------------------- */
 
 int ant_group_barrier(struct ant_group *group, double timeout, struct ant_error *err)
 {
@@ -291,8 +288,7 @@ int ant_group_agree(struct ant_group *group, int rc, double timeout, struct ant_
     return rc < 0 && group->watch.failed ? rc : failed;
 }
 
-/* --- posts -------------------------------------------------------------------------------------
- */
+/* --- posts ------------------------------------------------------------------------------- */
 
 void ant_group_post(struct ant_group *group, int to, const void *data, size_t bytes)
 {

@@ -58,8 +58,7 @@ struct ant_message {
     ucs_status_t failed; /* at once, without a request */
 };
 
-/* --- start and end -----------------------------------------------------------------------------
- */
+/* --- start and end ----------------------------------------------------------------------- */
 
 static bool is_set(const char *name)
 {
@@ -266,8 +265,7 @@ struct ant_watch_list *ant_transport_watches(struct ant_transport *transport)
     return &transport->watches;
 }
 
-/* --- peers -------------------------------------------------------------------------------------
- */
+/* --- peers ------------------------------------------------------------------------------- */
 
 void ant_transport_meet(struct ant_transport *transport, const struct ant_card *cards,
                         const int *ranks, int n)
@@ -330,8 +328,7 @@ static void cut_peer(struct ant_transport *transport, struct peer *peer)
     finish(transport, request, ant_now() + close_seconds);
 }
 
-/* --- flights -----------------------------------------------------------------------------------
- */
+/* --- flights ----------------------------------------------------------------------------- */
 
 static struct ant_message *add_message(struct ant_flight *flight, int peer, bool is_send,
                                        size_t bytes)
@@ -515,8 +512,7 @@ void ant_flight_release(struct ant_flight *flight)
     flight->count = flight->capacity = flight->landed = 0;
 }
 
-/* --- notes -------------------------------------------------------------------------------------
- */
+/* --- notes ------------------------------------------------------------------------------- */
 
 struct note_out {
     struct ant_transport *transport;

@@ -39,8 +39,7 @@ struct probe {
     double transport_seconds, exchange_seconds;
 };
 
-/* --- open and close ----------------------------------------------------------------------------
- */
+/* --- open and close ---------------------------------------------------------------------- */
 
 static int open_probe(struct probe *probe, struct ant_error *err)
 {
@@ -78,8 +77,7 @@ static void close_probe(struct probe *probe)
     ant_job_close(probe->job);
 }
 
-/* --- every collective --------------------------------------------------------------------------
- */
+/* --- every collective -------------------------------------------------------------------- */
 
 /* Byte i of what `rank` sends in round `round`. */
 static unsigned char pattern(int rank, int round, size_t i)
@@ -259,8 +257,7 @@ static int try_all(struct probe *probe, struct ant_error *err)
     return 0;
 }
 
-/* --- trouble -----------------------------------------------------------------------------------
- */
+/* --- trouble ----------------------------------------------------------------------------- */
 
 static int try_trouble(struct probe *probe, struct ant_error *err)
 {
@@ -283,8 +280,7 @@ static int try_trouble(struct probe *probe, struct ant_error *err)
     return ant_group_barrier(probe->world, short_timeout, err);
 }
 
-/* --- times -------------------------------------------------------------------------------------
- */
+/* --- times ------------------------------------------------------------------------------- */
 
 static int time_barrier(struct probe *probe, struct ant_error *err)
 {
