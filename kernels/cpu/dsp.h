@@ -26,7 +26,8 @@ enum {
 
 /* acc (rows, 32), stride 32, = [acc +] a (rows, 2 pairs) * b^T, the columns of panel b0 then b1;
  * `lda` in elements, `pairs` a multiple of 16. The previous acc counts unless `first`. `ahead`:
- * as many bytes as b0 and b1 have, contiguous, that the next call will want from memory. */
+ * as many bytes as b0 and b1 have, contiguous, that the next call will want from memory, or NULL.
+ */
 typedef void ant_tile_fn(int rows, const void *a, size_t lda, const void *b0, const void *b1,
                          int pairs, float *acc, bool first, const void *ahead);
 

@@ -53,10 +53,10 @@ static void tile_end_amx(void)
 
 enum { ACC_BYTES = ANT_TILE_COLS * sizeof(float) };
 
-static void fetch(const uint8_t *at)
+static void fetch(const uint8_t *ahead, int block)
 {
-    for (int i = 0; i < 2 * TILE_BYTES; i += 64)
-        __builtin_prefetch(at + i, 0, 2);
+    for (int i = 0; ahead && i < 2 * TILE_BYTES; i += 64)
+        __builtin_prefetch(ahead + 2 * TILE_BYTES * (size_t)block + i, 0, 2);
 }
 
 static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, const uint8_t *b1,
@@ -76,7 +76,7 @@ static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, con
         LOAD(3, acc1 + 16, ACC_BYTES);
     }
     for (int i = 0; i < blocks; i++) {
-        fetch(ahead + 2 * TILE_BYTES * (size_t)i);
+        fetch(ahead, i);
         LOAD(4, a + 64 * (size_t)i, row_bytes);
         LOAD(6, b0 + TILE_BYTES * (size_t)i, 64);
         LOAD(7, b1 + TILE_BYTES * (size_t)i, 64);
@@ -103,7 +103,7 @@ static void one_tile(const uint8_t *a, size_t row_bytes, const uint8_t *b0, cons
         LOAD(1, acc + 16, ACC_BYTES);
     }
     for (int i = 0; i < blocks; i++) {
-        fetch(ahead + 2 * TILE_BYTES * (size_t)i);
+        fetch(ahead, i);
         LOAD(4, a + 64 * (size_t)i, row_bytes);
         LOAD(6, b0 + TILE_BYTES * (size_t)i, 64);
         LOAD(7, b1 + TILE_BYTES * (size_t)i, 64);

@@ -164,9 +164,11 @@ INLINE __m512i broadcast_pair(const uint8_t *at)
     return _mm512_set1_epi32(pair);
 }
 
-/* `n` rows, a constant of each copy. */
-INLINE void tile_n(const int n, const uint8_t *a, size_t row_bytes, const uint8_t *b0,
-                   const uint8_t *b1, int pairs, float *acc, bool first, const uint8_t *ahead)
+/* `n` rows; n and `fetches` are constants of each copy. Fetching is spread over the products: as
+ * many lines asked for at once would wait for each other. */
+INLINE void tile_n(const int n, const bool fetches, const uint8_t *a, size_t row_bytes,
+                   const uint8_t *b0, const uint8_t *b1, int pairs, float *acc, bool first,
+                   const uint8_t *ahead)
 {
     __m512 sum[12][2];
 #pragma GCC unroll 12
@@ -176,8 +178,10 @@ INLINE void tile_n(const int n, const uint8_t *a, size_t row_bytes, const uint8_
     }
     for (int p = 0; p < pairs; p++) {
         __m512bh w0 = load_bf16(b0 + 64 * (size_t)p), w1 = load_bf16(b1 + 64 * (size_t)p);
-        _mm_prefetch(ahead + 128 * (size_t)p, _MM_HINT_T1);
-        _mm_prefetch(ahead + 128 * (size_t)p + 64, _MM_HINT_T1);
+        if (fetches) {
+            _mm_prefetch(ahead + 128 * (size_t)p, _MM_HINT_T1);
+            _mm_prefetch(ahead + 128 * (size_t)p + 64, _MM_HINT_T1);
+        }
 #pragma GCC unroll 12
         for (int r = 0; r < n; r++) {
             __m512bh x = (__m512bh)broadcast_pair(a + (size_t)r * row_bytes + 4 * (size_t)p);
@@ -192,21 +196,29 @@ INLINE void tile_n(const int n, const uint8_t *a, size_t row_bytes, const uint8_
     }
 }
 
-static void tile_avx512(int rows, const void *a, size_t lda, const void *b0, const void *b1,
-                        int pairs, float *acc, bool first, const void *next)
+INLINE void tile_any(const bool fetches, int rows, const uint8_t *a, size_t row_bytes,
+                     const uint8_t *b0, const uint8_t *b1, int pairs, float *acc, bool first,
+                     const uint8_t *ahead)
 {
-    const uint8_t *at = a, *ahead = next;
-    size_t row_bytes = 2 * lda;
-    for (; rows >= 12; rows -= 12, at += 12 * row_bytes, acc += 12 * ANT_TILE_COLS)
-        tile_n(12, at, row_bytes, b0, b1, pairs, acc, first, ahead);
+    for (; rows >= 12; rows -= 12, a += 12 * row_bytes, acc += 12 * ANT_TILE_COLS)
+        tile_n(12, fetches, a, row_bytes, b0, b1, pairs, acc, first, ahead);
     switch (rows) {
 #define CASE(n)                                                                                    \
     case n:                                                                                        \
-        tile_n(n, at, row_bytes, b0, b1, pairs, acc, first, ahead);                                \
+        tile_n(n, fetches, a, row_bytes, b0, b1, pairs, acc, first, ahead);                        \
         break;
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
 #undef CASE
     }
+}
+
+static void tile_avx512(int rows, const void *a, size_t lda, const void *b0, const void *b1,
+                        int pairs, float *acc, bool first, const void *ahead)
+{
+    if (ahead)
+        tile_any(true, rows, a, 2 * lda, b0, b1, pairs, acc, first, ahead);
+    else
+        tile_any(false, rows, a, 2 * lda, b0, b1, pairs, acc, first, NULL);
 }
 
 /* 16 sums of even and odd k, interleaved in two vectors, to 16 columns. */
@@ -234,7 +246,7 @@ INLINE void tile_f32_n(const int n, const uint8_t *a, size_t row_bytes, const fl
         const float *w0 = b0 + 32 * (size_t)p, *w1 = b1 + 32 * (size_t)p;
         __m512 w[4] = {_mm512_loadu_ps(w0), _mm512_loadu_ps(w0 + 16), _mm512_loadu_ps(w1),
                        _mm512_loadu_ps(w1 + 16)};
-        for (int i = 0; i < 256; i += 64)
+        for (int i = 0; ahead && i < 256; i += 64)
             _mm_prefetch(ahead + 256 * (size_t)p + i, _MM_HINT_T1);
 #pragma GCC unroll 6
         for (int r = 0; r < n; r++) {

@@ -255,7 +255,7 @@ static void page_softmax(const struct cpu_backend *cpu, const struct query *quer
 }
 
 static void visit_page(const struct attention_job *job, const struct query *query, int number,
-                       struct cpu_scratch *scratch)
+                       int last, struct cpu_scratch *scratch)
 {
     const struct cpu_backend *cpu = job->cpu;
     int first = number * PAGE, page = page_of(cpu->batch, query->span->seq, first);
@@ -269,19 +269,24 @@ static void visit_page(const struct attention_job *job, const struct query *quer
         return;
 
     size_t act = cpu_act_bytes(cpu), element = cpu->dsp.is_bf16 && !cpu->kv_float ? 2 : 4;
+    size_t panel = (size_t)cpu->dim_pad * 16 * element, tile_bytes = 1024 * element;
     ant_tile_fn *tile = cpu->kv_float ? cpu->dsp.tile_f32 : cpu->dsp.tile;
-    const uint8_t *key =
-        load_page(cpu, page_at(cpu, job->layer, false, page, query->head), scratch->key);
-    const uint8_t *value =
-        load_page(cpu, page_at(cpu, job->layer, true, page, query->head), scratch->value);
-    size_t panel = (size_t)cpu->dim_pad * 16 * element;
+    const uint8_t *key = page_at(cpu, job->layer, false, page, query->head), *next_key = NULL;
+    const uint8_t *value = page_at(cpu, job->layer, true, page, query->head), *next_value = NULL;
+    if (number < last) { /* pages lie scattered: ask for one while the one before is at work */
+        int next = page_of(cpu->batch, query->span->seq, first + PAGE);
+        next_key = page_at(cpu, job->layer, false, next, query->head);
+        next_value = page_at(cpu, job->layer, true, next, query->head);
+    }
+    key = load_page(cpu, key, scratch->key);
     tile(end - row, scratch->query + (size_t)(row * cpu->dim_pad) * act, (size_t)cpu->dim_pad, key,
-         key + panel, cpu->dim_pad / 2, scratch->scores + row * PAGE, true);
+         key + panel, cpu->dim_pad / 2, scratch->scores + row * PAGE, true, next_key);
     page_softmax(cpu, query, first, row, end, job->window, scratch);
-    for (int t = 0; t < cpu->dim_pad / 32; t++)
-        tile(end - row, scratch->p + (size_t)(row * PAGE) * act, PAGE,
-             value + (size_t)t * 1024 * element, value + (size_t)t * 1024 * element + 512 * element,
-             PAGE / 2, scratch->sum + (t * cpu->query_rows + row) * PAGE, false);
+    value = load_page(cpu, value, scratch->value);
+    for (int t = 0; t < cpu->dim_pad / 32; t++, value += tile_bytes)
+        tile(end - row, scratch->p + (size_t)(row * PAGE) * act, PAGE, value,
+             value + tile_bytes / 2, PAGE / 2, scratch->sum + (t * cpu->query_rows + row) * PAGE,
+             false, next_value ? next_value + (size_t)t * tile_bytes : NULL);
 }
 
 static void store_query(const struct cpu_backend *cpu, const struct query *query,
@@ -320,7 +325,7 @@ static void attention_member(void *arg, int member)
                            : 0;
             load_query(cpu, &query, scratch);
             for (; page <= last; page++)
-                visit_page(job, &query, page, scratch);
+                visit_page(job, &query, page, last, scratch);
             store_query(cpu, &query, scratch);
         }
     cpu->dsp.tile_end();

@@ -101,7 +101,7 @@ static void multiply(const struct gemm_job *job, const struct gemm_unit *unit, c
         int rows = end - row < dsp->tile_rows ? end - row : dsp->tile_rows;
         const uint8_t *a =
             job->in->data + ((size_t)row * job->in->stride + k) * cpu_act_bytes(job->cpu);
-        tile(rows, a, job->in->stride, b[0], b[1], (b1 - b0) * ANT_PANEL_K / 2, acc, b0 == 0);
+        tile(rows, a, job->in->stride, b[0], b[1], (b1 - b0) * ANT_PANEL_K / 2, acc, b0 == 0, b[0]);
     }
 }
 
