@@ -4,6 +4,7 @@
 # NAME" of a test that called skip(), which counts as a failure; and it cannot say why, so the test
 # prints a line "skip: WHY" before.
 set -u
+exec 4>&1
 status=$({ {
     "$@"
     echo $? >&3
@@ -15,5 +16,5 @@ status=$({ {
         $0 = "ok " number " - " $0 " # SKIP " (why == "" ? "no reason given" : why)
         why = ""
     }
-    { print; fflush() }' >&4; } 3>&1) 4>&1
+    { print; fflush() }' >&4; } 3>&1)
 exit "$status"
