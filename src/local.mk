@@ -2,7 +2,10 @@
 # The program and libantiphon.a: add a module's files in the block of its folder.
 
 bin_PROGRAMS += src/antiphon
-src_antiphon_SOURCES = src/main.c
+src_antiphon_SOURCES = \
+	src/main.c src/cli/cli.c src/cli/cli.h \
+	src/cli/export.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/show.c \
+	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/provenance.c src/cli/report.c
 src_antiphon_LDADD = $(ANT_LDADD)
 
 libantiphon_a_SOURCES =
@@ -30,9 +33,12 @@ endif
 
 # store
 noinst_HEADERS += \
+	src/store/exchange.h src/store/exchange_source.h \
 	src/store/h5.h src/store/journal.h src/store/journal_folder.h src/store/prompts.h \
 	src/store/results.h src/store/results_file.h src/store/results_layout.h
 libantiphon_a_SOURCES += \
+	src/store/exchange.c src/store/exchange_csv.c src/store/exchange_export.c \
+	src/store/exchange_json.c src/store/exchange_pack.c \
 	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/prompts.c \
 	src/store/results.c src/store/results_file.c src/store/results_layout.c \
 	src/store/results_read.c src/store/results_slice.c
@@ -67,9 +73,9 @@ noinst_HEADERS += src/backend/backend.h
 libantiphon_a_SOURCES += src/backend/backend.c
 
 # backend/cuda
-noinst_HEADERS += src/backend/cuda/attn_plan.h
+noinst_HEADERS += src/backend/cuda/attn_plan.h src/backend/cuda/gemm_plan.h
 if HAVE_CUDA
-libantiphon_a_SOURCES += src/backend/cuda/attn_plan.c
+libantiphon_a_SOURCES += src/backend/cuda/attn_plan.c src/backend/cuda/gemm_plan.c
 endif
 
 # backend/cpu

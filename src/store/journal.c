@@ -30,6 +30,9 @@ enum {
 };
 #define SYNC_SECONDS 5.0
 
+const char *const ant_status_names[] = {"OK", "FAILED", "SKIPPED", "MISSING", NULL};
+const char *const ant_finish_names[] = {"NONE", "STOP", "LENGTH", "EOS", "ERROR", NULL};
+
 /* ---- bytes ------------------------------------------------------------------------------------
  */
 

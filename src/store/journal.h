@@ -37,6 +37,10 @@ enum ant_finish {
     ANT_FINISH_ERROR = 4
 };
 
+/* Their names, as in the results file: "OK", "EOS"; NULL ends each list. */
+extern const char *const ant_status_names[];
+extern const char *const ant_finish_names[];
+
 /* One finished (or failed) answer, as journalled and as written to the results.
  * Pointers are borrowed. */
 struct ant_answer {

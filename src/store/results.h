@@ -47,7 +47,8 @@ struct ant_rank_report {
 };
 
 struct ant_results_plan {
-    const char *path; /* OUT */
+    const char *path;    /* OUT */
+    const char *journal; /* whose journal holds the answers; NULL: that of OUT */
     int64_t n_rows;
     int n_samples;
     const struct ant_journal_entry *entries; /* all of them, sorted by (row, sample), no duplicates;
@@ -75,7 +76,8 @@ int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *e
 struct ant_results;
 int ant_results_open(struct ant_results **out, const char *path, struct ant_error *err);
 void ant_results_close(struct ant_results *results);
-int64_t ant_results_count(const struct ant_results *results);
+int64_t ant_results_count(const struct ant_results *results);   /* rows x samples */
+int64_t ant_results_samples(const struct ant_results *results); /* of a row, at least 1 */
 int64_t ant_results_ok(const struct ant_results *results);
 int64_t ant_results_failed(const struct ant_results *results);
 int ant_results_complete(const struct ant_results *results);

@@ -16,9 +16,6 @@
 /* Datasets of this size begin at its multiples: parallel file systems lock and stripe by it. */
 enum { ALIGNMENT = 1 << 20 };
 
-const char *const ant_status_names[] = {"OK", "FAILED", "SKIPPED", "MISSING", NULL};
-const char *const ant_finish_names[] = {"NONE", "STOP", "LENGTH", "EOS", "ERROR", NULL};
-
 static hid_t enum_type(const char *const *names)
 {
     hid_t type = H5Tenum_create(H5T_STD_U8LE);

@@ -10,9 +10,6 @@
 #define ANT_RESULTS_SCHEMA "antiphon-results"
 enum { ANT_RESULTS_VERSION = 1 };
 
-extern const char *const ant_status_names[];
-extern const char *const ant_finish_names[];
-
 /* The type of a column; close with H5Tclose. */
 hid_t ant_results_type_open(const struct ant_results_column *column);
 

@@ -55,8 +55,7 @@ static const struct {
 struct ant_results {
     char *path; /* owned */
     hid_t file;
-    int64_t n, n_ok, n_failed;
-    int64_t complete;
+    int64_t n, n_samples, n_ok, n_failed, complete;
     struct ant_h5_column columns[N_COLUMNS], id, id_offsets;
     struct ant_h5_span text, error, tokens, id_bytes;
     struct ant_buf id_text;
@@ -94,6 +93,14 @@ static int open_columns(struct ant_results *results, struct ant_error *err)
     return 0;
 }
 
+static int check_counts(const struct ant_results *results, struct ant_error *err)
+{
+    if (results->n_samples < 1 || results->n % results->n_samples != 0)
+        return ant_fail(err, ANT_EDATA, "'%s': %lld results are not a multiple of n_samples = %lld",
+                        results->path, (long long)results->n, (long long)results->n_samples);
+    return 0;
+}
+
 static int open_ids(struct ant_results *results, struct ant_error *err)
 {
     if (H5Lexists(results->file, "results/id", H5P_DEFAULT) <= 0)
@@ -119,6 +126,7 @@ static int read_root(struct ant_results *results, struct ant_error *err)
         const char *name;
         int64_t *out;
     } counts[] = {{"complete", &results->complete},
+                  {"n_samples", &results->n_samples},
                   {"n_ok", &results->n_ok},
                   {"n_failed", &results->n_failed}};
     char *label = ant_xasprintf("'%s'", results->path), *schema = NULL;
@@ -153,6 +161,8 @@ int ant_results_open(struct ant_results **out, const char *path, struct ant_erro
         rc = read_root(results, err);
     if (rc == 0)
         rc = open_columns(results, err);
+    if (rc == 0)
+        rc = check_counts(results, err);
     if (rc == 0)
         rc = open_ids(results, err);
     if (rc < 0) {
@@ -189,6 +199,11 @@ int64_t ant_results_count(const struct ant_results *results)
 int ant_results_complete(const struct ant_results *results)
 {
     return results->complete != 0;
+}
+
+int64_t ant_results_samples(const struct ant_results *results)
+{
+    return results->n_samples;
 }
 
 int64_t ant_results_ok(const struct ant_results *results)

@@ -225,7 +225,7 @@ int ant_results_slice_open(struct ant_results_slice **out, hid_t file, const cha
     slice->plan = plan;
     slice->layout = layout;
     slice->part = part;
-    slice->reader = ant_journal_reader_open(plan->path);
+    slice->reader = ant_journal_reader_open(plan->journal ? plan->journal : plan->path);
     slice->ids.prompts = prompts;
     slice->ids.kind = prompts ? ant_prompts_id_kind(prompts) : ANT_ID_NONE;
     slice->text_end = layout->columns[ANT_COLUMN_TEXT].first;

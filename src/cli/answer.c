@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "cli/run.h"
+#include "engine/stop.h"
+
+/* How long the loop sleeps at most for an answer before it looks at the clock again. */
+#define NAP_S 0.2
+
+/* A row's own sampling parameters where it has some; out of range is this row's failure, no one
+ * else's. */
+static int row_sampling(const struct run *run, const struct ant_prompt *prompt,
+                        struct ant_sampling *out, struct ant_error *err)
+{
+    const struct ant_sampling *defaults = &run->sampling;
+
+    *out = *defaults;
+    if (prompt->has & ANT_HAS_MAX_TOKENS)
+        out->max_tokens = (int32_t)fmin(fmax((double)prompt->max_tokens, -1), INT32_MAX);
+    if (prompt->has & ANT_HAS_MIN_TOKENS)
+        out->min_tokens = (int32_t)fmin(fmax((double)prompt->min_tokens, -1), INT32_MAX);
+    if (prompt->has & ANT_HAS_TOP_K)
+        out->top_k = (int32_t)fmin(fmax((double)prompt->top_k, -1), INT32_MAX);
+    if (prompt->has & ANT_HAS_TEMPERATURE)
+        out->temperature = (float)prompt->temperature;
+    if (prompt->has & ANT_HAS_TOP_P)
+        out->top_p = (float)prompt->top_p;
+    if (prompt->has & ANT_HAS_MIN_P)
+        out->min_p = (float)prompt->min_p;
+    if (prompt->has & ANT_HAS_SEED)
+        out->seed = prompt->seed;
+    return ant_sampling_check(out, err);
+}
+
+static int row_tokens(const struct run *run, const struct ant_prompt *prompt, struct ant_ids *out,
+                      struct ant_error *err)
+{
+    int vocab = ant_checkpoint_arch(run->checkpoint)->vocab;
+
+    if (prompt->tokens) {
+        for (size_t i = 0; i < prompt->n_tokens; i++)
+            if (prompt->tokens[i] < 0 || prompt->tokens[i] >= vocab)
+                return ant_fail(err, ANT_EDATA, "token %d at position %zu is not below %d",
+                                prompt->tokens[i], i, vocab);
+        ant_ids_append(out, prompt->tokens, prompt->n_tokens);
+    } else if (prompt->text_bytes > 0) {
+        ANT_TRY(
+            ant_tokenizer_encode(run->tokenizer, prompt->text, prompt->text_bytes, true, out, err));
+    }
+    if (out->len == 0)
+        return ant_fail(err, ANT_EDATA, "empty prompt");
+    if (out->len >= (size_t)run->engine_config.max_context)
+        return ant_fail(
+            err, ANT_EDATA,
+            "the prompt has %zu tokens, --max-model-len %d leaves no room for an answer", out->len,
+            run->engine_config.max_context);
+    return 0;
+}
+
+static int make_request(const struct run *run, const struct ant_prompt *prompt,
+                        struct ant_request **out, struct ant_error *err)
+{
+    struct ant_sampling sampling;
+    struct ant_ids tokens = {0};
+
+    ANT_TRY(row_sampling(run, prompt, &sampling, err));
+    int rc = row_tokens(run, prompt, &tokens, err);
+    if (rc < 0) {
+        ant_ids_release(&tokens);
+        return rc;
+    }
+    struct ant_request *request = ant_xcalloc(1, sizeof(*request));
+    request->row = prompt->row;
+    request->prompt = tokens.data;
+    request->n_prompt = (int32_t)tokens.len;
+    request->sampling = sampling;
+    request->stops = &run->stops;
+    *out = request;
+    return 0;
+}
+
+static int journal_failure(struct run *run, int64_t row, const struct ant_error *why,
+                           struct ant_error *err)
+{
+    struct ant_answer answer = {
+        .row = row,
+        .status = ANT_STATUS_FAILED,
+        .finish = ANT_FINISH_ERROR,
+        .dp_rank = run->layout.dp_rank,
+        .attempt = run->attempt,
+        .error = why->text,
+        .error_bytes = (uint32_t)strlen(why->text),
+    };
+
+    run->counts.done++;
+    run->counts.failed++;
+    return ant_journal_add(run->journal, &answer, err);
+}
+
+/* The next row that can be answered as a request; rows that cannot are journalled as failed on the
+ * way. *out NULL: none is left. */
+static int next_request(struct run *run, struct ant_request **out, struct ant_error *err)
+{
+    struct ant_prompt prompt;
+    struct ant_error why;
+    int64_t row;
+
+    *out = NULL;
+    while ((row = ant_work_next(run->work)) >= 0) {
+        ANT_TRY(ant_prompts_read(run->prompts, row, &prompt, err));
+        if (make_request(run, &prompt, out, &why) == 0)
+            return 0;
+        ANT_TRY(journal_failure(run, row, &why, err));
+    }
+    return 0;
+}
+
+static int journal_answer(struct run *run, const struct ant_request *request, struct ant_error *err)
+{
+    struct ant_buf text = {0};
+
+    ant_stop_text(request, run->tokenizer, &text);
+    struct ant_answer answer = {
+        .row = request->row,
+        .sample = request->sample,
+        .status = ANT_STATUS_OK,
+        .finish = request->finish,
+        .prompt_tokens = request->n_prompt,
+        .dp_rank = run->layout.dp_rank,
+        .attempt = run->attempt,
+        .seed = request->sampling.seed,
+        .t_first = (float)(request->t_first - request->t_admitted),
+        .t_total = (float)(request->t_done - request->t_admitted),
+        .tokens = request->output.data,
+        .n_tokens = (uint32_t)request->output.len,
+        .text = text.data,
+        .text_bytes = (uint32_t)text.len,
+    };
+    int rc = ant_journal_add(run->journal, &answer, err);
+    ant_buf_release(&text);
+
+    run->counts.done++;
+    if (run->first_token == 0 || request->t_first < run->first_token)
+        run->first_token = request->t_first;
+    return rc;
+}
+
+int ant_run_answer(struct run *run, struct ant_error *err)
+{
+    struct ant_request *next = NULL, *finished;
+    int64_t in_flight = 0;
+
+    ANT_TRY(next_request(run, &next, err));
+    while (next || in_flight > 0) {
+        while (next && ant_engine_submit(run->engine, next)) {
+            in_flight++;
+            ANT_TRY(next_request(run, &next, err));
+        }
+        int rc = ant_engine_take(run->engine, &finished, NAP_S, err);
+        while (rc == 0 && finished) {
+            rc = journal_answer(run, finished, err);
+            ant_request_free(finished);
+            in_flight--;
+            if (rc == 0)
+                rc = ant_engine_take(run->engine, &finished, 0, err);
+        }
+        if (rc == 0)
+            rc = ant_journal_sync(run->journal, false, err);
+        ant_run_progress(run, false);
+        if (rc < 0) {
+            ant_request_free(next);
+            return rc;
+        }
+    }
+    return ant_journal_sync(run->journal, true, err);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* antiphon merge: a results file of what an unfinished job has so far. */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/option.h"
+#include "base/version.h"
+#include "cli/cli.h"
+#include "store/results.h"
+
+struct merge_settings {
+    const char *output, *input;
+};
+
+#define AT(member) offsetof(struct merge_settings, member)
+
+static const struct ant_option options[] = {
+    {ANT_OPTION_TEXT, 'o', "output", "FILE", AT(output),
+     .help = "Write FILE instead of OUT. The only way while the job is running."},
+    {ANT_OPTION_TEXT, 'i', "input", "FILE[:/PATH]", AT(input),
+     .help = "The prompt file, for its ids. Default: where the job found it."},
+    {0},
+};
+
+static const struct ant_command_help help = {
+    .name = "merge",
+    .synopsis = "OUT [--output FILE] [--input FILE]",
+    .purpose = "Write the results file of a job from OUT.journal as it stands. Rows without an "
+               "answer are MISSING, the file then says complete = 0.",
+    .epilog = "The journal stays, so that the job can go on, unless OUT itself came out complete.",
+};
+
+/* Prompts for the ids. Named by the user they must be there and the right ones; found by the
+ * manifest they may have gone. */
+static int open_prompts(struct ant_prompts **out, const struct merge_settings *settings,
+                        const struct ant_manifest *manifest, struct ant_error *err)
+{
+    const char *name = settings->input ? settings->input : manifest->input;
+    struct ant_prompts *prompts = NULL;
+    char digest[ANT_DIGEST_TEXT];
+
+    if (!name)
+        return 0;
+    int rc = ant_prompts_open(&prompts, name, err);
+    if (rc == 0) {
+        ant_digest_text(digest, ant_prompts_fingerprint(prompts));
+        if (strcmp(digest, manifest->input_digest) != 0)
+            rc = ant_fail(err, ANT_EUSAGE, "'%s' is not the input of this job, or has changed",
+                          name);
+    }
+    if (rc == 0) {
+        *out = prompts;
+        return 0;
+    }
+    ant_prompts_close(prompts);
+    if (settings->input)
+        return rc;
+    fprintf(stderr, "antiphon merge: note: without ids: %s\n", err->text);
+    return 0;
+}
+
+static int write_results(const struct merge_settings *settings, const char *job,
+                         const struct ant_manifest *manifest, bool *is_complete,
+                         struct ant_error *err)
+{
+    struct ant_results_plan plan = {.path = settings->output ? settings->output : job,
+                                    .journal = job,
+                                    .n_rows = manifest->n_rows,
+                                    .n_samples = manifest->n_samples};
+    char now[32];
+    ant_utc(now, sizeof(now), time(NULL));
+    const struct ant_fact root[] = {
+        {.name = "input_digest", .kind = ANT_FACT_TEXT, .text = manifest->input_digest},
+    };
+    const struct ant_fact provenance[] = {
+        {.name = "version", .kind = ANT_FACT_TEXT, .text = ant_version},
+        {.name = "libraries", .kind = ANT_FACT_TEXT, .text = ant_store_versions()},
+        {.name = "command", .kind = ANT_FACT_TEXT, .text = "antiphon merge"},
+        {.name = "ended", .kind = ANT_FACT_TEXT, .text = now},
+        {.name = "model_digest", .kind = ANT_FACT_TEXT, .text = manifest->model_digest},
+        {.name = "settings", .kind = ANT_FACT_TEXT, .text = manifest->answers},
+    };
+    struct ant_journal_entry *entries = NULL;
+    struct ant_prompts *prompts = NULL;
+    uint64_t dropped = 0;
+    int64_t n_ok = 0, n_failed = 0;
+
+    plan.root = root;
+    plan.n_root = sizeof(root) / sizeof(*root);
+    plan.provenance = provenance;
+    plan.n_provenance = sizeof(provenance) / sizeof(*provenance);
+    ANT_TRY(ant_journal_replay(job, 0, 1, &entries, &plan.n_entries, &dropped, err));
+    plan.entries = entries;
+    if (dropped > 0)
+        fprintf(stderr, "antiphon merge: note: %llu bytes at torn ends of journals were dropped\n",
+                (unsigned long long)dropped);
+    int rc = open_prompts(&prompts, settings, manifest, err);
+    if (rc == 0)
+        rc = ant_results_write(&plan, prompts, NULL, &n_ok, &n_failed, err);
+    ant_prompts_close(prompts);
+    free(entries);
+    if (rc < 0)
+        return rc;
+    int64_t missing = plan.n_rows * plan.n_samples - n_ok - n_failed;
+    *is_complete = missing == 0;
+    printf("%s: %s, %lld ok, %lld failed, %lld missing\n", plan.path,
+           missing ? "not complete" : "complete", (long long)n_ok, (long long)n_failed,
+           (long long)missing);
+    return 0;
+}
+
+static int merge(const struct merge_settings *settings, const char *job, struct ant_error *err)
+{
+    struct ant_manifest manifest = {0};
+    bool is_complete = false;
+
+    ANT_TRY(ant_store_start(1, err));
+    ANT_TRY(ant_manifest_read(&manifest, job, err));
+    int rc = settings->output ? 0 : ant_journal_claim(job, err);
+    if (rc == ANT_EUSAGE)
+        rc = ant_fail_in(err, rc, "--output FILE writes what there is beside it");
+    if (rc == 0)
+        rc = write_results(settings, job, &manifest, &is_complete, err);
+    if (rc == 0 && is_complete && !settings->output)
+        rc = ant_journal_remove(job, err);
+    ant_journal_release();
+    ant_manifest_release(&manifest);
+    return rc;
+}
+
+int ant_cli_merge(int argc, char **argv)
+{
+    struct merge_settings settings = {0};
+    struct ant_error err = {0};
+    int first = 0;
+    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
+
+    if (rc > 0)
+        return ANT_EXIT_DONE;
+    if (rc == 0 && argc - first != 1)
+        rc = ant_fail(&err, ANT_EUSAGE, "name the output of one job");
+    if (rc == 0)
+        rc = merge(&settings, argv[first], &err);
+    return rc < 0 ? ant_cli_fail("merge", rc, &err) : ANT_EXIT_DONE;
+}

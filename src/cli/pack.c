@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* antiphon pack: a prompt file out of what people have. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/option.h"
+#include "cli/cli.h"
+#include "store/exchange.h"
+
+enum { FROM_AUTO, FROM_JSONL, FROM_CSV, FROM_LINES, FROM_PARAGRAPHS, FROM_FILE };
+static const char *const formats[] = {"auto", "jsonl", "csv", "lines", "paragraphs", "file", NULL};
+
+struct pack_settings {
+    const char *output, *column;
+    int from;
+    bool force, whole_file;
+    struct ant_option_list ignored;
+};
+
+#define AT(member) offsetof(struct pack_settings, member)
+
+static const struct ant_option options[] = {
+    {ANT_OPTION_TEXT, 'o', "output", "FILE", AT(output), .required = true,
+     .help = "The prompt file to be made."},
+    {ANT_OPTION_CHOICE, 0, "from", "FORMAT", AT(from), .choices = formats,
+     .help =
+         "jsonl: one JSON value a line. csv: with a header. lines: a prompt a line. paragraphs: "
+         "separated by empty lines. file: each file is one prompt. Default auto: by the "
+         "name's ending (.jsonl, .ndjson, .csv; .txt and .text are lines)."},
+    {ANT_OPTION_FLAG, 0, "whole-file", NULL, AT(whole_file), .help = "The same as --from file."},
+    {ANT_OPTION_TEXT, 0, "column", "NAME", AT(column),
+     .help = "CSV column of the prompts. Default: prompt, else text, else the only one."},
+    {ANT_OPTION_LIST, 0, "ignore", "NAME", AT(ignored),
+     .help = "Pass over this key or column, though it would change answers. May be given more than "
+             "once."},
+    {ANT_OPTION_FLAG, 'f', "force", NULL, AT(force), .help = "Replace an output that is there."},
+    {0},
+};
+
+static const struct ant_command_help help = {
+    .name = "pack",
+    .synopsis = "INPUT... --output FILE [options]",
+    .purpose = "Make a prompt file of JSON lines, CSV or text. '-' is standard input.",
+    .epilog = "A JSON line is a string, or an object with \"prompt\", \"text\" or \"messages\", or "
+              "a line of\n"
+              "an OpenAI batch. Beside the prompt these are kept a row, in CSV as columns: id or "
+              "custom_id,\n"
+              "max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed. What would change "
+              "answers\n"
+              "and cannot be honoured is an error that names the line.",
+};
+
+static bool ends_in(const char *name, const char *ending)
+{
+    size_t n = strlen(name), m = strlen(ending);
+
+    return n > m && strcasecmp(name + n - m, ending) == 0;
+}
+
+static int choose_format(const struct pack_settings *settings, const char *name,
+                         enum ant_exchange_format *out, struct ant_error *err)
+{
+    static const struct {
+        const char *ending;
+        enum ant_exchange_format format;
+    } endings[] = {{".jsonl", ANT_EXCHANGE_JSONL}, {".ndjson", ANT_EXCHANGE_JSONL},
+                   {".json", ANT_EXCHANGE_JSONL},  {".csv", ANT_EXCHANGE_CSV},
+                   {".txt", ANT_EXCHANGE_LINES},   {".text", ANT_EXCHANGE_LINES}};
+
+    if (settings->from != FROM_AUTO) {
+        *out = (enum ant_exchange_format)(settings->from - FROM_JSONL);
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(endings) / sizeof(*endings); i++)
+        if (ends_in(name, endings[i].ending)) {
+            *out = endings[i].format;
+            return 0;
+        }
+    return ant_fail(err, ANT_EUSAGE, "the name '%s' does not tell its format: say --from %s", name,
+                    "jsonl, csv, lines, paragraphs or file");
+}
+
+/* All rows of one file. */
+static int pack_rows(struct ant_pack *pack, struct ant_exchange_reader *reader, const char *name,
+                     struct ant_error *err)
+{
+    struct ant_exchange_row row;
+    int rc;
+
+    while ((rc = ant_exchange_next(reader, &row, err)) > 0) {
+        rc = ant_pack_add(pack, &row, err);
+        if (rc < 0)
+            return ant_fail_in(err, rc, "'%s', line %lld", name,
+                               (long long)ant_exchange_line(reader));
+    }
+    return rc;
+}
+
+static int pack_input(struct ant_pack *pack, const struct pack_settings *settings, const char *name,
+                      struct ant_error *err)
+{
+    struct ant_exchange_settings exchange = {.column = settings->column,
+                                             .ignored = settings->ignored.items,
+                                             .n_ignored = settings->ignored.count};
+    struct ant_exchange_reader *reader = NULL;
+    bool is_stdin = strcmp(name, "-") == 0;
+
+    ANT_TRY(choose_format(settings, name, &exchange.format, err));
+    FILE *file = is_stdin ? stdin : fopen(name, "rbe");
+    if (!file)
+        return ant_fail(err, errno == ENOENT ? ANT_ENOENT : ANT_EIO, "cannot open '%s': %s", name,
+                        strerror(errno));
+    const char *shown = is_stdin ? "standard input" : name;
+    int rc = ant_exchange_open(&reader, file, shown, &exchange, err);
+    if (rc == 0)
+        rc = pack_rows(pack, reader, shown, err);
+    if (rc == 0 && *ant_exchange_unused(reader))
+        fprintf(stderr, "antiphon pack: note: not used from '%s': %s\n", shown,
+                ant_exchange_unused(reader));
+    ant_exchange_close(reader);
+    if (!is_stdin)
+        fclose(file);
+    return rc;
+}
+
+static int pack(const struct pack_settings *settings, int n, char **names, struct ant_error *err)
+{
+    struct ant_pack *out = NULL;
+    int rc = 0;
+
+    if (n == 0)
+        return ant_fail(err, ANT_EUSAGE, "no input is named; '-' is standard input");
+    if (!settings->force && access(settings->output, F_OK) == 0)
+        return ant_fail(err, ANT_EUSAGE, "'%s' is there already; --force replaces it",
+                        settings->output);
+    ANT_TRY(ant_pack_open(&out, settings->output, err));
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = pack_input(out, settings, names[i], err);
+    if (rc == 0)
+        rc = ant_pack_finish(out, err);
+    if (rc == 0) {
+        const char *columns = ant_pack_columns(out);
+        printf("%s: %lld prompts, %lld bytes%s%s\n", settings->output,
+               (long long)ant_pack_rows(out), (long long)ant_pack_bytes(out),
+               *columns ? ", with " : "", columns);
+    }
+    ant_pack_close(out);
+    return rc;
+}
+
+int ant_cli_pack(int argc, char **argv)
+{
+    struct pack_settings settings = {0};
+    struct ant_error err = {0};
+    int first = 0;
+    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
+
+    if (rc > 0)
+        return ANT_EXIT_DONE;
+    if (settings.whole_file)
+        settings.from = FROM_FILE;
+    if (rc == 0)
+        rc = pack(&settings, argc - first, argv + first, &err);
+    free(settings.ignored.items);
+    return rc < 0 ? ant_cli_fail("pack", rc, &err) : ANT_EXIT_DONE;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/version.h"
+#include "cli/run.h"
+
+/* How often ranks tell rank 0 how far they are. */
+#define POST_S 1.0
+/* Of more ranks than this the summary shows extremes and means only. */
+#define MAX_TABLE 32
+
+static double gb(double bytes)
+{
+    return bytes / 1e9;
+}
+
+/* ---- at the start --------------------------------------------------------------------------- */
+
+static void print_model(const struct run *run)
+{
+    const struct ant_arch *arch = ant_checkpoint_arch(run->checkpoint);
+
+    printf("model    %s\n"
+           "         %s (%s), %.1f M parameters: %d layers, hidden %d, %d/%d heads of %d, "
+           "vocabulary %d\n",
+           run->settings.model, arch->family, ant_checkpoint_format(run->checkpoint),
+           (double)ant_arch_parameters(arch) / 1e6, arch->n_layers, arch->hidden, arch->n_heads,
+           arch->n_kv_heads, arch->head_dim, arch->vocab);
+}
+
+static void print_memory(const struct run *run)
+{
+    const struct ant_engine_config *config = &run->engine_config;
+    int local_size = ant_job_cards(run->job)[run->layout.rank].local_size;
+
+    printf("device   %s, %d thread%s a rank\n", run->facts.device, run->settings.threads,
+           run->settings.threads == 1 ? "" : "s");
+    printf(
+        "memory   weights %.2f GB%s, workspace %.2f GB and KV cache %.2f GB a rank (%lld tokens), "
+        "%.2f GB free\n",
+        gb((double)run->weight_bytes), local_size > 1 ? " once a host" : "",
+        gb((double)run->facts.workspace_bytes),
+        gb((double)run->facts.kv_page_bytes * config->n_pages),
+        (long long)config->n_pages * ANT_PAGE_TOKENS, gb((double)run->facts.free_bytes));
+    printf("engine   %d prompts in flight, %d rows a step, %d tokens a prompt and answer\n",
+           config->max_seqs, config->max_step_rows, config->max_context);
+}
+
+void ant_run_banner(const struct run *run)
+{
+    static const char *const dealt[] = {"modulo", "in blocks", "by the rank column"};
+    const struct ant_layout *layout = &run->layout;
+    char *table = ant_layout_describe(layout, ant_job_cards(run->job));
+    const char *pmix = ant_job_pmix_version(run->job), *ucx = ant_transport_version();
+
+    printf("antiphon %s (%s)\n", ant_version, ant_version_commit);
+    printf("with     %s%s%s%s%s\n", ant_store_versions(), *pmix ? ", PMIx " : "", pmix,
+           *ucx ? ", UCX " : "", ucx);
+    printf("job      %s, launched by %s: %d rank%s, dp %d, tp %d, pp %d\n", ant_job_name(run->job),
+           ant_job_launcher(run->job), layout->world, layout->world == 1 ? "" : "s",
+           layout->dp_size, layout->tp_size, layout->pp_size);
+    fputs(table, stdout);
+    print_model(run);
+    print_memory(run);
+    printf("input    %s: %lld rows, dealt %s", run->settings.input,
+           (long long)ant_prompts_count(run->prompts), dealt[run->settings.partition]);
+    if (run->attempt > 1)
+        printf("; start %d, %zu done before", run->attempt, run->n_earlier);
+    printf("\noutput   %s\n", run->settings.output);
+    fflush(stdout);
+    free(table);
+}
+
+/* ---- on the way ----------------------------------------------------------------------------- */
+
+static void update_counts(struct run *run)
+{
+    struct ant_engine_stats stats;
+
+    ant_engine_stats(run->engine, &stats);
+    run->counts.rows = ant_work_count(run->work);
+    run->counts.prompt_tokens = stats.prompt_tokens;
+    run->counts.output_tokens = stats.output_tokens;
+    run->counts.running = stats.running;
+}
+
+/* Rank 0: what the ranks have sent since last time. True when all have finished. */
+static bool collect_posts(struct run *run)
+{
+    struct run_counts counts;
+    bool all_finished = true;
+    int from;
+
+    while (ant_group_next_post(run->world, &from, &counts, sizeof(counts)))
+        run->others[from] = counts;
+    run->others[0] = run->counts;
+    for (int i = 0; i < run->layout.world; i++)
+        all_finished = all_finished && run->others[i].is_finished;
+    return all_finished;
+}
+
+static void print_progress(struct run *run, double now)
+{
+    struct run_counts sum = {0};
+    double elapsed = now - run->start_answers;
+    int64_t n_rows = ant_prompts_count(run->prompts) - (int64_t)run->n_earlier;
+    char time[32], left[32] = "?";
+
+    for (int i = 0; i < run->layout.world; i++) {
+        sum.done += run->others[i].done;
+        sum.failed += run->others[i].failed;
+        sum.prompt_tokens += run->others[i].prompt_tokens;
+        sum.output_tokens += run->others[i].output_tokens;
+        sum.running += run->others[i].running;
+    }
+    ant_duration(time, sizeof(time), elapsed);
+    if (sum.done > 0)
+        ant_duration(left, sizeof(left), elapsed * (double)(n_rows - sum.done) / (double)sum.done);
+    printf("%s%s  %lld/%lld rows, %lld failed, %d in flight; tokens/s: %.0f prompt, %.0f output; "
+           "left %s%s",
+           run->clock.is_terminal ? "\r\033[K" : "progress ", time, (long long)sum.done,
+           (long long)n_rows, (long long)sum.failed, sum.running,
+           (double)sum.prompt_tokens / elapsed, (double)sum.output_tokens / elapsed, left,
+           run->clock.is_terminal ? "" : "\n");
+    fflush(stdout);
+}
+
+static void maybe_print(struct run *run)
+{
+    double now = ant_now(), interval = run->clock.is_terminal ? 1 : run->settings.progress;
+
+    if (run->settings.progress == 0 || now - run->clock.last_line < interval)
+        return;
+    run->clock.last_line = now;
+    print_progress(run, now);
+}
+
+void ant_run_progress_start(struct run *run)
+{
+    run->start_answers = run->clock.last_line = ant_now();
+    run->clock.is_terminal = isatty(STDOUT_FILENO);
+    run->others = ant_xcalloc((size_t)run->layout.world, sizeof(*run->others));
+}
+
+void ant_run_progress(struct run *run, bool is_last)
+{
+    double now = ant_now();
+
+    run->counts.is_finished = is_last;
+    if (is_last || now - run->clock.last_post >= POST_S) {
+        run->clock.last_post = now;
+        update_counts(run);
+        if (run->layout.rank > 0)
+            ant_group_post(run->world, 0, &run->counts, sizeof(run->counts));
+    }
+    if (run->layout.rank > 0)
+        return;
+    while (!collect_posts(run) && is_last) {
+        maybe_print(run);
+        usleep(20000);
+    }
+    maybe_print(run);
+}
+
+/* ---- at the end ----------------------------------------------------------------------------- */
+
+void ant_run_report(const struct run *run, struct ant_rank_report *out)
+{
+    struct ant_engine_stats stats;
+    struct ant_backend_counts counts;
+    struct ant_backend_facts facts;
+    struct rusage usage;
+
+    ant_engine_stats(run->engine, &stats);
+    run->ops->counts(run->be, &counts);
+    run->ops->facts(run->be, &facts);
+    getrusage(RUSAGE_SELF, &usage);
+    *out = (struct ant_rank_report){
+        .rank = run->layout.rank,
+        .dp_rank = run->layout.dp_rank,
+        .rows = run->counts.done,
+        .failed = run->counts.failed,
+        .prompt_tokens = stats.prompt_tokens,
+        .output_tokens = stats.output_tokens,
+        .steps = stats.steps,
+        .preemptions = stats.preemptions,
+        .load_s = run->load_s,
+        .prefill_s = stats.prefill_s,
+        .decode_s = stats.decode_s,
+        .idle_s = stats.idle_s,
+        .total_s = ant_now() - run->start_answers,
+        .weight_bytes = counts.weight_bytes,
+        .kv_bytes = counts.kv_bytes,
+        .flops = counts.flops,
+        .bandwidth = facts.bandwidth,
+        .peak_memory = (double)usage.ru_maxrss * 1024,
+    };
+}
+
+static double busy(const struct ant_rank_report *report)
+{
+    return report->prefill_s + report->decode_s;
+}
+
+static void print_rank(const struct ant_rank_report *r, const struct ant_card *card)
+{
+    printf("%6d %-12.12s %8lld %7lld %10lld %10lld %9.1f %9.1f %8.1f %9.0f\n", r->rank,
+           card->node_name, (long long)r->rows, (long long)r->failed, (long long)r->prompt_tokens,
+           (long long)r->output_tokens, r->prefill_s, r->decode_s, r->idle_s,
+           busy(r) > 0 ? (double)r->output_tokens / busy(r) : 0.0);
+}
+
+static void print_ranks(const struct run *run, const struct ant_rank_report *reports)
+{
+    const struct ant_card *cards = ant_job_cards(run->job);
+    int n = run->layout.world, slowest = 0, fastest = 0;
+
+    printf("%6s %-12s %8s %7s %10s %10s %9s %9s %8s %9s\n", "rank", "node", "rows", "failed",
+           "prompt", "output", "prefill s", "decode s", "idle s", "out tok/s");
+    for (int i = 0; i < n; i++) {
+        if (busy(&reports[i]) > busy(&reports[slowest]))
+            slowest = i;
+        if (busy(&reports[i]) < busy(&reports[fastest]))
+            fastest = i;
+        if (n <= MAX_TABLE)
+            print_rank(&reports[i], &cards[i]);
+    }
+    if (n > MAX_TABLE) {
+        print_rank(&reports[fastest], &cards[fastest]);
+        print_rank(&reports[slowest], &cards[slowest]);
+        printf("        (the least and the most busy of %d ranks)\n", n);
+    }
+}
+
+static void print_limits(const struct run *run, const struct ant_rank_report *reports)
+{
+    double busiest = 0, sum = 0, bytes = 0, flops = 0, limit = 0;
+    int n = run->layout.world;
+
+    for (int i = 0; i < n; i++) {
+        sum += busy(&reports[i]);
+        bytes += reports[i].weight_bytes + reports[i].kv_bytes;
+        flops += reports[i].flops;
+        limit += reports[i].bandwidth * busy(&reports[i]);
+        if (busy(&reports[i]) > busiest)
+            busiest = busy(&reports[i]);
+    }
+    if (sum <= 0)
+        return;
+    printf("balance  busiest rank %.1f s, mean %.1f s: imbalance %.1f %%\n", busiest, sum / n,
+           100 * (busiest / (sum / n) - 1));
+    printf("rates    %.1f GFLOP/s and %.1f GB/s of weights and cache a rank", flops / sum / 1e9,
+           bytes / sum / 1e9);
+    if (limit > 0)
+        printf(", %.0f %% of the measured memory bandwidth (%.1f GB/s)", 100 * bytes / limit,
+               limit / sum / 1e9);
+    printf("\n");
+}
+
+void ant_run_summary(const struct run *run, const struct ant_rank_report *reports, int64_t n_rows,
+                     int64_t n_ok, int64_t n_failed)
+{
+    double now = ant_now(), answers = reports[0].total_s;
+    int64_t prompt = 0, output = 0;
+
+    for (int i = 0; i < run->layout.world; i++) {
+        prompt += reports[i].prompt_tokens;
+        output += reports[i].output_tokens;
+        if (reports[i].total_s > answers)
+            answers = reports[i].total_s;
+    }
+    if (run->clock.is_terminal)
+        printf("\n");
+    print_ranks(run, reports);
+    printf("time     %.1f s: start %.2f, load %.2f, answers %.1f, results %.2f", now - run->start,
+           run->start_answers - run->start - run->load_s, run->load_s, answers,
+           now - run->start_answers - answers);
+    if (run->first_token > 0)
+        printf("; first token after %.2f s", run->first_token - run->start);
+    printf("\ntokens   %lld prompt (%.0f/s), %lld output (%.0f/s)\n", (long long)prompt,
+           (double)prompt / answers, (long long)output, (double)output / answers);
+    print_limits(run, reports);
+    printf("antiphon: COMPLETE %lld/%lld rows, %lld failed\n", (long long)(n_ok + n_failed),
+           (long long)n_rows, (long long)n_failed);
+    fflush(stdout);
+}

@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/version.h"
+#include "cli/cli.h"
+#include "cli/run.h"
+
+/* Start-up work between two agreements of all ranks may take this long; a shared file system can be
+ * slow. */
+#define START_TIMEOUT_S 900
+/* The end of the run is waited for as long as it takes: ranks do not end together. */
+#define NO_TIMEOUT INFINITY
+/* What a row takes at the very least, in the journal and in the results together. */
+#define MIN_ROW_BYTES 256
+/* Share of the memory left after the weights that the KV cache may take by default. */
+#define KV_SHARE 0.8
+
+static const char *const partitions[] = {"modulo", "block", "rank", NULL};
+static const char *const backends[] = {"auto", "cpu", "cuda", NULL};
+static const char *const kv_types[] = {"auto", "f32", "bf16", NULL};
+static const char *const log_levels[] = {"error", "warn", "info", "debug", "trace", NULL};
+
+#define AT(member) offsetof(struct run_settings, member)
+
+static const struct ant_option options[] = {
+    {ANT_OPTION_HEADING, .name = "What to do"},
+    {ANT_OPTION_TEXT, 'm', "model", "PATH", AT(model), .required = true,
+     .help = "GGUF file, or Hugging Face folder with config.json, *.safetensors, tokenizer.json."},
+    {ANT_OPTION_TEXT, 'i', "input", "FILE[:/PATH]", AT(input), .required = true,
+     .help = "HDF5 file with prompts; PATH names the dataset or group, default /prompts. "
+             "'antiphon pack' makes one of JSON lines, CSV or text."},
+    {ANT_OPTION_TEXT, 'o', "output", "FILE", AT(output), .required = true,
+     .help = "HDF5 file for the answers. FILE.journal holds them until all are there; the same "
+             "command goes on where it was stopped."},
+    {ANT_OPTION_FLAG, 0, "restart-over", NULL, AT(restart_over),
+     .help = "Throw away what an earlier, different job left in FILE.journal."},
+
+    {ANT_OPTION_HEADING, .name = "Layout"},
+    {ANT_OPTION_INT, 0, "dp-size", "N", AT(dp_size), 0, 1 << 20,
+     .help = "Replicas of the model (data parallel). Default: ranks / (tp * pp)."},
+    {ANT_OPTION_INT, 0, "tp-size", "N", AT(tp_size), 1, 1024,
+     .help = "Ranks that share each layer of a replica (tensor parallel). Default 1."},
+    {ANT_OPTION_INT, 0, "pp-size", "N", AT(pp_size), 1, 1024,
+     .help = "Stages of a replica (pipeline parallel). Default 1."},
+    {ANT_OPTION_CHOICE, 0, "partition", "HOW", AT(partition), .choices = partitions,
+     .help = "Which replica answers a row: modulo (row % dp, the default), block, or rank: the "
+             "input's own rank column."},
+    {ANT_OPTION_CHOICE, 0, "backend", "NAME", AT(backend), .choices = backends,
+     .help = "auto takes the first that works and says why others do not; a name is a must."},
+    {ANT_OPTION_INT, 't', "threads", "N", AT(threads), 0, 4096,
+     .help = "Compute threads of a rank. Default: the cores the rank is bound to, shared evenly "
+             "with ranks bound to the same ones."},
+
+    {ANT_OPTION_HEADING, .name = "Answers (per-row columns of the input come first)"},
+    {ANT_OPTION_INT, 0, "max-tokens", "N", AT(max_tokens), 1, 1 << 30, .answers = true,
+     .help = "Longest answer. Default 256."},
+    {ANT_OPTION_INT, 0, "min-tokens", "N", AT(min_tokens), 0, 1 << 30, .answers = true,
+     .help = "Shortest answer: no end before it. Default 0."},
+    {ANT_OPTION_REAL, 0, "temperature", "T", AT(temperature), 0, 1e4, .answers = true,
+     .help = "0 takes the most probable token always. Default 1."},
+    {ANT_OPTION_REAL, 0, "top-p", "P", AT(top_p), 0, 1, .answers = true,
+     .help = "Draw from the most probable tokens that together reach P. Default 1."},
+    {ANT_OPTION_INT, 0, "top-k", "K", AT(top_k), 0, 1 << 30, .answers = true,
+     .help = "Draw from the K most probable tokens; 0, the default: all."},
+    {ANT_OPTION_REAL, 0, "min-p", "P", AT(min_p), 0, 1, .answers = true,
+     .help = "Leave out tokens below P times the most probable one's probability. Default 0."},
+    {ANT_OPTION_SEED, 0, "seed", "N", AT(seed), .answers = true,
+     .help = "The same seed and prompt give the same answer, on any rank and in any batch. "
+             "Default 0."},
+    {ANT_OPTION_LIST, 0, "stop", "TEXT", AT(stop), .answers = true,
+     .help = "End an answer before TEXT. May be given more than once."},
+    {ANT_OPTION_LIST, 0, "stop-token-id", "ID", AT(stop_ids), .answers = true,
+     .help = "End an answer at this token. May be given more than once."},
+    {ANT_OPTION_FLAG, 0, "ignore-eos", NULL, AT(ignore_eos), .answers = true,
+     .help = "Go on past the model's own end of answer."},
+    {ANT_OPTION_INT, 0, "max-model-len", "N", AT(max_model_len), 0, 1 << 30, .answers = true,
+     .help = "Most tokens of a prompt and its answer. Default: what the model was made for."},
+
+    {ANT_OPTION_HEADING, .name = "Engine"},
+    {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(max_num_seqs), 1, 1 << 20,
+     .help = "Prompts in flight at once on a rank. Default 256."},
+    {ANT_OPTION_INT, 0, "max-num-batched-tokens", "N", AT(max_batched_tokens), 1, 1 << 20,
+     .help = "Most rows of one step, prompt chunks and answers together. Default 512."},
+    {ANT_OPTION_BYTES, 0, "kv-memory", "BYTES", AT(kv_memory), 0, 1e18,
+     .help = "Memory of a rank for the KV cache. Default: what all prompts in flight can need, at "
+             "most 80 % of what the weights leave free."},
+    {ANT_OPTION_CHOICE, 0, "kv-type", "TYPE", AT(kv_type), .choices = kv_types, .answers = true,
+     .help = "Elements of the KV cache; auto is bf16."},
+
+    {ANT_OPTION_HEADING, .name = "Talk"},
+    {ANT_OPTION_INT, 0, "progress", "SECONDS", AT(progress), 0, 86400,
+     .help = "Time between progress lines in a log; 0: none. Default 30; on a terminal one line "
+             "is redrawn every second."},
+    {ANT_OPTION_CHOICE, 0, "log-level", "LEVEL", AT(log_level), .choices = log_levels,
+     .help = "error, warn, info (default), debug or trace."},
+    {0},
+};
+
+static const struct ant_command_help help = {
+    .name = "run",
+    .synopsis = "--model PATH --input FILE --output FILE [options]",
+    .purpose = "Answer every prompt of a file. Started alone, by srun --mpi=pmix or by mpirun.",
+    .epilog = "Exit codes: 0 every row has an answer or a reason why not, 64 wrong usage, 65 bad "
+              "data, 70 a bug,\n75 stopped or failed for now: the same command goes on where it "
+              "was.",
+};
+
+static void set_defaults(struct run_settings *settings)
+{
+    *settings = (struct run_settings){
+        .tp_size = 1,
+        .pp_size = 1,
+        .max_tokens = 256,
+        .temperature = 1,
+        .top_p = 1,
+        .max_num_seqs = 256,
+        .max_batched_tokens = 512,
+        .progress = 30,
+        .log_level = ANT_LOG_INFO,
+    };
+}
+
+/* ---- launch: who are the ranks -------------------------------------------------------------- */
+
+/* Every rank must have been started with the same arguments. */
+static struct ant_digest settings_digest(int argc, char **argv)
+{
+    struct ant_buf text = {0};
+
+    for (int i = 1; i < argc; i++)
+        ant_buf_add(&text, argv[i], strlen(argv[i]) + 1);
+    struct ant_digest digest = ant_digest(text.data, text.len);
+    ant_buf_release(&text);
+    return digest;
+}
+
+static int exchange_cards(struct run *run, struct ant_error *err)
+{
+    struct ant_card card = {.settings = settings_digest(run->argc, run->argv)};
+
+    card.address = (unsigned char *)ant_transport_address(run->transport, &card.address_bytes);
+    return ant_job_exchange(run->job, &card, err);
+}
+
+static int open_groups(struct run *run, struct ant_error *err)
+{
+    const struct ant_card *cards = ant_job_cards(run->job);
+    int rank = ant_job_rank(run->job), size = ant_job_size(run->job), n_local = 0;
+    int *ranks = ant_xcalloc((size_t)size, sizeof(*ranks));
+
+    for (int i = 0; i < size; i++)
+        ranks[i] = i;
+    int rc = ant_group_open(&run->world, run->transport, cards, ranks, size, rank, err);
+    for (int i = 0; i < size; i++)
+        if (cards[i].node == cards[rank].node)
+            ranks[n_local++] = i;
+    if (rc == 0)
+        rc = ant_group_open(&run->node, run->transport, cards, ranks, n_local, rank, err);
+    free(ranks);
+    return rc;
+}
+
+static int launch(struct run *run, struct ant_error *err)
+{
+    ANT_TRY(ant_job_open(&run->job, err));
+    ANT_TRY(ant_transport_open(&run->transport, err));
+    ANT_TRY(exchange_cards(run, err));
+    const struct ant_card *card = &ant_job_cards(run->job)[ant_job_rank(run->job)];
+    ant_log_set_rank(card->rank, ant_job_size(run->job), card->node_name);
+    ANT_TRY(open_groups(run, err));
+    ANT_TRY(ant_layout_init(&run->layout, card->rank, ant_job_size(run->job), run->settings.dp_size,
+                            run->settings.tp_size, run->settings.pp_size, err));
+    if (run->layout.tp_size * run->layout.pp_size > 1)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "this version splits work over replicas only: --tp-size and --pp-size "
+                        "must be 1");
+    return ant_store_start(ant_job_size(run->job), err);
+}
+
+/* ---- what to run: model, prompts, stop rules ------------------------------------------------ */
+
+static int collect_stops(struct run *run, struct ant_error *err)
+{
+    enum { MAX_EOS = 16 };
+    const struct run_settings *settings = &run->settings;
+    int vocab = ant_checkpoint_arch(run->checkpoint)->vocab;
+    struct ant_stops *stops = &run->stops;
+
+    run->stop_ids = ant_xcalloc((size_t)(MAX_EOS + settings->stop_ids.count), sizeof(int32_t));
+    stops->n_eos = ant_checkpoint_stop_ids(run->checkpoint, run->tokenizer, run->stop_ids, MAX_EOS);
+    stops->n_ids = stops->n_eos;
+    for (int i = 0; i < settings->stop_ids.count; i++) {
+        const char *text = settings->stop_ids.items[i];
+        char *end;
+        errno = 0;
+        long id = strtol(text, &end, 10);
+        if (errno || end == text || *end || id < 0 || id >= vocab)
+            return ant_fail(err, ANT_EUSAGE,
+                            "--stop-token-id '%s' is no token of the model (0 to %d)", text,
+                            vocab - 1);
+        run->stop_ids[stops->n_ids++] = (int32_t)id;
+    }
+    for (int i = 0; i < settings->stop.count; i++)
+        if (!*settings->stop.items[i])
+            return ant_fail(err, ANT_EUSAGE, "--stop is empty: it would end every answer at once");
+    stops->ids = run->stop_ids;
+    stops->strings = settings->stop.items;
+    stops->n_strings = settings->stop.count;
+    return 0;
+}
+
+static int open_inputs(struct run *run, struct ant_error *err)
+{
+    const struct run_settings *settings = &run->settings;
+
+    run->sampling = (struct ant_sampling){
+        .max_tokens = settings->max_tokens,
+        .min_tokens = settings->min_tokens,
+        .temperature = (float)settings->temperature,
+        .top_p = (float)settings->top_p,
+        .min_p = (float)settings->min_p,
+        .top_k = settings->top_k,
+        .seed = settings->seed,
+        .ignore_eos = settings->ignore_eos,
+    };
+    ANT_TRY(ant_sampling_check(&run->sampling, err));
+    ANT_TRY(ant_checkpoint_open(&run->checkpoint, settings->model, err));
+    ANT_TRY(ant_checkpoint_tokenizer(run->checkpoint, &run->tokenizer, err));
+    ANT_TRY(ant_prompts_open(&run->prompts, settings->input, err));
+    if (ant_prompts_are_chat(run->prompts))
+        return ant_fail(err, ANT_EUNSUPP,
+                        "'%s' holds chat messages; this version takes text and tokens only",
+                        settings->input);
+    return collect_stops(run, err);
+}
+
+/* ---- memory: planned before anything is loaded ---------------------------------------------- */
+
+/* The rank's fair part of its cores. */
+static int default_threads(const struct ant_card *card)
+{
+    int threads = card->n_cores / card->cores_shared;
+
+    return threads > 0 ? threads : 1;
+}
+
+/* Pages for every sequence in flight at full length, or as many as the memory allows. */
+static int plan_pages(struct run *run, int local_size, struct ant_error *err)
+{
+    const struct run_settings *settings = &run->settings;
+    struct ant_engine_config *config = &run->engine_config;
+    double free_bytes = (double)run->facts.free_bytes - (double)run->weight_bytes;
+    double share =
+        (free_bytes - (double)run->facts.workspace_bytes * local_size) * KV_SHARE / local_size;
+    double page = (double)run->facts.kv_page_bytes;
+    int each = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
+
+    if (settings->kv_memory > 0 && (double)settings->kv_memory < share / KV_SHARE)
+        share = (double)settings->kv_memory;
+    else if (settings->kv_memory > 0)
+        return ant_fail(
+            err, ANT_EUSAGE,
+            "--kv-memory asks for %.2f GB a rank, %.2f GB are free for it: %.2f GB in all, "
+            "%.2f GB weights, %d ranks on this host",
+            (double)settings->kv_memory / 1e9, share / KV_SHARE / 1e9,
+            (double)run->facts.free_bytes / 1e9, (double)run->weight_bytes / 1e9, local_size);
+    double pages = (double)each * config->max_seqs;
+    if (pages * page > share)
+        pages = share / page;
+    if (pages < each)
+        return ant_fail(
+            err, ANT_EUSAGE,
+            "does not fit: one sequence of %d tokens needs %.2f GB of KV cache, there is room "
+            "for %.2f GB (%.2f GB free on the host, %.2f GB weights, %d ranks share it): "
+            "lower --max-model-len",
+            config->max_context, each * page / 1e9, share > 0 ? share / 1e9 : 0.0,
+            (double)run->facts.free_bytes / 1e9, (double)run->weight_bytes / 1e9, local_size);
+    config->n_pages = (int)pages;
+    return 0;
+}
+
+static int plan(struct run *run, struct ant_error *err)
+{
+    const struct run_settings *settings = &run->settings;
+    const struct ant_arch *arch = ant_checkpoint_arch(run->checkpoint);
+    const struct ant_card *card = &ant_job_cards(run->job)[run->layout.rank];
+    struct ant_engine_config *config = &run->engine_config;
+
+    if (settings->max_model_len > arch->context)
+        return ant_fail(err, ANT_EUSAGE,
+                        "--max-model-len %d is more than the %d the model was made for",
+                        settings->max_model_len, arch->context);
+    config->max_context = settings->max_model_len ? settings->max_model_len : arch->context;
+    config->max_seqs = settings->max_num_seqs;
+    config->max_step_rows = settings->max_batched_tokens;
+    struct ant_backend_config backend = {
+        .arch = arch,
+        .max_rows = config->max_step_rows,
+        .max_seqs = config->max_seqs,
+        .max_sampled =
+            config->max_seqs < config->max_step_rows ? config->max_seqs : config->max_step_rows,
+        .max_context = config->max_context,
+        .n_threads = settings->threads ? settings->threads : default_threads(card),
+        .local_rank = card->local_rank,
+        .kv_type = (enum ant_kv_type)settings->kv_type,
+    };
+    run->settings.threads = backend.n_threads;
+    ANT_TRY(ant_backend_choose(&run->ops, backends[settings->backend], err));
+    ANT_TRY(run->ops->open(&run->be, &backend, err));
+    run->ops->facts(run->be, &run->facts);
+    run->weight_bytes = ant_model_weight_bytes(run->checkpoint, run->be);
+    return plan_pages(run, card->local_size, err);
+}
+
+/* ---- the journal: what is done already, what is left ---------------------------------------- */
+
+static int open_work(struct run *run, struct ant_error *err)
+{
+    enum { PIECE = 1 << 16 };
+    int64_t n_rows = ant_prompts_count(run->prompts);
+    int32_t *ranks;
+    int rc = 0;
+
+    run->work = ant_work_open((enum ant_partition)run->settings.partition, n_rows,
+                              run->layout.dp_rank, run->layout.dp_size);
+    if (run->settings.partition != ANT_PARTITION_RANK)
+        return 0;
+    ranks = ant_xcalloc(PIECE, sizeof(*ranks));
+    for (int64_t first = 0; first < n_rows && rc == 0; first += PIECE) {
+        int64_t n = n_rows - first < PIECE ? n_rows - first : PIECE;
+        rc = ant_prompts_ranks(run->prompts, first, n, ranks, err);
+        if (rc == 0)
+            rc = ant_work_assign(run->work, first, n, ranks, err);
+    }
+    free(ranks);
+    return rc;
+}
+
+/* Rank 0 alone: the journal's folder, and whether it belongs to this very job. */
+static int prepare_journal(struct run *run, struct ant_error *err)
+{
+    char input[ANT_DIGEST_TEXT], model[ANT_DIGEST_TEXT];
+    char *answers = ant_option_answers(options, &run->settings);
+
+    ant_digest_text(input, ant_prompts_fingerprint(run->prompts));
+    ant_digest_text(model, ant_checkpoint_digest(run->checkpoint));
+    struct ant_manifest manifest = {
+        .n_rows = ant_prompts_count(run->prompts),
+        .n_samples = 1,
+        .input_digest = input,
+        .model_digest = model,
+        .answers = answers,
+    };
+    int rc = ant_results_check_space(run->settings.output, manifest.n_rows * MIN_ROW_BYTES, err);
+    if (rc == 0)
+        rc = ant_journal_prepare(run->settings.output, &manifest, run->settings.restart_over,
+                                 &run->attempt, err);
+    free(answers);
+    return rc;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct ant_journal_entry *x = a, *y = b;
+
+    if (x->row != y->row)
+        return x->row < y->row ? -1 : 1;
+    if (x->sample != y->sample)
+        return x->sample < y->sample ? -1 : 1;
+    if (x->file_start != y->file_start)
+        return x->file_start < y->file_start ? -1 : 1;
+    return (x->file_rank > y->file_rank) - (x->file_rank < y->file_rank);
+}
+
+/* Every rank's entries to every rank, sorted, the first of a row and sample kept. Collective. */
+static int gather_entries(struct run *run, const struct ant_journal_entry *mine, size_t n,
+                          struct ant_journal_entry **out, size_t *n_out, double timeout,
+                          struct ant_error *err)
+{
+    size_t *sizes = ant_xcalloc((size_t)run->layout.world, sizeof(*sizes)), bytes = 0, kept = 0;
+    void *all = NULL;
+    int rc = ant_group_all_gather_v(run->world, mine, n * sizeof(*mine), &all, sizes, timeout, err);
+
+    for (int i = 0; i < run->layout.world && rc == 0; i++)
+        bytes += sizes[i];
+    free(sizes);
+    if (rc < 0)
+        return rc;
+    struct ant_journal_entry *entries = all;
+    n = bytes / sizeof(*entries);
+    qsort(entries, n, sizeof(*entries), compare_entries);
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || entries[kept - 1].row != entries[i].row ||
+            entries[kept - 1].sample != entries[i].sample)
+            entries[kept++] = entries[i];
+    *out = entries;
+    *n_out = kept;
+    return 0;
+}
+
+/* Collective: what earlier starts of this job have finished need not be done again. */
+static int replay_journal(struct run *run, struct ant_error *err)
+{
+    struct ant_journal_entry *part = NULL;
+    uint64_t dropped = 0;
+    size_t n = 0;
+    int rc = 0;
+
+    if (run->attempt > 1)
+        rc = ant_journal_replay(run->settings.output, run->layout.rank, run->layout.world, &part,
+                                &n, &dropped, err);
+    rc = ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
+    if (rc == 0)
+        rc = gather_entries(run, part, n, &run->earlier, &run->n_earlier, START_TIMEOUT_S, err);
+    free(part);
+    if (rc < 0)
+        return rc;
+    if (dropped > 0)
+        ant_log(ANT_LOG_WARN, "journal", "%llu bytes at torn ends of files were dropped",
+                (unsigned long long)dropped);
+    for (size_t i = 0; i < run->n_earlier; i++)
+        ant_work_skip(run->work, run->earlier[i].row);
+    return 0;
+}
+
+static int open_journal(struct run *run, struct ant_error *err)
+{
+    int rc = run->layout.rank == 0 ? prepare_journal(run, err) : 0;
+
+    ANT_TRY(ant_group_agree(run->world, rc, START_TIMEOUT_S, err));
+    ANT_TRY(ant_group_broadcast(run->world, 0, &run->attempt, sizeof(run->attempt), START_TIMEOUT_S,
+                                err));
+    rc = open_work(run, err);
+    ANT_TRY(ant_group_agree(run->world, rc, START_TIMEOUT_S, err));
+    ANT_TRY(replay_journal(run, err));
+    rc = ant_journal_open(&run->journal, run->settings.output, run->layout.rank, run->attempt, err);
+    return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
+}
+
+/* ---- the results ---------------------------------------------------------------------------- */
+
+/* Collective: where every finished row's answer lies, from this start and earlier ones. */
+static int gather_all(struct run *run, struct ant_journal_entry **out, size_t *n_out,
+                      struct ant_error *err)
+{
+    size_t n_new, n_old = run->layout.rank == 0 ? run->n_earlier : 0;
+    const struct ant_journal_entry *new = ant_journal_entries(run->journal, &n_new);
+    struct ant_buf mine = {0};
+
+    ant_buf_add(&mine, run->earlier, n_old * sizeof(*new));
+    ant_buf_add(&mine, new, n_new * sizeof(*new));
+    int rc = gather_entries(run, (const struct ant_journal_entry *)mine.data, n_old + n_new, out,
+                            n_out, NO_TIMEOUT, err);
+    ant_buf_release(&mine);
+    return rc;
+}
+
+static int gather_reports(struct run *run, struct ant_rank_report *out, struct ant_error *err)
+{
+    struct ant_rank_report mine;
+
+    ant_run_report(run, &mine);
+    return ant_group_all_gather(run->world, &mine, sizeof(mine), out, NO_TIMEOUT, err);
+}
+
+/* Collective: everybody's entries and reports, then the one file, then the journal has served. */
+static int write_results(struct run *run, struct ant_error *err)
+{
+    struct ant_rank_report *reports = ant_xcalloc((size_t)run->layout.world, sizeof(*reports));
+    struct ant_results_plan plan = {
+        .path = run->settings.output,
+        .n_rows = ant_prompts_count(run->prompts),
+        .n_samples = 1,
+        .reports = reports,
+        .n_reports = (size_t)run->layout.world,
+    };
+    struct ant_journal_entry *entries = NULL;
+    char *answers = ant_option_answers(options, &run->settings);
+    struct ant_run_facts *facts =
+        ant_run_facts_open(run, answers, ant_option_json(options, &run->settings));
+    int64_t n_ok = 0, n_failed = 0;
+
+    int rc = gather_all(run, &entries, &plan.n_entries, err);
+    if (rc == 0)
+        rc = gather_reports(run, reports, err);
+    plan.entries = entries;
+    plan.root = ant_run_facts_root(facts, &plan.n_root);
+    plan.provenance = ant_run_facts_provenance(facts, &plan.n_provenance);
+    if (rc == 0)
+        rc = ant_results_write(&plan, run->prompts, run->world, &n_ok, &n_failed, err);
+    if (rc == 0 && run->layout.rank == 0)
+        rc = ant_journal_remove(run->settings.output, err);
+    rc = rc == ANT_EPEER ? rc : ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
+    if (rc == 0 && run->layout.rank == 0)
+        ant_run_summary(run, reports, plan.n_rows, n_ok, n_failed);
+    ant_run_facts_close(facts);
+    free(answers);
+    free(entries);
+    free(reports);
+    return rc;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+/* One outcome for all ranks: the first failing rank's error is everybody's. */
+static int agree(struct run *run, int rc, struct ant_error *err)
+{
+    return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
+}
+
+static int prepare(struct run *run, struct ant_error *err)
+{
+    ANT_TRY(agree(run, open_inputs(run, err), err));
+    ANT_TRY(agree(run, plan(run, err), err));
+    ANT_TRY(open_journal(run, err));
+    if (run->layout.rank == 0)
+        ant_run_banner(run);
+
+    double start = ant_now();
+    int rc = ant_model_load(&run->model, run->checkpoint, run->be, run->node, run->settings.threads,
+                            err);
+    if (rc == 0)
+        rc = run->ops->kv_open(run->be, run->engine_config.n_pages, err);
+    if (rc == 0)
+        rc = ant_engine_start(&run->engine, run->model, run->tokenizer, &run->engine_config, err);
+    run->load_s = ant_now() - start;
+    return agree(run, rc, err);
+}
+
+static void tear_down(struct run *run)
+{
+    ant_engine_stop(run->engine);
+    ant_model_close(run->model);
+    if (run->be)
+        run->ops->close(run->be);
+    ant_journal_close(run->journal);
+    ant_work_close(run->work);
+    ant_prompts_close(run->prompts);
+    ant_tokenizer_close(run->tokenizer);
+    ant_checkpoint_close(run->checkpoint);
+    free(run->earlier);
+    free(run->others);
+    free(run->stop_ids);
+    ant_store_stop();
+    ant_group_close(run->node);
+    ant_group_close(run->world);
+    ant_transport_close(run->transport);
+    ant_job_close(run->job);
+    free(run->settings.stop.items);
+    free(run->settings.stop_ids.items);
+}
+
+/* An error that every rank has, in the same words: one of them tells it, and all end in order. */
+static int end_together(struct run *run, int code, const struct ant_error *err)
+{
+    int exit_code = (int)ant_exit_code(code);
+
+    if (ant_job_env_rank() == 0)
+        ant_cli_fail("run", code, err);
+    tear_down(run);
+    return exit_code;
+}
+
+/* An error of this rank alone: tell it and end the others too; what is journalled is safe. */
+static int end_alone(struct run *run, int code, const struct ant_error *err)
+{
+    int exit_code = ant_cli_fail("run", code, err);
+
+    if (run->job && ant_job_size(run->job) > 1)
+        ant_job_abort(exit_code);
+    tear_down(run);
+    return exit_code;
+}
+
+int ant_cli_run(int argc, char **argv)
+{
+    struct run run = {.argc = argc, .argv = argv, .start = ant_now()};
+    struct ant_error err = {{0}};
+    int first_operand;
+
+    set_defaults(&run.settings);
+    int rc = ant_option_parse(options, &help, &run.settings, argc, argv, &first_operand, &err);
+    if (rc == 0 && first_operand < argc)
+        rc = ant_fail(&err, ANT_EUSAGE, "'%s' is not an option", argv[first_operand]);
+    if (rc != 0)
+        return rc > 0 ? ANT_EXIT_DONE : end_together(&run, rc, &err);
+    ant_log_set_level((enum ant_log_level)run.settings.log_level);
+
+    rc = launch(&run, &err);
+    if (rc == ANT_EUSAGE || rc == ANT_EUNSUPP)
+        return end_together(&run, rc, &err);
+    if (rc < 0)
+        return end_alone(&run, rc, &err);
+    rc = prepare(&run, &err);
+    if (rc < 0)
+        return rc == ANT_EPEER ? end_alone(&run, rc, &err) : end_together(&run, rc, &err);
+    ant_run_progress_start(&run);
+    rc = ant_run_answer(&run, &err);
+    if (rc < 0)
+        return end_alone(&run, rc, &err);
+    ant_run_progress(&run, true);
+    rc = write_results(&run, &err);
+    if (rc < 0)
+        return rc == ANT_EPEER ? end_alone(&run, rc, &err) : end_together(&run, rc, &err);
+    tear_down(&run);
+    return ANT_EXIT_DONE;
+}

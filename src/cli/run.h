@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run of the main job: what its three parts share. run.c sets up and takes down, answer.c moves
+ * rows through the engine, report.c talks to the person in front of it. Thread: control (the main
+ * thread). */
+#ifndef ANT_CLI_RUN_H
+#define ANT_CLI_RUN_H
+
+#include "backend/backend.h"
+#include "base/option.h"
+#include "engine/engine.h"
+#include "job/group.h"
+#include "job/launch.h"
+#include "job/layout.h"
+#include "job/work.h"
+#include "model/checkpoint.h"
+#include "model/model.h"
+#include "store/journal.h"
+#include "store/prompts.h"
+#include "store/results.h"
+
+/* The command line. */
+struct run_settings {
+    const char *model, *input, *output;
+    int dp_size, tp_size, pp_size, partition;
+    int max_tokens, min_tokens, top_k;
+    double temperature, top_p, min_p;
+    uint64_t seed;
+    struct ant_option_list stop, stop_ids;
+    bool ignore_eos;
+    int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type;
+    int64_t kv_memory;
+    bool restart_over;
+    int progress, log_level;
+};
+
+/* What a rank has done so far; every rank sends it to rank 0 now and then. Plain data. */
+struct run_counts {
+    int64_t rows, done, failed, prompt_tokens, output_tokens;
+    int32_t running, is_finished;
+};
+
+struct run {
+    struct run_settings settings;
+    int argc;
+    char **argv;
+    double start, start_answers, first_token; /* ant_now() */
+
+    struct ant_job *job;
+    struct ant_transport *transport;
+    struct ant_group *world, *node;
+    struct ant_layout layout;
+
+    struct ant_checkpoint *checkpoint;
+    struct ant_tokenizer *tokenizer;
+    struct ant_prompts *prompts;
+    const struct ant_backend_ops *ops;
+    struct ant_backend *be;
+    struct ant_backend_facts facts;
+    struct ant_model *model;
+    size_t weight_bytes;
+    struct ant_engine_config engine_config;
+    struct ant_engine *engine;
+
+    struct ant_sampling sampling; /* of a row that says nothing else */
+    struct ant_stops stops;
+    int32_t *stop_ids; /* owned: stops.ids */
+
+    struct ant_work *work;
+    struct ant_journal *journal;
+    int attempt;                       /* number of this start: 1 the first time */
+    struct ant_journal_entry *earlier; /* owned: what earlier starts have finished */
+    size_t n_earlier;
+
+    struct run_counts counts;  /* this rank's */
+    struct run_counts *others; /* owned, (world) on rank 0 */
+    double load_s;
+    struct report_clock {
+        double last_line, last_post;
+        bool is_terminal;
+    } clock;
+};
+
+/* answer.c: answer this rank's rows, journal every answer. */
+int ant_run_answer(struct run *run, struct ant_error *err);
+
+/* provenance.c: what the results file says of where it comes from. `answers` is the text of the
+ * settings that change answers, `settings` (taken over) all of them as JSON. */
+struct ant_run_facts;
+struct ant_run_facts *ant_run_facts_open(const struct run *run, const char *answers,
+                                         char *settings);
+const struct ant_fact *ant_run_facts_root(const struct ant_run_facts *facts, size_t *n);
+const struct ant_fact *ant_run_facts_provenance(const struct ant_run_facts *facts, size_t *n);
+void ant_run_facts_close(struct ant_run_facts *facts);
+
+/* report.c */
+void ant_run_banner(const struct run *run);
+/* The clock of the answers starts. */
+void ant_run_progress_start(struct run *run);
+/* Send counts to rank 0, and there print a progress line when it is time; cheap to call often.
+ * `is_last`: this rank has no more to do; rank 0 then waits for all others, still printing. */
+void ant_run_progress(struct run *run, bool is_last);
+void ant_run_report(const struct run *run, struct ant_rank_report *out);
+void ant_run_summary(const struct run *run, const struct ant_rank_report *reports, int64_t n_rows,
+                     int64_t n_ok, int64_t n_failed);
+
+#endif

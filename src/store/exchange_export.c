@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers as lines of text. */
+#include "config.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "store/exchange.h"
+
+/* Bytes of the UTF-8 character at `text` (`n` bytes are left); 0 when it is none. */
+static size_t utf8_length(const unsigned char *text, size_t n)
+{
+    unsigned char first = text[0];
+    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+
+    if (first > 0xf4 || length == 0 || length > n)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    if ((first == 0xe0 && text[1] < 0xa0) || (first == 0xed && text[1] > 0x9f) ||
+        (first == 0xf0 && text[1] < 0x90) || (first == 0xf4 && text[1] > 0x8f))
+        return 0; /* overlong, a surrogate, beyond Unicode */
+    return length;
+}
+
+static void put_json_char(struct ant_buf *out, unsigned char c)
+{
+    switch (c) {
+    case '"':
+        ant_buf_add(out, "\\\"", 2);
+        break;
+    case '\\':
+        ant_buf_add(out, "\\\\", 2);
+        break;
+    case '\n':
+        ant_buf_add(out, "\\n", 2);
+        break;
+    case '\r':
+        ant_buf_add(out, "\\r", 2);
+        break;
+    case '\t':
+        ant_buf_add(out, "\\t", 2);
+        break;
+    default:
+        ant_buf_printf(out, "\\u%04x", c);
+    }
+}
+
+static void put_json_string(struct ant_buf *out, const char *text, size_t n)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t done = 0; /* bytes already in `out` */
+
+    ant_buf_add(out, "\"", 1);
+    for (size_t i = 0; i < n;) {
+        size_t length = utf8_length(bytes + i, n - i);
+        if (length > 0 && bytes[i] >= ' ' && bytes[i] != '"' && bytes[i] != '\\' &&
+            bytes[i] != 0x7f) {
+            i += length;
+            continue;
+        }
+        ant_buf_add(out, text + done, i - done);
+        if (length == 0)
+            ant_buf_add(out, "\xef\xbf\xbd", 3);
+        else
+            put_json_char(out, bytes[i]);
+        done = ++i;
+    }
+    ant_buf_add(out, text + done, n - done);
+    ant_buf_add(out, "\"", 1);
+}
+
+static void put_json_time(struct ant_buf *out, const char *name, float seconds)
+{
+    if (isfinite(seconds))
+        ant_buf_printf(out, ", \"%s\": %.6g", name, (double)seconds);
+}
+
+void ant_exchange_put_json(struct ant_buf *out, const struct ant_answer *answer,
+                           const struct ant_results_id *id)
+{
+    ant_buf_printf(out, "{\"row\": %lld, \"sample\": %d", (long long)answer->row,
+                   (int)answer->sample);
+    if (id->kind != ANT_ID_NONE) {
+        ant_buf_printf(out, ", \"id\": ");
+        if (id->kind == ANT_ID_STRING)
+            put_json_string(out, id->text, id->bytes);
+        else
+            ant_buf_add(out, id->text, id->bytes);
+    }
+    ant_buf_printf(out, ", \"status\": \"%s\", \"finish\": \"%s\"",
+                   ant_status_names[answer->status], ant_finish_names[answer->finish]);
+    ant_buf_printf(out, ", \"prompt_tokens\": %d, \"completion_tokens\": %u, \"seed\": %llu",
+                   (int)answer->prompt_tokens, (unsigned)answer->n_tokens,
+                   (unsigned long long)answer->seed);
+    put_json_time(out, "t_first", answer->t_first);
+    put_json_time(out, "t_total", answer->t_total);
+    ant_buf_printf(out, ", \"text\": ");
+    put_json_string(out, answer->text, answer->text_bytes);
+    if (answer->error_bytes > 0) {
+        ant_buf_printf(out, ", \"error\": ");
+        put_json_string(out, answer->error, answer->error_bytes);
+    }
+    ant_buf_add(out, "}\n", 2);
+}
+
+/* Quoted where it must be, and where a reader might strip something. */
+static void put_csv_text(struct ant_buf *out, const char *text, size_t n)
+{
+    bool is_quoted = n > 0 && (text[0] == ' ' || text[n - 1] == ' ');
+
+    for (size_t i = 0; i < n && !is_quoted; i++)
+        is_quoted = text[i] == '"' || text[i] == ',' || text[i] == '\n' || text[i] == '\r';
+    if (!is_quoted) {
+        ant_buf_add(out, text, n);
+        return;
+    }
+    ant_buf_add(out, "\"", 1);
+    for (size_t done = 0; done < n;) {
+        const char *quote = memchr(text + done, '"', n - done);
+        size_t length = quote ? (size_t)(quote - text) + 1 - done : n - done;
+        ant_buf_add(out, text + done, length);
+        if (quote)
+            ant_buf_add(out, "\"", 1);
+        done += length;
+    }
+    ant_buf_add(out, "\"", 1);
+}
+
+void ant_exchange_put_csv_header(struct ant_buf *out)
+{
+    ant_buf_printf(out, "row,sample,id,status,finish,prompt_tokens,completion_tokens,seed,text,"
+                        "error\r\n");
+}
+
+void ant_exchange_put_csv(struct ant_buf *out, const struct ant_answer *answer,
+                          const struct ant_results_id *id)
+{
+    ant_buf_printf(out, "%lld,%d,", (long long)answer->row, (int)answer->sample);
+    put_csv_text(out, id->text, id->bytes);
+    ant_buf_printf(out, ",%s,%s,%d,%u,%llu,", ant_status_names[answer->status],
+                   ant_finish_names[answer->finish], (int)answer->prompt_tokens,
+                   (unsigned)answer->n_tokens, (unsigned long long)answer->seed);
+    put_csv_text(out, answer->text, answer->text_bytes);
+    ant_buf_add(out, ",", 1);
+    put_csv_text(out, answer->error, answer->error_bytes);
+    ant_buf_add(out, "\r\n", 2);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prompts as JSON lines. */
+#include "config.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "store/exchange_source.h"
+
+static const char *type_name(const json_t *value)
+{
+    static const char *const type_names[] = {
+        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a string",
+        [JSON_INTEGER] = "a number", [JSON_REAL] = "a number",  [JSON_TRUE] = "true",
+        [JSON_FALSE] = "false",      [JSON_NULL] = "null",
+    };
+
+    return type_names[json_typeof(value)];
+}
+
+static int take_string(struct ant_exchange_reader *reader, const json_t *value,
+                       struct ant_exchange_row *out)
+{
+    reader->text.len = 0;
+    ant_buf_add(&reader->text, json_string_value(value), json_string_length(value));
+    out->prompt.text = reader->text.len ? reader->text.data : "";
+    out->prompt.text_bytes = reader->text.len;
+    return 0;
+}
+
+static int take_messages(struct ant_exchange_reader *reader, const json_t *messages,
+                         struct ant_exchange_row *out, struct ant_error *err)
+{
+    size_t i;
+    json_t *message;
+
+    if (!json_is_array(messages) || json_array_size(messages) == 0)
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'messages' must be a list of messages");
+    json_array_foreach(messages, i, message) if (
+        !json_is_string(json_object_get(
+            message,
+            "role"))) return ant_exchange_fail(reader, err, ANT_EDATA,
+                                               "message %zu has no 'role' that is a string", i + 1);
+    char *text = json_dumps(messages, JSON_COMPACT);
+    if (!text)
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'messages' cannot be written as JSON");
+    reader->text.len = 0;
+    ant_buf_add(&reader->text, text, strlen(text));
+    free(text);
+    out->is_chat = true;
+    out->prompt.text = reader->text.data;
+    out->prompt.text_bytes = reader->text.len;
+    return 0;
+}
+
+/* Does leaving it out change nothing? */
+static bool is_neutral(const char *name, const json_t *value)
+{
+    if (json_is_null(value) || json_is_false(value))
+        return true;
+    if (json_is_number(value)) {
+        bool is_factor = strcmp(name, "n") == 0 || strcmp(name, "best_of") == 0 ||
+                         strcmp(name, "repetition_penalty") == 0;
+        return json_number_value(value) == (is_factor ? 1.0 : 0.0);
+    }
+    if (json_is_array(value))
+        return json_array_size(value) == 0;
+    if (json_is_object(value))
+        return json_object_size(value) == 0;
+    return json_is_string(value) && json_string_length(value) == 0;
+}
+
+static int take_number(struct ant_exchange_reader *reader, const char *name, const json_t *value,
+                       bool is_real, unsigned flag, struct ant_prompt *prompt,
+                       struct ant_error *err)
+{
+    if (json_is_null(value))
+        return 0;
+    if (!json_is_number(value))
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'%s' is %s, expected a number", name,
+                                 type_name(value));
+    if (is_real) {
+        ant_exchange_set_real(prompt, flag, json_number_value(value));
+        return 0;
+    }
+    double real = json_number_value(value);
+    if (json_is_real(value) && (real != floor(real) || fabs(real) >= 0x1p53))
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'%s' is %g, expected an integer", name,
+                                 real);
+    ant_exchange_set_integer(prompt, flag,
+                             json_is_real(value) ? (int64_t)real : json_integer_value(value));
+    return 0;
+}
+
+static int take_id(struct ant_exchange_reader *reader, const char *name, const json_t *value,
+                   struct ant_exchange_row *out, struct ant_error *err)
+{
+    if (json_is_null(value))
+        return 0;
+    if (json_is_integer(value)) {
+        out->id_kind = ANT_ID_INTEGER;
+        out->id = json_integer_value(value);
+        return 0;
+    }
+    if (!json_is_string(value))
+        return ant_exchange_fail(reader, err, ANT_EDATA,
+                                 "'%s' is %s, expected a string or an integer", name,
+                                 type_name(value));
+    reader->id.len = 0;
+    ant_buf_add(&reader->id, json_string_value(value), json_string_length(value));
+    out->id_kind = ANT_ID_STRING;
+    out->id_text = reader->id.len ? reader->id.data : "";
+    out->id_bytes = reader->id.len;
+    return 0;
+}
+
+/* A name that is neither prompt nor id. */
+static int take_other(struct ant_exchange_reader *reader, const char *name, const json_t *value,
+                      struct ant_exchange_row *out, struct ant_error *err)
+{
+    unsigned flag = 0;
+
+    switch (ant_exchange_meaning(reader, name, &flag)) {
+    case ANT_MEANS_INTEGER:
+        return take_number(reader, name, value, false, flag, &out->prompt, err);
+    case ANT_MEANS_REAL:
+        return take_number(reader, name, value, true, flag, &out->prompt, err);
+    case ANT_MEANS_UNSUPPORTED:
+        if (is_neutral(name, value))
+            return 0;
+        return ant_exchange_fail(reader, err, ANT_EUNSUPP,
+                                 "'%s' cannot be honoured a prompt; leave it out, or pass over it "
+                                 "with --ignore %s",
+                                 name, name);
+    case ANT_MEANS_NOTHING:
+        ant_exchange_note_unused(reader, name);
+        return 0;
+    case ANT_MEANS_NO_MATTER:
+    case ANT_MEANS_IGNORED:
+        return 0;
+    }
+    return 0;
+}
+
+static int take_object(struct ant_exchange_reader *reader, json_t *object,
+                       struct ant_exchange_row *out, int *n_prompts, struct ant_error *err)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(object, name, value)
+    {
+        int rc = 0;
+        if (strcmp(name, "prompt") == 0 || strcmp(name, "text") == 0) {
+            if (!json_is_string(value))
+                return ant_exchange_fail(reader, err, ANT_EDATA, "'%s' is %s, expected a string",
+                                         name, type_name(value));
+            rc = take_string(reader, value, out);
+            ++*n_prompts;
+        } else if (strcmp(name, "messages") == 0) {
+            rc = take_messages(reader, value, out, err);
+            ++*n_prompts;
+        } else if (strcmp(name, "id") == 0 || strcmp(name, "custom_id") == 0) {
+            rc = take_id(reader, name, value, out, err);
+        } else if (strcmp(name, "body") == 0 && json_is_object(value)) {
+            rc = take_object(reader, value, out, n_prompts, err);
+        } else {
+            rc = take_other(reader, name, value, out, err);
+        }
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int take_value(struct ant_exchange_reader *reader, json_t *value,
+                      struct ant_exchange_row *out, struct ant_error *err)
+{
+    int n_prompts = 0;
+
+    if (json_is_string(value))
+        return take_string(reader, value, out);
+    if (json_is_array(value) && reader->row_line == 1)
+        return ant_exchange_fail(
+            reader, err, ANT_EDATA,
+            "a list; there must be one prompt a line (jq -c '.[]' makes that)");
+    if (!json_is_object(value))
+        return ant_exchange_fail(reader, err, ANT_EDATA, "%s is no prompt", type_name(value));
+    ANT_TRY(take_object(reader, value, out, &n_prompts, err));
+    if (n_prompts != 1)
+        return ant_exchange_fail(reader, err, ANT_EDATA, "%s",
+                                 n_prompts ? "more than one of 'prompt', 'text' and 'messages'"
+                                           : "neither 'prompt' nor 'text' nor 'messages'");
+    return 0;
+}
+
+static bool is_blank(const struct ant_buf *line)
+{
+    for (size_t i = 0; i < line->len; i++)
+        if (!strchr(" \t\r", line->data[i]) || !line->data[i])
+            return false;
+    return true;
+}
+
+int ant_exchange_next_json(struct ant_exchange_reader *reader, struct ant_exchange_row *out,
+                           struct ant_error *err)
+{
+    struct ant_exchange_row row = {0};
+    json_error_t why;
+    int rc;
+
+    do {
+        reader->row_line = reader->line + 1;
+        rc = ant_exchange_read_line(reader, &reader->text, err);
+    } while (rc == 1 && is_blank(&reader->text));
+    if (rc <= 0)
+        return rc;
+    json_t *value =
+        json_loadb(reader->text.data, reader->text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+    if (!value)
+        return ant_exchange_fail(reader, err, ANT_EDATA, "no JSON at column %d: %.120s", why.column,
+                                 why.text);
+    rc = take_value(reader, value, &row, err);
+    json_decref(value);
+    if (rc < 0)
+        return rc;
+    *out = row;
+    return 1;
+}

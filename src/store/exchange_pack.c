@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing a prompt file whose length is not known before its end: every column is a chunked dataset
+ * that grows by whole pieces. A column that first appears in row k has its rows before k filled by
+ * HDF5 with the value that means "not given". */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "store/exchange.h"
+#include "store/h5.h"
+
+enum {
+    PIECE = 1 << 20, /* bytes of text kept, and in a chunk */
+    CELLS = 1 << 13, /* the same of other columns */
+    LONGEST_ID = 1 << 16,
+};
+
+enum { OFFSETS, MAX_TOKENS, MIN_TOKENS, TEMPERATURE, TOP_P, TOP_K, MIN_P, SEED, ID, N_NUMBERS };
+static const struct {
+    const char *name;
+    unsigned flag;
+    bool is_real;
+} facts[N_NUMBERS] = {
+    [OFFSETS] = {"text_offsets", 0, false},
+    [MAX_TOKENS] = {"max_tokens", ANT_HAS_MAX_TOKENS, false},
+    [MIN_TOKENS] = {"min_tokens", ANT_HAS_MIN_TOKENS, false},
+    [TEMPERATURE] = {"temperature", ANT_HAS_TEMPERATURE, true},
+    [TOP_P] = {"top_p", ANT_HAS_TOP_P, true},
+    [TOP_K] = {"top_k", ANT_HAS_TOP_K, false},
+    [MIN_P] = {"min_p", ANT_HAS_MIN_P, true},
+    [SEED] = {"seed", ANT_HAS_SEED, false},
+    [ID] = {"id", 0, false},
+};
+
+static const int64_t not_given = INT64_MIN;
+
+/* A dataset that grows. */
+struct growing {
+    hid_t dataset, type; /* type: in memory, owned */
+    size_t width;
+    int64_t n; /* elements in the file */
+    struct ant_buf pending;
+};
+
+struct ant_pack {
+    char *path, *part; /* owned */
+    hid_t file, group;
+    struct growing text, numbers[N_NUMBERS], names; /* names: ids that are strings */
+    int64_t rows, bytes;
+    bool is_chat, is_finished;
+    enum ant_id_kind id_kind;
+    struct ant_buf columns;
+};
+
+/* ---- growing datasets -------------------------------------------------------------------------
+ */
+
+static bool is_open(const struct growing *g)
+{
+    return g->dataset > 0;
+}
+
+static void set_fill(hid_t creation, hid_t type)
+{
+    const double nan = strtod("nan", NULL);
+
+    if (H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) == sizeof(int64_t))
+        H5Pset_fill_value(creation, type, &not_given);
+    else if (H5Tget_class(type) == H5T_FLOAT)
+        H5Pset_fill_value(creation, type, &nan);
+}
+
+/* `type` is taken over. Rows before the first exist, unwritten. */
+static int open_growing(struct growing *g, hid_t group, const char *name, hid_t type, hsize_t chunk,
+                        int64_t first, struct ant_error *err)
+{
+    hsize_t n = (hsize_t)first, most = H5S_UNLIMITED;
+    hid_t space = H5Screate_simple(1, &n, &most);
+    hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+
+    g->type = type;
+    g->width = H5Tget_size(type);
+    g->n = first;
+    H5Pset_chunk(creation, 1, &chunk);
+    H5Pset_obj_track_times(creation, 0);
+    set_fill(creation, type);
+    g->dataset = H5Dcreate2(group, name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    H5Pclose(creation);
+    H5Sclose(space);
+    if (g->dataset < 0) {
+        g->dataset = 0;
+        return ant_h5_fail(err, ANT_EIO, "cannot create dataset '%s'", name);
+    }
+    return 0;
+}
+
+/* Elements [g->n, g->n + n) from `data`. */
+static int append(struct growing *g, const void *data, size_t n, struct ant_error *err)
+{
+    hsize_t start = (hsize_t)g->n, count = n, end = start + count;
+
+    if (n == 0)
+        return 0;
+    errno = 0;
+    herr_t rc = H5Dset_extent(g->dataset, &end);
+    hid_t file_space = H5Dget_space(g->dataset), memory_space = H5Screate_simple(1, &count, NULL);
+    if (rc >= 0)
+        rc = H5Sselect_hyperslab(file_space, H5S_SELECT_SET, &start, NULL, &count, NULL);
+    if (rc >= 0)
+        rc = H5Dwrite(g->dataset, g->type, memory_space, file_space, H5P_DEFAULT, data);
+    ant_h5_close(memory_space);
+    ant_h5_close(file_space);
+    if (rc < 0)
+        return ant_h5_fail(err, ANT_EIO, "cannot write");
+    g->n += (int64_t)n;
+    return 0;
+}
+
+static int flush(struct growing *g, struct ant_error *err)
+{
+    if (!is_open(g))
+        return 0;
+    ANT_TRY(append(g, g->pending.data, g->pending.len / g->width, err));
+    g->pending.len = 0;
+    return 0;
+}
+
+static int add(struct growing *g, const void *data, size_t bytes, size_t most,
+               struct ant_error *err)
+{
+    ant_buf_add(&g->pending, data, bytes);
+    return g->pending.len >= most ? flush(g, err) : 0;
+}
+
+static void close_growing(struct growing *g)
+{
+    if (!is_open(g))
+        return;
+    ant_h5_close(g->dataset);
+    ant_h5_close(g->type);
+    ant_buf_release(&g->pending);
+    g->dataset = 0;
+}
+
+/* ---- ids that are strings ---------------------------------------------------------------------
+ */
+
+/* Pending are pointers to strings of our own. */
+static int flush_names(struct growing *g, struct ant_error *err)
+{
+    size_t n = g->pending.len / sizeof(char *);
+
+    if (!is_open(g))
+        return 0;
+    int rc = append(g, g->pending.data, n, err);
+    for (size_t i = 0; i < n; i++) {
+        char *name;
+        memcpy(&name, g->pending.data + i * sizeof(name), sizeof(name));
+        free(name);
+    }
+    g->pending.len = 0;
+    return rc;
+}
+
+static int add_name(struct ant_pack *pack, const struct ant_exchange_row *row,
+                    struct ant_error *err)
+{
+    struct growing *g = &pack->names;
+
+    if (row->id_bytes > LONGEST_ID)
+        return ant_fail(err, ANT_EDATA, "an id of %zu bytes, at most %d are possible",
+                        row->id_bytes, LONGEST_ID);
+    if (row->id_bytes && memchr(row->id_text, '\0', row->id_bytes))
+        return ant_fail(err, ANT_EDATA, "an id with a zero byte in it");
+    if (!is_open(g)) {
+        hid_t type = H5Tcopy(H5T_C_S1);
+        H5Tset_size(type, H5T_VARIABLE);
+        H5Tset_cset(type, H5T_CSET_UTF8);
+        ANT_TRY(open_growing(g, pack->group, "id", type, CELLS, pack->rows, err));
+    }
+    char *name = ant_xstrndup(row->id_text ? row->id_text : "", row->id_bytes);
+    ant_buf_add(&g->pending, &name, sizeof(name));
+    return g->pending.len >= CELLS * sizeof(name) ? flush_names(g, err) : 0;
+}
+
+static const char *kind_name(enum ant_id_kind kind)
+{
+    return kind == ANT_ID_NONE ? "none" : kind == ANT_ID_STRING ? "a string" : "an integer";
+}
+
+/* Ids of one kind. Where they are strings a row may have none. */
+static int check_id(struct ant_pack *pack, const struct ant_exchange_row *row,
+                    struct ant_error *err)
+{
+    enum ant_id_kind was = pack->id_kind, is = row->id_kind;
+
+    if (pack->rows == 0 || was == is)
+        pack->id_kind = is;
+    else if (was == ANT_ID_NONE && is == ANT_ID_STRING)
+        pack->id_kind = is;
+    else if (was != ANT_ID_STRING || is != ANT_ID_NONE)
+        return ant_fail(err, ANT_EDATA, "the id is %s, where it was %s before", kind_name(is),
+                        kind_name(was));
+    return 0;
+}
+
+/* ---- rows -------------------------------------------------------------------------------------
+ */
+
+static int open_number(struct ant_pack *pack, int c, struct ant_error *err)
+{
+    struct growing *g = &pack->numbers[c];
+
+    ANT_TRY(open_growing(g, pack->group, facts[c].name,
+                         H5Tcopy(facts[c].is_real ? H5T_IEEE_F64LE : H5T_STD_I64LE), CELLS,
+                         c == OFFSETS ? 0 : pack->rows, err));
+    if (c != OFFSETS && c != ID && !facts[c].is_real)
+        return ant_h5_put_int(g->dataset, "_FillValue", not_given, err);
+    return 0;
+}
+
+static int add_number(struct ant_pack *pack, int c, bool is_given, int64_t integer, double real,
+                      struct ant_error *err)
+{
+    struct growing *g = &pack->numbers[c];
+
+    if (!is_given && !is_open(g))
+        return 0;
+    if (!is_open(g))
+        ANT_TRY(open_number(pack, c, err));
+    if (!is_given) {
+        integer = not_given;
+        real = strtod("nan", NULL);
+    }
+    if (facts[c].is_real)
+        return add(g, &real, sizeof(real), CELLS * sizeof(real), err);
+    return add(g, &integer, sizeof(integer), CELLS * sizeof(integer), err);
+}
+
+static int add_options(struct ant_pack *pack, const struct ant_prompt *prompt,
+                       struct ant_error *err)
+{
+    const int64_t integers[N_NUMBERS] = {[MAX_TOKENS] = prompt->max_tokens,
+                                         [MIN_TOKENS] = prompt->min_tokens,
+                                         [TOP_K] = prompt->top_k,
+                                         [SEED] = (int64_t)prompt->seed};
+    const double reals[N_NUMBERS] = {
+        [TEMPERATURE] = prompt->temperature, [TOP_P] = prompt->top_p, [MIN_P] = prompt->min_p};
+
+    for (int c = MAX_TOKENS; c <= SEED; c++)
+        ANT_TRY(add_number(pack, c, prompt->has & facts[c].flag, integers[c], reals[c], err));
+    return 0;
+}
+
+int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, struct ant_error *err)
+{
+    if (pack->rows == 0)
+        pack->is_chat = row->is_chat;
+    if (pack->is_chat != row->is_chat)
+        return ant_fail(err, ANT_EDATA, "%s, where there were %s before; a file holds one kind",
+                        row->is_chat ? "messages" : "a text", row->is_chat ? "texts" : "messages");
+    ANT_TRY(check_id(pack, row, err));
+    if (pack->id_kind == ANT_ID_STRING)
+        ANT_TRY(add_name(pack, row, err));
+    else
+        ANT_TRY(add_number(pack, ID, row->id_kind == ANT_ID_INTEGER, row->id, 0, err));
+    ANT_TRY(add_options(pack, &row->prompt, err));
+    ANT_TRY(add(&pack->text, row->prompt.text, row->prompt.text_bytes, PIECE, err));
+    pack->bytes += (int64_t)row->prompt.text_bytes;
+    pack->rows++;
+    return add_number(pack, OFFSETS, true, pack->bytes, 0, err);
+}
+
+/* ---- the file ---------------------------------------------------------------------------------
+ */
+
+int ant_pack_open(struct ant_pack **out, const char *path, struct ant_error *err)
+{
+    struct ant_pack *pack = ant_xcalloc(1, sizeof(*pack));
+    int rc = 0;
+
+    ant_h5_start();
+    pack->path = ant_xstrdup(path);
+    pack->part = ant_xasprintf("%s.part", path);
+    pack->group = H5I_INVALID_HID;
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    ant_h5_no_locks(access);
+    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
+    H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V110);
+    pack->file = H5Fcreate(pack->part, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    H5Pclose(access);
+    if (pack->file < 0) {
+        rc = ant_h5_fail(err, ANT_EIO, "cannot create '%s'", pack->part);
+    } else {
+        pack->group = H5Gcreate2(pack->file, "prompts", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        rc = open_growing(&pack->text, pack->group, "text", H5Tcopy(H5T_STD_U8LE), PIECE, 0, err);
+        if (rc == 0)
+            rc = add_number(pack, OFFSETS, true, 0, 0, err);
+    }
+    if (rc < 0) {
+        ant_pack_close(pack);
+        return rc;
+    }
+    *out = pack;
+    return 0;
+}
+
+static int complete(struct ant_pack *pack, struct ant_error *err)
+{
+    ANT_TRY(flush(&pack->text, err));
+    for (int c = 0; c < N_NUMBERS; c++)
+        ANT_TRY(flush(&pack->numbers[c], err));
+    ANT_TRY(flush_names(&pack->names, err));
+    ANT_TRY(ant_h5_put_text(pack->group, "format", pack->is_chat ? "chat" : "text", err));
+    ANT_TRY(ant_h5_put_text(pack->group, "schema", "antiphon-prompts", err));
+    return ant_h5_put_int(pack->group, "version", 1, err);
+}
+
+static int close_file(struct ant_pack *pack, struct ant_error *err)
+{
+    close_growing(&pack->text);
+    close_growing(&pack->names);
+    for (int c = 0; c < N_NUMBERS; c++)
+        close_growing(&pack->numbers[c]);
+    ant_h5_close(pack->group);
+    int rc = ant_h5_close(pack->file);
+    pack->group = pack->file = H5I_INVALID_HID;
+    return rc < 0 ? ant_h5_fail(err, ANT_EIO, "cannot write") : 0;
+}
+
+static int put_in_place(const struct ant_pack *pack, struct ant_error *err)
+{
+    int rc = 0;
+    int fd = open(pack->part, O_RDWR | O_CLOEXEC);
+
+    if (fd < 0 || fsync(fd) < 0)
+        rc = ant_fail(err, ANT_EIO, "cannot sync: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    if (rc == 0 && rename(pack->part, pack->path) < 0)
+        rc = ant_fail(err, ANT_EIO, "cannot rename to '%s': %s", pack->path, strerror(errno));
+    return rc;
+}
+
+int ant_pack_finish(struct ant_pack *pack, struct ant_error *err)
+{
+    int rc = complete(pack, err);
+
+    if (rc == 0)
+        rc = close_file(pack, err);
+    if (rc == 0)
+        rc = put_in_place(pack, err);
+    if (rc < 0)
+        return ant_fail_in(err, rc, "'%s'", pack->part);
+    pack->is_finished = true;
+    return ant_sync_folder(pack->path, err);
+}
+
+int64_t ant_pack_rows(const struct ant_pack *pack)
+{
+    return pack->rows;
+}
+
+int64_t ant_pack_bytes(const struct ant_pack *pack)
+{
+    return pack->bytes;
+}
+
+const char *ant_pack_columns(struct ant_pack *pack)
+{
+    pack->columns.len = 0;
+    if (pack->id_kind != ANT_ID_NONE)
+        ant_buf_printf(&pack->columns, "id");
+    for (int c = MAX_TOKENS; c <= SEED; c++)
+        if (pack->numbers[c].width)
+            ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "", facts[c].name);
+    return pack->columns.len ? pack->columns.data : "";
+}
+
+void ant_pack_close(struct ant_pack *pack)
+{
+    struct ant_error ignored;
+
+    if (!pack)
+        return;
+    if (pack->names.pending.len)
+        flush_names(&pack->names, &ignored);
+    if (!pack->is_finished) {
+        close_file(pack, &ignored);
+        unlink(pack->part);
+    }
+    ant_buf_release(&pack->columns);
+    free(pack->path);
+    free(pack->part);
+    free(pack);
+}
