@@ -19,7 +19,8 @@ namespace
 {
 
 constexpr int GROUP_THREADS = 128, CONSUMERS = 2, THREADS = GROUP_THREADS * (1 + CONSUMERS);
-constexpr int GROUP_ROWS = 64, BLOCK_BYTES = 64 * 128; /* 64 rows of 64 values */
+[[maybe_unused]] constexpr int GROUP_ROWS = 64;
+constexpr int BLOCK_BYTES = 64 * 128; /* 64 rows of 64 values */
 constexpr int STAGES = 4, QUERIES = 2;
 
 template <int D> struct config {
