@@ -43,16 +43,11 @@ static int row_tokens(const struct run *run, const struct ant_prompt *prompt, st
 {
     int vocab = ant_checkpoint_arch(run->checkpoint)->vocab;
 
-    if (prompt->tokens) {
-        for (size_t i = 0; i < prompt->n_tokens; i++)
-            if (prompt->tokens[i] < 0 || prompt->tokens[i] >= vocab)
-                return ant_fail(err, ANT_EDATA, "token %d at position %zu is not below %d",
-                                prompt->tokens[i], i, vocab);
+    if (prompt->tokens)
         ant_ids_append(out, prompt->tokens, prompt->n_tokens);
-    } else if (prompt->text_bytes > 0) {
+    else if (prompt->text_bytes > 0)
         ANT_TRY(
             ant_tokenizer_encode(run->tokenizer, prompt->text, prompt->text_bytes, true, out, err));
-    }
     if (out->len == 0)
         return ant_fail(err, ANT_EDATA, "empty prompt");
     if (out->len >= (size_t)run->engine_config.max_context)
@@ -60,6 +55,11 @@ static int row_tokens(const struct run *run, const struct ant_prompt *prompt, st
             err, ANT_EDATA,
             "the prompt has %zu tokens, --max-model-len %d leaves no room for an answer", out->len,
             run->engine_config.max_context);
+    for (size_t i = 0; i < out->len;
+         i++) /* a tokenizer may know more than the model has rows for */
+        if (out->data[i] < 0 || out->data[i] >= vocab)
+            return ant_fail(err, ANT_EDATA, "token %d at position %zu is not one of the model's %d",
+                            out->data[i], i, vocab);
     return 0;
 }
 
