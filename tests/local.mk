@@ -41,12 +41,15 @@ UNIT_TESTS += tests/unit/test_journal
 tests_unit_test_journal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
 UNIT_TESTS += tests/unit/test_prompts
 UNIT_TESTS += tests/unit/test_results
+UNIT_TESTS += tests/unit/test_exchange
 noinst_HEADERS += tests/unit/answers.h tests/unit/h5_make.h
 UNIT_TESTS += tests/unit/test_engine
 UNIT_TESTS += tests/unit/test_sampling
 UNIT_TESTS += tests/unit/test_sched
 UNIT_TESTS += tests/unit/test_tensor
 UNIT_TESTS += tests/unit/test_text_golden
+UNIT_TESTS += tests/unit/test_text_pattern
+UNIT_TESTS += tests/unit/test_text_tokenizer
 UNIT_TESTS += tests/unit/test_work
 
 # Kernel tests: each level of the CPU that the machine has.
@@ -66,8 +69,8 @@ check-gpu:
 	@echo 'skipped: built without CUDA'
 endif
 tests_gpu_check_gpu_SOURCES = \
-	tests/gpu/check.c tests/gpu/check_attention.c tests/gpu/check_rows.c \
-	tests/gpu/check_sampling.c
+	tests/gpu/check.c tests/gpu/check_attention.c tests/gpu/check_gemm.c \
+	tests/gpu/check_rows.c tests/gpu/check_sampling.c
 CLEANFILES += tests/gpu/check-gpu
 .PHONY: check-gpu
 
@@ -85,6 +88,8 @@ FUZZ_TARGETS += tests/fuzz/fuzz_safetensors
 tests_fuzz_fuzz_safetensors_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_option
 tests_fuzz_fuzz_option_LDFLAGS = $(FUZZ_LINK)
+FUZZ_TARGETS += tests/fuzz/fuzz_tokenizer_json
+tests_fuzz_fuzz_tokenizer_json_LDFLAGS = $(FUZZ_LINK)
 
 # Other test scripts.
 TESTS += tests/gates/source.sh tests/gates/objects.sh tests/fuzz/replay.sh

@@ -11,11 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-
 enum {
     SHORT = 48,      /* symbols: up to here searching beats a heap */
-    CACHE_BITS = 14, /* 2^14 slots of 64 bytes */
+    CACHE_BITS = 15, /* 2^15 slots of 64 bytes */
     CACHE_KEY = 24,  /* bytes */
     CACHE_IDS = 9,   /* so that a slot is one cache line */
     NO_RANK = -1,    /* as uint32_t: later than any */
@@ -38,7 +36,8 @@ struct ant_bpe {
     size_t longest;        /* bytes of the longest token */
     int32_t bytes[256];    /* byte-level: the id of each byte; else of U+0000 to U+00FF */
     int32_t fallback[256]; /* the id of "<0x..>" */
-    bool cut_words;        /* no token reaches over the start of a word: words merge alone */
+    bool cut_words;        /* words merge alone: no token reaches over the start of one ... */
+    bool joins[256];       /* ... unless the byte before that is one of these */
 };
 
 struct symbol {
@@ -66,7 +65,8 @@ struct ant_bpe_work {
     struct candidate *heap; /* owned */
     size_t n_heap, cap_heap;
     struct ant_buf spelled;
-    struct cached *cache; /* owned */
+    void *memory;         /* owned: that of the cache */
+    struct cached *cache; /* aligned within memory */
 };
 
 static uint64_t mix(uint64_t key)
@@ -150,18 +150,15 @@ static void build_words(struct ant_bpe *bpe)
                      ant_vocab_find(vocab, space, SPACE_BYTES) >= 0;
     for (id = 0; id < vocab->size; id++) {
         size_t bytes;
-        const char *text = ant_vocab_text(vocab, id, &bytes);
+        const char *text = ant_vocab_text(vocab, id, &bytes), *end = text + bytes, *found;
 
         if (bytes > bpe->longest)
             bpe->longest = bytes;
-        if (!bpe->cut_words)
+        if (!bpe->cut_words || bytes < SPACE_BYTES)
             continue;
-        while (bytes >= SPACE_BYTES && memcmp(text, space, SPACE_BYTES) == 0) {
-            text += SPACE_BYTES;
-            bytes -= SPACE_BYTES;
-        }
-        if (memmem(text, bytes, space, SPACE_BYTES))
-            bpe->cut_words = false;
+        for (text++; (found = memmem(text, (size_t)(end - text), space, SPACE_BYTES));
+             text = found + SPACE_BYTES)
+            bpe->joins[(unsigned char)found[-1]] = true;
     }
 }
 
@@ -197,12 +194,11 @@ void ant_bpe_close(struct ant_bpe *bpe)
 struct ant_bpe_work *ant_bpe_work_open(void)
 {
     struct ant_bpe_work *work = ant_xcalloc(1, sizeof *work);
-    size_t bytes = sizeof *work->cache << CACHE_BITS;
+    size_t slot = sizeof *work->cache;
 
-    work->cache = aligned_alloc(64, bytes);
-    if (!work->cache)
-        ant_die("out of memory: %zu bytes", bytes);
-    memset(work->cache, 0, bytes);
+    /* Fresh zero pages cost nothing until they are used; hence no aligned_alloc and memset. */
+    work->memory = ant_xcalloc(((size_t)1 << CACHE_BITS) + 1, slot);
+    work->cache = (struct cached *)(((uintptr_t)work->memory + slot - 1) & ~(uintptr_t)(slot - 1));
     return work;
 }
 
@@ -213,7 +209,7 @@ void ant_bpe_work_close(struct ant_bpe_work *work)
     free(work->symbols);
     free(work->heap);
     ant_buf_release(&work->spelled);
-    free(work->cache);
+    free(work->memory);
     free(work);
 }
 
@@ -516,7 +512,7 @@ static void encode_cached(const struct ant_bpe *bpe, struct ant_bpe_work *work, 
 {
     uint64_t key[CACHE_KEY / 8] = {0};
     struct cached *slot;
-    size_t before = out->len;
+    size_t before = out->len, n;
 
     if (bytes > CACHE_KEY) {
         encode(bpe, work, piece, bytes, out);
@@ -529,23 +525,29 @@ static void encode_cached(const struct ant_bpe *bpe, struct ant_bpe_work *work, 
         return;
     }
     encode(bpe, work, piece, bytes, out);
-    if (out->len - before > CACHE_IDS)
+    n = out->len - before;
+    if (n > CACHE_IDS)
         return;
     slot->bytes = (uint8_t)bytes;
-    slot->n_ids = (uint8_t)(out->len - before);
+    slot->n_ids = (uint8_t)n;
     memcpy(slot->key, key, sizeof key);
-    memcpy(slot->ids, out->data + before, (out->len - before) * sizeof *out->data);
+    if (n > 0)
+        memcpy(slot->ids, out->data + before, n * sizeof *out->data);
 }
 
-/* The start of the next word behind `at`: a word mark with none before it. */
-static size_t next_word(const char *piece, size_t bytes, size_t at)
+/* The start of the next word behind `at`: a word mark that no token joins to what is before it. */
+static size_t next_word(const struct ant_bpe *bpe, const char *piece, size_t bytes, size_t at)
 {
     const char *found;
 
-    while (at + SPACE_BYTES <= bytes && memcmp(piece + at, space, SPACE_BYTES) == 0)
-        at += SPACE_BYTES;
-    found = memmem(piece + at, bytes - at, space, SPACE_BYTES);
-    return found ? (size_t)(found - piece) : bytes;
+    for (at++; at < bytes; at = (size_t)(found - piece) + SPACE_BYTES) {
+        found = memmem(piece + at, bytes - at, space, SPACE_BYTES);
+        if (!found)
+            break;
+        if (!bpe->joins[(unsigned char)found[-1]])
+            return (size_t)(found - piece);
+    }
+    return bytes;
 }
 
 void ant_bpe_encode(const struct ant_bpe *bpe, struct ant_bpe_work *work, const char *piece,
@@ -554,7 +556,7 @@ void ant_bpe_encode(const struct ant_bpe *bpe, struct ant_bpe_work *work, const 
     size_t at = 0;
 
     while (bpe->cut_words && at < bytes) {
-        size_t end = next_word(piece, bytes, at);
+        size_t end = next_word(bpe, piece, bytes, at);
 
         encode_cached(bpe, work, piece + at, end - at, out);
         at = end;

@@ -22,6 +22,7 @@ void ant_decode_release(struct ant_decode_step *steps, size_t n)
 /* The token's text is complete in `texts`: remember where it ends. */
 static void end_token(struct ant_decode_list *list)
 {
+    ant_buf_grow(&list->texts, 0); /* there is a buffer even if all tokens are empty */
     if (list->n == list->cap) {
         list->cap = list->cap ? 2 * list->cap : 64;
         list->ends = ant_xrealloc(list->ends, list->cap, sizeof *list->ends);

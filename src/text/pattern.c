@@ -14,7 +14,7 @@
 /* A pattern of a model file may be hostile, and a harmless one may meet a hostile text: a search
  * ends with an error rather than run on. */
 enum {
-    MATCH_LIMIT = 20000000,
+    MATCH_LIMIT = 10000000,
     HEAP_LIMIT_KIB = 256 * 1024,
     JIT_STACK_FIRST = 32 * 1024,
     JIT_STACK_MOST = 1024 * 1024,
