@@ -3,6 +3,7 @@
 # One results file written by many processes at once: any number of rows and ranks, a rank that
 # fails, a full disk. A failure must be every rank's error, leave no file and hang nobody.
 set -u
+# shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/lib.sh"
 probe=$TOP_BUILDDIR/tests/launch/results_probe
 
