@@ -295,7 +295,7 @@ static int take_cell(struct ant_exchange_reader *reader, int i, struct ant_excha
         if (bytes == 0 || (strcmp(column->name, "n") == 0 && strcmp(text, "1") == 0))
             return 0;
         return ant_exchange_fail(reader, err, ANT_EUNSUPP,
-                                 "'%s' cannot be honoured a prompt; leave it out, or pass over it "
+                                 "'%s' cannot be set for one prompt; leave it out, or pass over it "
                                  "with --ignore %s",
                                  column->name, column->name);
     case USE_NOT:

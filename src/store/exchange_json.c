@@ -132,7 +132,7 @@ static int take_other(struct ant_exchange_reader *reader, const char *name, cons
         if (is_neutral(name, value))
             return 0;
         return ant_exchange_fail(reader, err, ANT_EUNSUPP,
-                                 "'%s' cannot be honoured a prompt; leave it out, or pass over it "
+                                 "'%s' cannot be set for one prompt; leave it out, or pass over it "
                                  "with --ignore %s",
                                  name, name);
     case ANT_MEANS_NOTHING:

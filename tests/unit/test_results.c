@@ -487,6 +487,7 @@ static void other_files_are_refused(void **state)
     assert_error(ant_results_open(&results, out, &err), ANT_EDATA, "has no attribute 'complete'");
     file = H5Fopen(out, H5F_ACC_RDWR, H5P_DEFAULT);
     h5_put_attribute(file, "complete", H5T_NATIVE_INT64, &one);
+    h5_put_attribute(file, "n_samples", H5T_NATIVE_INT64, &one);
     h5_put_attribute(file, "n_ok", H5T_NATIVE_INT64, &one);
     h5_put_attribute(file, "n_failed", H5T_NATIVE_INT64, &one);
     H5Fclose(file);
