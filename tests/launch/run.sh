@@ -123,6 +123,33 @@ else
     not_ok "the same answers in reverse order" "$(diff "$tmp/forward.txt" "$tmp/backward.txt" | head -n 4)"
 fi
 
+# ---- rows at the edge ------------------------------------------------------------------------------
+
+printf 'good\nbad \377\376 bytes\nlast\n' >"$tmp/bytes.txt"
+"$antiphon" pack --from lines "$tmp/bytes.txt" --output "$tmp/bytes.h5"
+run_args bytes bytes-out
+# shellcheck disable=SC2086
+on_nodes 2 2 "$antiphon" $args
+expect "bytes that are no UTF-8" 0 "COMPLETE 3/3 rows, 1 failed"
+try "$antiphon" show --failed "$tmp/bytes-out.h5"
+expect "bytes that are no UTF-8: which" 0 "row 1" "not UTF-8 at byte 4"
+awk 'BEGIN { for (i = 0; i < 60; i++) printf "number %d ", i }' >"$tmp/longest.txt"
+"$antiphon" pack --from lines "$tmp/longest.txt" --output "$tmp/longest.h5"
+run_args longest longest-out --max-model-len 512
+# shellcheck disable=SC2086
+try "$antiphon" $args
+n=$("$antiphon" export "$tmp/longest-out.h5" --jsonl | sed 's/.*"prompt_tokens": *\([0-9]*\).*/\1/')
+run_args longest longest-fits --max-model-len $((n + 1))
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "a prompt of the greatest length" 0 "COMPLETE 1/1 rows, 0 failed"
+try "$antiphon" show "$tmp/longest-fits.h5"
+expect "a prompt of the greatest length: one token" 0 "LENGTH, $n + 1 tokens"
+run_args longest longest-over --max-model-len "$n"
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "a prompt one too long" 0 "COMPLETE 1/1 rows, 1 failed"
+
 # ---- more ranks than rows, no rows ---------------------------------------------------------------
 
 run_args seven seven8
