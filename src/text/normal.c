@@ -31,24 +31,85 @@ static bool all_below(const char *text, size_t bytes, unsigned char first)
     return true;
 }
 
-static int compose(struct ant_buf *out, enum ant_normal_kind kind, const char *text, size_t bytes,
-                   struct ant_error *err)
+/* Sort marks side by side by their combining class, equal ones staying in order. utf8proc's own way
+ * takes quadratic time, and a text may be nothing but marks. */
+static void order_marks(utf8proc_int32_t *marks, size_t n, utf8proc_int32_t *room)
+{
+    size_t starts[257] = {0}, i;
+
+    for (i = 0; i < n; i++)
+        starts[utf8proc_get_property(marks[i])->combining_class % 256 + 1]++;
+    for (i = 1; i < 257; i++)
+        starts[i] += starts[i - 1];
+    for (i = 0; i < n; i++)
+        room[starts[utf8proc_get_property(marks[i])->combining_class % 256]++] = marks[i];
+    memcpy(marks, room, n * sizeof *marks);
+}
+
+static void order(utf8proc_int32_t *text, size_t n, utf8proc_int32_t *room)
+{
+    size_t i = 0;
+
+    while (i < n) {
+        int last = 0, class;
+        bool ordered = true;
+        size_t start = i;
+
+        for (; i < n && (class = utf8proc_get_property(text[i])->combining_class) > 0; i++) {
+            ordered = ordered && class >= last;
+            last = class;
+        }
+        if (!ordered)
+            order_marks(text + start, i - start, room);
+        i += i == start;
+    }
+}
+
+static utf8proc_option_t options_of(enum ant_normal_kind kind)
 {
     utf8proc_option_t options = UTF8PROC_STABLE;
-    utf8proc_uint8_t *result = NULL;
-    utf8proc_ssize_t n;
 
     options |=
         kind == ANT_NORMAL_NFC || kind == ANT_NORMAL_NFKC ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
     if (kind == ANT_NORMAL_NFKC || kind == ANT_NORMAL_NFKD)
         options |= UTF8PROC_COMPAT;
-    n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)bytes, &result, options);
-    if (n < 0)
-        return ant_fail(err, n == UTF8PROC_ERROR_NOMEM ? ANT_ENOMEM : ANT_EDATA,
-                        "text of %zu bytes cannot be normalised: %s", bytes, utf8proc_errmsg(n));
-    ant_buf_add(out, result, (size_t)n);
-    free(result);
-    return 0;
+    return options;
+}
+
+static int compose(struct ant_buf *out, enum ant_normal_kind kind, const char *text, size_t bytes,
+                   struct ant_error *err)
+{
+    enum { MOST = 32 }; /* characters of which one is made; U+FDFA has 18 */
+    utf8proc_option_t options = options_of(kind);
+    utf8proc_int32_t *wide = ant_xcalloc(bytes + MOST, 2 * sizeof *wide), *room;
+    size_t i = 0, n = 0, cap = 2 * (bytes + MOST);
+    utf8proc_ssize_t got = 0;
+    int bound = 0; /* of grapheme clusters, which nobody asks for */
+
+    while (i < bytes && got >= 0) {
+        uint32_t character;
+
+        if (n + MOST > cap) {
+            cap *= 2;
+            wide = ant_xrealloc(wide, cap, sizeof *wide);
+        }
+        i += ant_utf8_next(text + i, &character);
+        got = utf8proc_decompose_char((utf8proc_int32_t)character, wide + n, MOST, options, &bound);
+        n += got > 0 && got <= MOST ? (size_t)got : 0;
+    }
+    room = ant_xcalloc(n, sizeof *room);
+    order(wide, n, room);
+    free(room);
+    if (got >= 0)
+        got = utf8proc_normalize_utf32(wide, (utf8proc_ssize_t)n, options);
+    for (i = 0; (utf8proc_ssize_t)i < got; i++) {
+        char one[4];
+
+        ant_buf_add(out, one, ant_utf8_put(one, (uint32_t)wide[i]));
+    }
+    free(wide);
+    return got < 0 ? ant_fail(err, ANT_EDATA, "text cannot be normalised: %s", utf8proc_errmsg(got))
+                   : 0;
 }
 
 static void lower(struct ant_buf *out, const char *text, size_t bytes)
