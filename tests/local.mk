@@ -55,6 +55,8 @@ UNIT_TESTS += tests/unit/test_work
 # Kernel tests: each level of the CPU that the machine has.
 noinst_HEADERS += tests/kernel/random.h
 UNIT_TESTS += tests/kernel/test_cpu_backend
+UNIT_TESTS += tests/kernel/test_cpu_dsp
+UNIT_TESTS += tests/kernel/test_cpu_team
 check_PROGRAMS += tests/kernel/bench_cpu
 
 # Kernels of the GPU: `make check-gpu`, with GPU_ARGS=--bench for their speed.

@@ -60,6 +60,11 @@ struct ant_dsp {
     /* out = x * scale, as activations */
     void (*convert)(const float *x, float scale, int n, void *out);
 
+    /* Rotate `half` pairs by their (cos, sin) in table: neighbours, or i and i + half. */
+    void (*rotate)(const float *table, int half, bool is_interleaved, float *x);
+    /* n floats as bfloat16, rounded to nearest even, NaN stays */
+    void (*to_bf16)(const float *x, int n, uint16_t *out);
+
     /* One page of a row's softmax: scores (32) in units of log2, of which [lo, hi) count; p (32)
      * activations, zero elsewhere. Returns what the sums so far must be multiplied with. */
     float (*softmax)(const float *scores, int lo, int hi, struct ant_softmax *state, void *p);

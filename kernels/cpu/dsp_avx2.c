@@ -338,6 +338,28 @@ static void convert_avx2(const float *x, float scale, int n, void *out)
     }
 }
 
+static void rotate_avx2(const float *table, int half, bool is_interleaved, float *x)
+{
+    for (int i = 0; is_interleaved && i < 2 * half; i += 8) {
+        __m256i mask = mask_of(2 * half - i);
+        __m256 v = _mm256_maskload_ps(x + i, mask), t = _mm256_maskload_ps(table + i, mask);
+        __m256 by_sin = _mm256_mul_ps(_mm256_permute_ps(v, 0xb1), _mm256_movehdup_ps(t));
+        v = _mm256_fmaddsub_ps(v, _mm256_moveldup_ps(t), by_sin);
+        _mm256_maskstore_ps(x + i, mask, v);
+    }
+    for (int i = 0; !is_interleaved && i < half; i += 8) {
+        __m256i mask = mask_of(half - i);
+        __m256 t0 = _mm256_maskload_ps(table + 2 * i, mask_of(2 * (half - i)));
+        __m256 t1 = _mm256_maskload_ps(table + 2 * i + 8, mask_of(2 * (half - i) - 8));
+        __m256 low = _mm256_permute2f128_ps(t0, t1, 0x20);
+        __m256 high = _mm256_permute2f128_ps(t0, t1, 0x31);
+        __m256 c = _mm256_shuffle_ps(low, high, 0x88), s = _mm256_shuffle_ps(low, high, 0xdd);
+        __m256 a = _mm256_maskload_ps(x + i, mask), b = _mm256_maskload_ps(x + half + i, mask);
+        _mm256_maskstore_ps(x + i, mask, _mm256_fmsub_ps(a, c, _mm256_mul_ps(b, s)));
+        _mm256_maskstore_ps(x + half + i, mask, _mm256_fmadd_ps(b, c, _mm256_mul_ps(a, s)));
+    }
+}
+
 static float softmax_avx2(const float *scores, int lo, int hi, struct ant_softmax *state, void *p)
 {
     const __m256 none = _mm256_set1_ps(-INFINITY);
@@ -422,6 +444,7 @@ void ant_dsp_init_avx2(struct ant_dsp *dsp)
     dsp->glu = glu_avx2;
     dsp->norm = norm_avx2;
     dsp->convert = convert_avx2;
+    dsp->rotate = rotate_avx2;
     dsp->softmax = softmax_avx2;
     dsp->rescale = rescale_avx2;
     dsp->greedy = greedy_avx2;

@@ -378,6 +378,35 @@ static void convert_avx512(const float *x, float scale, int n, void *out)
     }
 }
 
+static void rotate_avx512(const float *table, int half, bool is_interleaved, float *x)
+{
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (int i = 0; is_interleaved && i < 2 * half; i += 16) {
+        __mmask16 mask = mask_of(2 * half - i);
+        __m512 v = _mm512_maskz_loadu_ps(mask, x + i), t = _mm512_maskz_loadu_ps(mask, table + i);
+        __m512 by_sin = _mm512_mul_ps(_mm512_permute_ps(v, 0xb1), _mm512_movehdup_ps(t));
+        v = _mm512_fmaddsub_ps(v, _mm512_moveldup_ps(t), by_sin);
+        _mm512_mask_storeu_ps(x + i, mask, v);
+    }
+    for (int i = 0; !is_interleaved && i < half; i += 16) {
+        __mmask16 mask = mask_of(half - i);
+        __m512 t0 = _mm512_maskz_loadu_ps(mask_of(2 * (half - i)), table + 2 * i);
+        __m512 t1 = _mm512_maskz_loadu_ps(mask_of(2 * (half - i) - 16), table + 2 * i + 16);
+        __m512 c = _mm512_permutex2var_ps(t0, even, t1), s = _mm512_permutex2var_ps(t0, odd, t1);
+        __m512 a = _mm512_maskz_loadu_ps(mask, x + i),
+               b = _mm512_maskz_loadu_ps(mask, x + half + i);
+        _mm512_mask_storeu_ps(x + i, mask, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s)));
+        _mm512_mask_storeu_ps(x + half + i, mask, _mm512_fmadd_ps(b, c, _mm512_mul_ps(a, s)));
+    }
+}
+
+static void to_bf16_avx512(const float *x, int n, uint16_t *out)
+{
+    convert_avx512(x, 1, n, out);
+}
+
 static float softmax_avx512(const float *scores, int lo, int hi, struct ant_softmax *state, void *p)
 {
     const __m512 none = _mm512_set1_ps(-INFINITY);
@@ -445,6 +474,8 @@ void ant_dsp_init_avx512(struct ant_dsp *dsp)
     dsp->glu = glu_avx512;
     dsp->norm = norm_avx512;
     dsp->convert = convert_avx512;
+    dsp->rotate = rotate_avx512;
+    dsp->to_bf16 = to_bf16_avx512;
     dsp->softmax = softmax_avx512;
     dsp->rescale = rescale_avx512;
     dsp->greedy = greedy_avx512;

@@ -133,6 +133,23 @@ static void convert_c(const float *x, float scale, int n, void *out)
         ((float *)out)[i] = x[i] * scale;
 }
 
+static void rotate_c(const float *table, int half, bool is_interleaved, float *x)
+{
+    int step = is_interleaved ? 2 : 1, other = is_interleaved ? 1 : half;
+    for (int i = 0; i < half; i++) {
+        float *a = x + i * step, *b = a + other;
+        float c = table[2 * i], s = table[2 * i + 1], first = *a, second = *b;
+        *a = first * c - second * s;
+        *b = second * c + first * s;
+    }
+}
+
+static void to_bf16_c(const float *x, int n, uint16_t *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = ant_float_to_bf16(x[i]);
+}
+
 static float softmax_c(const float *scores, int lo, int hi, struct ant_softmax *state, void *p)
 {
     float *to = p, sum = 0, max = state->max;
@@ -184,6 +201,8 @@ void ant_dsp_init_c(struct ant_dsp *dsp)
         .glu = glu_c,
         .norm = norm_c,
         .convert = convert_c,
+        .rotate = rotate_c,
+        .to_bf16 = to_bf16_c,
         .softmax = softmax_c,
         .rescale = rescale_c,
         .greedy = greedy_c,

@@ -5,9 +5,11 @@
  *
  * One persistent block a multiprocessor: a warpgroup that copies and two that
  * compute 64 (token, head) rows each. The copying one runs ahead over tiles and
- * items through a ring of K and V tiles and two buffers of queries. The
- * computing ones start the scores of the next tile and then the values of this
- * one, and do the next tile's softmax while the values are summed.
+ * items through a ring of K and V tiles and a buffer of queries, which the
+ * computing ones take to registers. These start the scores of the next tile and
+ * then the values of this one, and do the next tile's softmax while the values
+ * are summed. Operands' addresses go through a shuffle, so that the compiler
+ * knows them to be the same in all threads.
  *
  * Bound by arithmetic: 4 * D flop a (row, key) pair.
  */
@@ -19,9 +21,8 @@ namespace
 {
 
 constexpr int GROUP_THREADS = 128, CONSUMERS = 2, THREADS = GROUP_THREADS * (1 + CONSUMERS);
-[[maybe_unused]] constexpr int GROUP_ROWS = 64;
 constexpr int BLOCK_BYTES = 64 * 128; /* 64 rows of 64 values */
-constexpr int STAGES = 4, QUERIES = 2;
+constexpr int STAGES = 5, QUERIES = 1;
 
 template <int D> struct config {
     static constexpr int BLOCKS = D / 64; /* blocks of 64 dimensions in a row */
@@ -34,6 +35,8 @@ template <int D> struct config {
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+constexpr int GROUP_ROWS = KERN_PREFILL_ROWS / CONSUMERS;
 
 /* Byte offset of 16-byte unit u of row r in a tile of 64-dimension blocks. */
 __device__ __forceinline__ uint32_t block_offset(int r, int u)
@@ -173,7 +176,7 @@ template <int D> struct consumer {
     int group, warp, lane; /* which consumer; warp of the group */
     float c;
     float s[8][4], out[D / 8][4], total_out[D / 8][4];
-    uint32_t p[4][4];
+    uint32_t p[4][4], q[D / 16][4];
     attn_state state, total;
 
     __device__ __forceinline__ void release(uint32_t barrier)
@@ -183,8 +186,7 @@ template <int D> struct consumer {
     }
     __device__ __forceinline__ void start_scores()
     {
-        uint32_t q = wgmma_operand(m.query(query.i) + group * C::TILE_BYTES, 16);
-        uint32_t k = wgmma_operand(m.stage(at.i), 16);
+        uint32_t k = __shfl_sync(~0u, wgmma_operand(m.stage(at.i), 16), 0);
 
         barrier_wait(m.full(at.i), at.parity);
         matrix_unit_fence();
@@ -193,13 +195,14 @@ template <int D> struct consumer {
 #pragma unroll
         for (int i = 0; i < D / 16; i++) {
             uint32_t step = (i / 4 * BLOCK_BYTES + i % 4 * 32) / 16;
-            wgmma_scores(s, q + step, k + step, i > 0);
+            wgmma_scores(s, q[i], k + step, i > 0);
         }
         wgmma_commit();
     }
     __device__ __forceinline__ void start_values(int stage, bool add)
     {
-        uint32_t v = wgmma_operand(m.stage(stage) + C::TILE_BYTES, BLOCK_BYTES);
+        uint32_t v =
+            __shfl_sync(~0u, wgmma_operand(m.stage(stage) + C::TILE_BYTES, BLOCK_BYTES), 0);
 
         wgmma_hold(out);
         wgmma_hold(p);
@@ -245,6 +248,12 @@ template <int D> struct consumer {
         for (int n = 0; n < D / 8; n++)
             total_out[n][0] = total_out[n][1] = total_out[n][2] = total_out[n][3] = 0;
         barrier_wait(m.query_full(query.i), query.parity);
+        uint32_t from = m.query(query.i) + group * C::TILE_BYTES;
+#pragma unroll
+        for (int i = 0; i < D / 16; i++)
+            load_matrices(q[i], from + block_offset(16 * warp + (lane & 15), 2 * i + (lane >> 4)));
+        release(m.query_empty(query.i));
+        query.next();
     }
     /* Tiles [from, to) for these rows; those of the block that these rows do not see go by. */
     __device__ __forceinline__ void run_item(prefill_tiles tiles, const prefill_rows &see)
@@ -291,8 +300,6 @@ template <int D> struct consumer {
             }
             pack();
         }
-        release(m.query_empty(query.i));
-        query.next();
         for (int t = to; t < tiles.to; t++) {
             barrier_wait(m.full(at.i), at.parity);
             release(m.empty(at.i));

@@ -140,6 +140,23 @@ struct kern_sample {
 };
 cudaError_t kern_sample(struct kern_sample args, cudaStream_t stream);
 
+/* out = in * weight^T (+ bias) (+ out) in the order of one chain of mma over k: what the products
+ * of the library are compared with. k: a multiple of 16. */
+struct kern_chain {
+    const uint16_t *in;     /* (rows, k) */
+    const uint16_t *weight; /* (n, k) */
+    const uint16_t *bias;   /* (n) or NULL */
+    uint16_t *out;          /* (rows, n), when out_f32 is NULL */
+    float *out_f32;         /* (rows, n) or NULL */
+    int rows, n, k;
+    bool add; /* to what out_f32 holds */
+};
+cudaError_t kern_chain(struct kern_chain args, cudaStream_t stream);
+
+/* *count += 4-byte words that differ. */
+cudaError_t kern_count_differences(const void *a, const void *b, size_t bytes, int32_t *count,
+                                   cudaStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -60,15 +60,16 @@ template <int N> __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[N][4])
     R32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, "  \
         "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-/* c (64 x 64) = a (64 x 16) b (64 x 16)^T, added to c when `add`; rows of a and b lie along the
- * sum. */
-__device__ __forceinline__ void wgmma_scores(float (&c)[8][4], uint32_t a, uint32_t b, int add)
+/* c (64 x 64) = a (64 x 16) b (64 x 16)^T, added to c when `add`; a in registers, rows of b along
+ * the sum. */
+__device__ __forceinline__ void wgmma_scores(float (&c)[8][4], const uint32_t (&a)[4], uint32_t b,
+                                             int add)
 {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" R32
-                 "}, %32, %33, p, 1, 1, 0, 0;\n}"
+                 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"
                  : C32
-                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(wgmma_descriptor(b)), "r"(add));
 }
 
 /* c (64 x N) = a (64 x 16) b (16 x N), added to c when `add`; a in registers, rows of b across the

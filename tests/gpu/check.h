@@ -51,9 +51,11 @@ extern bool check_quick;  /* small shapes only: under compute-sanitizer */
 extern double check_copy; /* bytes/s of a large device copy, read + written; 0: not measured */
 
 void check_attention(void);
+void check_gemm(void);
 void check_rows(void);
 void check_sampling(void);
 void bench_decode(void);
+void bench_gemm(void);
 void bench_prefill(void);
 void bench_rows(void);
 void bench_sampling(void);

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "backend/cuda/gemm_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <cublasLt.h>
+
+#include "base/mem.h"
+#include "cuda/kern.h"
+
+enum { N_BUCKETS = 18, MAX_PLANS = 64, REPEATS = 5, CHECK_ROWS = 16 };
+enum { UNSPLIT = 12, ANY = 4, LARGER = 4, CANDIDATES = UNSPLIT + ANY + LARGER };
+
+static const int bucket_rows[N_BUCKETS] = {8,   16,  32,   64,   96,   128,  192,  256,  384,
+                                           512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192};
+
+#define WORKSPACE_BYTES ((size_t)32 << 20)
+#define FLUSH_BYTES     ((size_t)96 << 20) /* more than the L2 cache of any GPU known */
+
+struct plan {
+    struct ant_gemm_shape shape;
+    int n_buckets;
+    cublasLtMatmulAlgo_t algos[N_BUCKETS];
+    struct ant_gemm_choice choices[N_BUCKETS];
+    cublasLtMatmulDesc_t desc;
+};
+
+struct ant_gemm {
+    cublasLtHandle_t lt;
+    void *workspace;
+    int n_plans;
+    struct plan plans[MAX_PLANS];
+};
+
+/* What tuning works on: buffers of the largest bucket, and what times a run. */
+struct bench {
+    uint16_t *in, *weight, *bias;
+    char *out, *initial, *want;
+    void *flush;
+    int32_t *count;
+    cudaEvent_t start, end;
+};
+
+static int fail_cuda(struct ant_error *err, const char *what, cudaError_t e)
+{
+    cudaGetLastError();
+    return ant_fail(err, e == cudaErrorMemoryAllocation ? ANT_ENOMEM : ANT_EDEVICE, "%s: %s", what,
+                    cudaGetErrorString(e));
+}
+
+#define TRY_CUDA(what, call)                                                                       \
+    do {                                                                                           \
+        cudaError_t cuda_result = (call);                                                          \
+        if (cuda_result != cudaSuccess)                                                            \
+            return fail_cuda(err, what, cuda_result);                                              \
+    } while (0)
+
+#define TRY_LT(what, call)                                                                         \
+    do {                                                                                           \
+        cublasStatus_t lt_result = (call);                                                         \
+        if (lt_result != CUBLAS_STATUS_SUCCESS)                                                    \
+            return ant_fail(err, ANT_EDEVICE, "%s: %s", what, cublasLtGetStatusString(lt_result)); \
+    } while (0)
+
+int ant_gemm_open(struct ant_gemm **out, struct ant_error *err)
+{
+    struct ant_gemm *gemm = ant_xcalloc(1, sizeof(*gemm));
+    cublasStatus_t status = cublasLtCreate(&gemm->lt);
+    cudaError_t e;
+
+    if (status != CUBLAS_STATUS_SUCCESS) {
+        free(gemm);
+        return ant_fail(err, ANT_EDEVICE, "cannot start cuBLASLt: %s",
+                        cublasLtGetStatusString(status));
+    }
+    e = cudaMalloc(&gemm->workspace, WORKSPACE_BYTES);
+    if (e != cudaSuccess) {
+        ant_gemm_close(gemm);
+        return fail_cuda(err, "cannot allocate the workspace of products", e);
+    }
+    *out = gemm;
+    return 0;
+}
+
+void ant_gemm_close(struct ant_gemm *gemm)
+{
+    if (!gemm)
+        return;
+    for (int i = 0; i < gemm->n_plans; i++)
+        cublasLtMatmulDescDestroy(gemm->plans[i].desc);
+    cudaFree(gemm->workspace);
+    cublasLtDestroy(gemm->lt);
+    free(gemm);
+}
+
+static size_t out_bytes(const struct ant_gemm_shape *shape, int rows)
+{
+    return (size_t)rows * (size_t)shape->n * (shape->out == ANT_GEMM_BF16 ? 2 : 4);
+}
+
+/* Layouts of a product: the library's matrices are by columns, so W is (k, n) transposed, and rows
+ * of activations are its columns. */
+struct layouts {
+    cublasLtMatrixLayoutOpaque_t weight, in, out;
+};
+
+static void make_layouts(struct layouts *l, const struct ant_gemm_shape *shape, int rows)
+{
+    cudaDataType_t type = shape->out == ANT_GEMM_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    uint64_t n = (uint64_t)shape->n, k = (uint64_t)shape->k, m = (uint64_t)rows;
+
+    cublasLtMatrixLayoutInit(&l->weight, CUDA_R_16BF, k, n, (int64_t)k);
+    cublasLtMatrixLayoutInit(&l->in, CUDA_R_16BF, k, m, (int64_t)k);
+    cublasLtMatrixLayoutInit(&l->out, type, n, m, (int64_t)n);
+}
+
+static int make_desc(struct plan *plan, struct ant_error *err)
+{
+    cublasOperation_t transposed = CUBLAS_OP_T;
+    cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    cudaDataType_t bias_type = CUDA_R_16BF;
+
+    TRY_LT("cannot describe a product",
+           cublasLtMatmulDescCreate(&plan->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    TRY_LT("cannot describe a product",
+           cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                          sizeof(transposed)));
+    if (!plan->shape.has_bias)
+        return 0;
+    TRY_LT("cannot describe a product with bias",
+           cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                          sizeof(epilogue)));
+    TRY_LT("cannot describe a product with bias",
+           cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
+                                          &bias_type, sizeof(bias_type)));
+    return 0;
+}
+
+static cublasStatus_t launch(struct ant_gemm *gemm, struct plan *plan,
+                             const cublasLtMatmulAlgo_t *algo, const struct ant_gemm_call *call,
+                             cudaStream_t stream)
+{
+    static const float one = 1, zero = 0;
+    const float *beta = plan->shape.out == ANT_GEMM_ADD ? &one : &zero;
+    struct layouts l;
+
+    make_layouts(&l, &plan->shape, call->rows);
+    if (plan->shape.has_bias)
+        cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &call->bias,
+                                       sizeof(call->bias));
+    return cublasLtMatmul(
+        gemm->lt, plan->desc, &one, call->weight, (cublasLtMatrixLayout_t)&l.weight, call->in,
+        (cublasLtMatrixLayout_t)&l.in, beta, call->out, (cublasLtMatrixLayout_t)&l.out, call->out,
+        (cublasLtMatrixLayout_t)&l.out, algo, gemm->workspace, WORKSPACE_BYTES, stream);
+}
+
+int ant_gemm_run(struct ant_gemm *gemm, int plan, const struct ant_gemm_call *call,
+                 cudaStream_t stream, struct ant_error *err)
+{
+    struct plan *p = &gemm->plans[plan];
+    int bucket = 0;
+
+    if (call->rows == 0)
+        return 0;
+    while (bucket < p->n_buckets - 1 && bucket_rows[bucket] < call->rows)
+        bucket++;
+    cublasStatus_t status = launch(gemm, p, &p->algos[bucket], call, stream);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return ant_fail(err, ANT_EDEVICE, "product of %d rows with %d x %d: %s", call->rows,
+                        p->shape.n, p->shape.k, cublasLtGetStatusString(status));
+    return 0;
+}
+
+int ant_gemm_choices(const struct ant_gemm *gemm, int plan, const struct ant_gemm_choice **out)
+{
+    *out = gemm->plans[plan].choices;
+    return gemm->plans[plan].n_buckets;
+}
+
+/* --- tuning --- */
+
+static void close_bench(struct bench *b)
+{
+    void *buffers[] = {b->in, b->weight, b->bias, b->out, b->initial, b->want, b->flush, b->count};
+
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
+        cudaFree(buffers[i]);
+    if (b->start)
+        cudaEventDestroy(b->start);
+    if (b->end)
+        cudaEventDestroy(b->end);
+}
+
+/* Random bf16 values around 0 (zeros flatter timings): 4 Mi of them, repeated. */
+static cudaError_t fill_random(void *device, size_t bytes)
+{
+    enum { N = 1 << 22 };
+    uint16_t *noise = ant_xmalloc(N * sizeof(*noise));
+    uint32_t x = 2463534242u;
+    cudaError_t e = cudaSuccess;
+
+    for (int i = 0; i < N; i++) { /* xorshift; sign, exponent 2^-8 to 2^-1, mantissa */
+        x ^= x << 13, x ^= x >> 17, x ^= x << 5;
+        noise[i] = (uint16_t)((x & 0x807f) | (119 + (x >> 20 & 7)) << 7);
+    }
+    for (size_t at = 0; at < bytes && e == cudaSuccess; at += N * sizeof(*noise)) {
+        size_t n = bytes - at < N * sizeof(*noise) ? bytes - at : N * sizeof(*noise);
+        e = cudaMemcpy((char *)device + at, noise, n, cudaMemcpyHostToDevice);
+    }
+    free(noise);
+    return e;
+}
+
+static int open_bench(struct bench *b, const struct ant_gemm_shape *shape, int rows,
+                      struct ant_error *err)
+{
+    size_t in = (size_t)rows * (size_t)shape->k * 2, out = out_bytes(shape, rows);
+    size_t weight = (size_t)shape->n * (size_t)shape->k * 2;
+
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&b->in, in));
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&b->weight, weight));
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&b->bias, (size_t)shape->n * 2));
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&b->out, out));
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&b->initial, out));
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&b->want, out_bytes(shape, 2 * CHECK_ROWS)));
+    TRY_CUDA("tuning of products", cudaMalloc(&b->flush, FLUSH_BYTES));
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&b->count, sizeof(*b->count)));
+    TRY_CUDA("tuning of products", cudaEventCreate(&b->start));
+    TRY_CUDA("tuning of products", cudaEventCreate(&b->end));
+    TRY_CUDA("tuning of products", fill_random(b->in, in));
+    TRY_CUDA("tuning of products", fill_random(b->weight, weight));
+    TRY_CUDA("tuning of products", fill_random(b->bias, (size_t)shape->n * 2));
+    TRY_CUDA("tuning of products", fill_random(b->initial, out));
+    return 0;
+}
+
+/* First and last rows (at most CHECK_ROWS each) of a product of `rows` rows. */
+struct ends {
+    int n, last; /* rows of each end; first row of the last end */
+};
+
+static struct ends ends_of(int rows)
+{
+    struct ends e = {.n = rows < CHECK_ROWS ? rows : CHECK_ROWS};
+
+    e.last = rows - e.n;
+    return e;
+}
+
+/* What those rows must be, to b->want. */
+static int compute_reference(const struct bench *b, const struct ant_gemm_shape *shape, int rows,
+                             struct ant_error *err)
+{
+    struct ends ends = ends_of(rows);
+    size_t bytes = out_bytes(shape, ends.n);
+
+    for (int end = 0; end < 2; end++) {
+        int first = end ? ends.last : 0;
+        char *out = b->want + (size_t)end * bytes;
+        struct kern_chain a = {.in = b->in + (size_t)first * (size_t)shape->k,
+                               .weight = b->weight,
+                               .bias = shape->has_bias ? b->bias : NULL,
+                               .rows = ends.n,
+                               .n = shape->n,
+                               .k = shape->k,
+                               .add = shape->out == ANT_GEMM_ADD};
+        if (shape->out == ANT_GEMM_BF16)
+            a.out = (uint16_t *)out;
+        else
+            a.out_f32 = (float *)out;
+        TRY_CUDA("tuning of products", cudaMemcpy(out, b->initial + out_bytes(shape, first), bytes,
+                                                  cudaMemcpyDeviceToDevice));
+        TRY_CUDA("tuning of products", kern_chain(a, 0));
+    }
+    return 0;
+}
+
+/* Whether what is in b->out has the reference's bits. */
+static int compare(const struct bench *b, const struct ant_gemm_shape *shape, int rows,
+                   bool *is_equal, struct ant_error *err)
+{
+    struct ends ends = ends_of(rows);
+    size_t bytes = out_bytes(shape, ends.n);
+    int32_t count = 0;
+
+    TRY_CUDA("tuning of products", cudaMemset(b->count, 0, sizeof(*b->count)));
+    for (int end = 0; end < 2; end++)
+        TRY_CUDA("tuning of products",
+                 kern_count_differences(b->out + out_bytes(shape, end ? ends.last : 0),
+                                        b->want + (size_t)end * bytes, bytes, b->count, 0));
+    TRY_CUDA("tuning of products",
+             cudaMemcpy(&count, b->count, sizeof(count), cudaMemcpyDeviceToHost));
+    *is_equal = count == 0;
+    return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Median time of an algorithm, weights and activations not in cache. */
+static int measure(struct ant_gemm *gemm, struct plan *plan, const struct bench *b,
+                   const cublasLtMatmulAlgo_t *algo, const struct ant_gemm_call *call,
+                   double *seconds, struct ant_error *err)
+{
+    double t[REPEATS];
+
+    for (int i = 0; i < REPEATS; i++) {
+        float ms;
+        TRY_CUDA("tuning of products", cudaMemsetAsync(b->flush, i, FLUSH_BYTES, 0));
+        TRY_CUDA("tuning of products", cudaEventRecord(b->start, 0));
+        TRY_LT("tuning of products", launch(gemm, plan, algo, call, 0));
+        TRY_CUDA("tuning of products", cudaEventRecord(b->end, 0));
+        TRY_CUDA("tuning of products", cudaEventSynchronize(b->end));
+        TRY_CUDA("tuning of products", cudaEventElapsedTime(&ms, b->start, b->end));
+        t[i] = ms * 1e-3;
+    }
+    qsort(t, REPEATS, sizeof(*t), by_value);
+    *seconds = t[REPEATS / 2];
+    return 0;
+}
+
+/* Candidates of the library for a number of rows: those that do not reduce over splits, some of any
+ * kind, and what was chosen for more rows, which can be faster than all it names. */
+static int candidates(struct ant_gemm *gemm, const struct plan *plan, int bucket,
+                      cublasLtMatmulAlgo_t *out, int *n, struct ant_error *err)
+{
+    cublasLtMatmulHeuristicResult_t found[UNSPLIT];
+    cublasLtMatmulPreference_t preference;
+    size_t workspace = WORKSPACE_BYTES;
+    struct layouts l;
+
+    make_layouts(&l, &plan->shape, bucket_rows[bucket]);
+    TRY_LT("tuning of products", cublasLtMatmulPreferenceCreate(&preference));
+    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                         &workspace, sizeof(workspace));
+    *n = 0;
+    for (int any = 0; any < 2; any++) {
+        uint32_t mask = any ? CUBLASLT_REDUCTION_SCHEME_MASK : CUBLASLT_REDUCTION_SCHEME_NONE;
+        int got = 0;
+        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                             &mask, sizeof(mask));
+        if (cublasLtMatmulAlgoGetHeuristic(
+                gemm->lt, plan->desc, (cublasLtMatrixLayout_t)&l.weight,
+                (cublasLtMatrixLayout_t)&l.in, (cublasLtMatrixLayout_t)&l.out,
+                (cublasLtMatrixLayout_t)&l.out, preference, any ? ANY : UNSPLIT, found,
+                &got) != CUBLAS_STATUS_SUCCESS)
+            got = 0;
+        for (int i = 0; i < got; i++)
+            out[(*n)++] = found[i].algo;
+    }
+    for (int larger = bucket + 1; larger < plan->n_buckets && larger <= bucket + LARGER; larger++)
+        out[(*n)++] = plan->algos[larger];
+    cublasLtMatmulPreferenceDestroy(preference);
+    return 0;
+}
+
+static int tune_bucket(struct ant_gemm *gemm, struct plan *plan, int bucket, const struct bench *b,
+                       struct ant_error *err)
+{
+    cublasLtMatmulAlgo_t found[CANDIDATES];
+    int rows = bucket_rows[bucket], n = 0;
+    struct ant_gemm_choice choice = {.rows = rows};
+    struct ant_gemm_call call = {rows, b->in, b->weight, b->bias, b->out};
+
+    ANT_TRY(candidates(gemm, plan, bucket, found, &n, err));
+    ANT_TRY(compute_reference(b, &plan->shape, rows, err));
+    for (int i = 0; i < n; i++) {
+        bool is_equal = false;
+        double seconds = 0;
+        TRY_CUDA("tuning of products", cudaMemcpy(b->out, b->initial, out_bytes(&plan->shape, rows),
+                                                  cudaMemcpyDeviceToDevice));
+        if (launch(gemm, plan, &found[i], &call, 0) != CUBLAS_STATUS_SUCCESS)
+            continue;
+        ANT_TRY(compare(b, &plan->shape, rows, &is_equal, err));
+        ANT_TRY(measure(gemm, plan, b, &found[i], &call, &seconds, err));
+        if (choice.n_tried++ == 0 || seconds < choice.fastest_seconds)
+            choice.fastest_seconds = seconds;
+        if (is_equal && (choice.n_equal++ == 0 || seconds < choice.seconds)) {
+            choice.seconds = seconds;
+            plan->algos[bucket] = found[i];
+        }
+    }
+    if (choice.n_equal == 0)
+        return ant_fail(err, ANT_EDEVICE,
+                        "none of %d algorithms for %d rows by %d x %d sums in one chain",
+                        choice.n_tried, rows, plan->shape.n, plan->shape.k);
+    plan->choices[bucket] = choice;
+    return 0;
+}
+
+static int tune(struct ant_gemm *gemm, struct plan *plan, int max_rows, struct ant_error *err)
+{
+    struct bench b = {0};
+    int n = 1, result;
+
+    while (n < N_BUCKETS && bucket_rows[n - 1] < max_rows)
+        n++;
+    result = open_bench(&b, &plan->shape, bucket_rows[n - 1], err);
+    plan->n_buckets = n;
+    for (int bucket = n - 1; result == 0 && bucket >= 0; bucket--)
+        result = tune_bucket(gemm, plan, bucket, &b, err);
+    close_bench(&b);
+    return result;
+}
+
+int ant_gemm_plan(struct ant_gemm *gemm, int *plan, const struct ant_gemm_shape *shape,
+                  int max_rows, struct ant_error *err)
+{
+    for (int i = 0; i < gemm->n_plans; i++) {
+        const struct plan *p = &gemm->plans[i];
+        if (p->shape.n == shape->n && p->shape.k == shape->k && p->shape.out == shape->out &&
+            p->shape.has_bias == shape->has_bias && bucket_rows[p->n_buckets - 1] >= max_rows) {
+            *plan = i;
+            return 0;
+        }
+    }
+    if (shape->has_bias && shape->out != ANT_GEMM_BF16)
+        return ant_fail(err, ANT_EUNSUPP, "a bias goes with bf16 results only");
+    if (shape->k % 16 || shape->n % 8 || max_rows > bucket_rows[N_BUCKETS - 1])
+        return ant_fail(err, ANT_EUNSUPP, "products of %d rows with %d x %d are not possible",
+                        max_rows, shape->n, shape->k);
+    if (gemm->n_plans == MAX_PLANS)
+        return ant_fail(err, ANT_EBUG, "more than %d shapes of products", MAX_PLANS);
+    struct plan *p = &gemm->plans[gemm->n_plans];
+    *p = (struct plan){.shape = *shape};
+    int result = make_desc(p, err);
+    if (result == 0)
+        result = tune(gemm, p, max_rows, err);
+    if (result < 0) {
+        if (p->desc)
+            cublasLtMatmulDescDestroy(p->desc);
+        return result;
+    }
+    *plan = gemm->n_plans++;
+    return 0;
+}

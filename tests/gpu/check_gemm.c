@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Planned products: every row has the bits of one chain of mma, for any number
+ * of rows; the chain itself against double. */
+#include "config.h"
+
+#include "check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "backend/cuda/gemm_plan.h"
+#include "cuda/kern.h"
+
+static void demand(int result, const struct ant_error *err)
+{
+    if (result == 0)
+        return;
+    printf("%s\n", err->text);
+    exit(1);
+}
+
+struct operands {
+    uint16_t *in, *weight, *bias, *initial;
+    struct check_buffer b_in, b_weight, b_bias;
+};
+
+static void make_operands(struct operands *o, const struct ant_gemm_shape *shape, int rows)
+{
+    size_t n_in = (size_t)rows * shape->k, n_weight = (size_t)shape->n * shape->k;
+
+    o->in = malloc(n_in * 2);
+    o->weight = malloc(n_weight * 2);
+    o->bias = malloc((size_t)shape->n * 2);
+    check_fill_bf16(o->in, n_in, 1);
+    check_fill_bf16(o->weight, n_weight, 0.1f);
+    check_fill_bf16(o->bias, shape->n, 1);
+    o->b_in = check_upload(o->in, n_in * 2);
+    o->b_weight = check_upload(o->weight, n_weight * 2);
+    o->b_bias = check_upload(o->bias, (size_t)shape->n * 2);
+}
+
+static void free_operands(struct operands *o)
+{
+    check_release(&o->b_in, "gemm in");
+    check_release(&o->b_weight, "gemm weight");
+    check_release(&o->b_bias, "gemm bias");
+    free(o->in), free(o->weight), free(o->bias);
+}
+
+/* A few values of the chain's result against double. */
+static void compare_reference(const struct operands *o, const struct ant_gemm_shape *shape,
+                              int rows, const struct check_buffer *out)
+{
+    enum { SAMPLES = 200 };
+    void *host = malloc(out->bytes);
+    float got[SAMPLES];
+    double want[SAMPLES];
+
+    check_download(host, out);
+    for (int i = 0; i < SAMPLES; i++) {
+        int r = check_pick(0, rows - 1), j = check_pick(0, shape->n - 1);
+        size_t at = (size_t)r * shape->n + j;
+        want[i] = shape->has_bias ? check_float(o->bias[j]) : 0;
+        want[i] += shape->out == ANT_GEMM_ADD ? 0.5 : 0;
+        for (int k = 0; k < shape->k; k++)
+            want[i] += (double)check_float(o->in[(size_t)r * shape->k + k]) *
+                       check_float(o->weight[(size_t)j * shape->k + k]);
+        got[i] =
+            shape->out == ANT_GEMM_BF16 ? check_float(((uint16_t *)host)[at]) : ((float *)host)[at];
+    }
+    /* the matrix unit adds with less than float32's rounding: 2e-5 at k of 14336 */
+    check_close("gemm chain", got, want, SAMPLES, shape->out == ANT_GEMM_BF16 ? 4e-3 : 5e-5);
+    free(host);
+}
+
+static void start_out(const struct check_buffer *b, bool add)
+{
+    float *half = malloc(b->bytes);
+
+    for (size_t i = 0; i < b->bytes / 4; i++)
+        half[i] = 0.5f;
+    if (add)
+        CU(cudaMemcpy(b->p, half, b->bytes, cudaMemcpyHostToDevice));
+    free(half);
+}
+
+static void check_rows_of(struct ant_gemm *gemm, int plan, const struct ant_gemm_shape *shape,
+                          int rows)
+{
+    size_t bytes = (size_t)rows * shape->n * (shape->out == ANT_GEMM_BF16 ? 2 : 4);
+    struct check_buffer out = check_device(bytes), want = check_device(bytes);
+    int32_t count = 0;
+    struct check_buffer b_count = check_upload(&count, sizeof(count));
+    struct operands o;
+    struct ant_error err;
+
+    make_operands(&o, shape, rows);
+    start_out(&out, shape->out == ANT_GEMM_ADD);
+    start_out(&want, shape->out == ANT_GEMM_ADD);
+    struct ant_gemm_call call = {rows, o.b_in.p, o.b_weight.p, o.b_bias.p, out.p};
+    demand(ant_gemm_run(gemm, plan, &call, 0, &err), &err);
+    struct kern_chain chain = {.in = o.b_in.p,
+                               .weight = o.b_weight.p,
+                               .bias = shape->has_bias ? o.b_bias.p : NULL,
+                               .rows = rows,
+                               .n = shape->n,
+                               .k = shape->k,
+                               .add = shape->out == ANT_GEMM_ADD};
+    if (shape->out == ANT_GEMM_BF16)
+        chain.out = want.p;
+    else
+        chain.out_f32 = want.p;
+    CU(kern_chain(chain, 0));
+    compare_reference(&o, shape, rows, &want);
+    CU(kern_count_differences(out.p, want.p, bytes, b_count.p, 0));
+    check_download(&count, &b_count);
+    check_that(count == 0, "gemm %d x %d, %d rows: %d words differ from the chain", shape->n,
+               shape->k, rows, count);
+    free_operands(&o);
+    check_release(&out, "gemm out");
+    check_release(&want, "gemm reference");
+    check_release(&b_count, "gemm count");
+}
+
+void check_gemm(void)
+{
+    static const struct ant_gemm_shape shapes[] = {
+        {960, 576, ANT_GEMM_BF16, false},  {576, 576, ANT_GEMM_ADD, false},
+        {4608, 3584, ANT_GEMM_BF16, true}, {576, 1536, ANT_GEMM_ADD, false},
+        {49152, 576, ANT_GEMM_F32, false}, {4096, 4096, ANT_GEMM_ADD, false},
+        {896, 4864, ANT_GEMM_BF16, true},  {4096, 14336, ANT_GEMM_ADD, false},
+        {256, 64, ANT_GEMM_BF16, false}};
+    static const int rows[] = {1, 2, 7, 8, 9, 31, 65, 100, 130, 257, 300};
+    int max_rows = check_quick ? 16 : 300;
+    struct ant_gemm *gemm;
+    struct ant_error err;
+
+    demand(ant_gemm_open(&gemm, &err), &err);
+    for (size_t s = 0; s < (check_quick ? 2 : sizeof(shapes) / sizeof(*shapes)); s++) {
+        int plan, again;
+        demand(ant_gemm_plan(gemm, &plan, &shapes[s], max_rows, &err), &err);
+        demand(ant_gemm_plan(gemm, &again, &shapes[s], 5, &err), &err);
+        check_that(again == plan, "gemm: a second plan for one shape");
+        for (size_t r = 0; r < sizeof(rows) / sizeof(*rows) && rows[r] <= max_rows; r++)
+            check_rows_of(gemm, plan, &shapes[s], rows[r]);
+    }
+    struct ant_gemm_shape odd = {100, 100, ANT_GEMM_BF16, false};
+    int plan;
+    check_that(ant_gemm_plan(gemm, &plan, &odd, 8, &err) == ANT_EUNSUPP, "gemm: accepts k of 100");
+    odd = (struct ant_gemm_shape){64, 64, ANT_GEMM_ADD, true};
+    check_that(ant_gemm_plan(gemm, &plan, &odd, 8, &err) == ANT_EUNSUPP,
+               "gemm: accepts a bias with a sum");
+    ant_gemm_close(gemm);
+    printf("gemm: done\n");
+}
+
+static void bench_shape(struct ant_gemm *gemm, const char *name, struct ant_gemm_shape shape,
+                        int max_rows)
+{
+    const struct ant_gemm_choice *choices;
+    struct timespec a, b;
+    struct ant_error err;
+    int plan;
+
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    demand(ant_gemm_plan(gemm, &plan, &shape, max_rows, &err), &err);
+    clock_gettime(CLOCK_MONOTONIC, &b);
+    int n = ant_gemm_choices(gemm, plan, &choices);
+    printf("  %s %d x %d, %s: tuned in %.2f s\n", name, shape.n, shape.k,
+           shape.out == ANT_GEMM_ADD   ? "added"
+           : shape.out == ANT_GEMM_F32 ? "float32"
+                                       : "bf16",
+           (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9);
+    for (int i = 0; i < n; i++) {
+        const struct ant_gemm_choice *c = &choices[i];
+        double flops = 2.0 * c->rows * shape.n * shape.k;
+        double bytes = 2.0 * shape.n * shape.k + 2.0 * c->rows * shape.k +
+                       (shape.out == ANT_GEMM_BF16 ? 2.0 : 4.0) * c->rows * shape.n;
+        printf("    rows %5d  %9.2f us  %4.0f TFLOP/s  %5.0f GB/s  fastest of all %9.2f us  cost "
+               "%5.1f %%  (%d of %d in one chain)\n",
+               c->rows, c->seconds * 1e6, flops / c->seconds * 1e-12, bytes / c->seconds * 1e-9,
+               c->fastest_seconds * 1e6, (c->seconds / c->fastest_seconds - 1) * 100, c->n_equal,
+               c->n_tried);
+    }
+}
+
+void bench_gemm(void)
+{
+    struct ant_gemm *gemm;
+    struct ant_error err;
+
+    demand(ant_gemm_open(&gemm, &err), &err);
+    printf("products (median of five, caches flushed before each)\n");
+    bench_shape(gemm, "llama-8b qkv", (struct ant_gemm_shape){6144, 4096, ANT_GEMM_BF16, false},
+                8192);
+    bench_shape(gemm, "llama-8b o", (struct ant_gemm_shape){4096, 4096, ANT_GEMM_ADD, false}, 8192);
+    bench_shape(gemm, "llama-8b gate, up",
+                (struct ant_gemm_shape){28672, 4096, ANT_GEMM_BF16, false}, 8192);
+    bench_shape(gemm, "llama-8b down", (struct ant_gemm_shape){4096, 14336, ANT_GEMM_ADD, false},
+                8192);
+    bench_shape(gemm, "llama-8b output", (struct ant_gemm_shape){128256, 4096, ANT_GEMM_F32, false},
+                1024);
+    bench_shape(gemm, "smollm2 qkv", (struct ant_gemm_shape){960, 576, ANT_GEMM_BF16, false}, 8192);
+    bench_shape(gemm, "smollm2 o", (struct ant_gemm_shape){576, 576, ANT_GEMM_ADD, false}, 8192);
+    bench_shape(gemm, "smollm2 gate, up", (struct ant_gemm_shape){3072, 576, ANT_GEMM_BF16, false},
+                8192);
+    bench_shape(gemm, "smollm2 down", (struct ant_gemm_shape){576, 1536, ANT_GEMM_ADD, false},
+                8192);
+    bench_shape(gemm, "smollm2 output", (struct ant_gemm_shape){49152, 576, ANT_GEMM_F32, false},
+                2048);
+    ant_gemm_close(gemm);
+}
