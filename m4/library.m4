@@ -25,6 +25,7 @@ AC_DEFUN([ANT_SEARCH], [
         ant_libdir=$ant_dir/lib
         test ! -d "$ant_dir/lib64" || ant_libdir=$ant_dir/lib64
         $2_CPPFLAGS=-I$ant_dir/include
+        test "$ant_dir" != /usr || $2_CPPFLAGS=
         $2_LIBS="-L$ant_libdir -Wl,-rpath,$ant_libdir `AS_ECHO(["$ant_candidate"]) | $SED 's/.*://; s/,/ /g'`"
         found_$1="in $ant_dir" ;; #(
       plain:*)
@@ -32,7 +33,8 @@ AC_DEFUN([ANT_SEARCH], [
         $2_LIBS=`AS_ECHO(["$ant_candidate"]) | $SED 's/^plain://; s/,/ /g'`
         found_$1="on the compiler's paths" ;;
     esac
-    $2_CPPFLAGS="$[]$2_CPPFLAGS $6"
+    dnl As system headers: our warnings are not for them.
+    $2_CPPFLAGS=`AS_ECHO(["$[]$2_CPPFLAGS $6"]) | $SED 's/^-I/-isystem /; s/ -I/ -isystem /g'`
     $2_LIBS="$[]$2_LIBS $7"
     CPPFLAGS="$ant_save_CPPFLAGS $[]$2_CPPFLAGS"
     LIBS="$[]$2_LIBS $ant_save_LIBS"
