@@ -106,47 +106,33 @@ static int page_of(const struct ant_batch *batch, int seq, int position)
     return batch->pages[batch->page_start[seq] + position / PAGE];
 }
 
-static void rotate(const struct ant_rope *rope, const float *table, float *x)
-{
-    int half = rope->dim / 2;
-    int step = rope->interleaved ? 2 : 1, other = rope->interleaved ? 1 : half;
-    for (int i = 0; i < half; i++) {
-        float *a = x + i * step, *b = a + other;
-        float c = table[2 * i], s = table[2 * i + 1], first = *a, second = *b;
-        *a = first * c - second * s;
-        *b = first * s + second * c;
-    }
-}
-
-static uint16_t to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (value != value)
-        return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-static void put_element(const struct cpu_backend *cpu, uint8_t *page, int at, float value)
-{
-    if (cpu->kv_float)
-        ((float *)(void *)page)[at] = value;
-    else
-        ((uint16_t *)(void *)page)[at] = to_bf16(value);
-}
-
+/* A token's key or value of one head into its page. In bfloat16 a key's pairs go as they are. */
 static void put_key(const struct cpu_backend *cpu, uint8_t *page, int token, const float *k)
 {
-    int at = token / 16 * 16 * cpu->dim_pad + 2 * (token % 16);
-    for (int d = 0; d < cpu->arch.head_dim; d++)
-        put_element(cpu, page, at + d / 2 * 32 + d % 2, k[d]);
+    int dim = cpu->arch.head_dim, at = token / 16 * 16 * cpu->dim_pad + 2 * (token % 16);
+    if (cpu->kv_float) {
+        for (int d = 0; d < dim; d += 2)
+            memcpy((float *)(void *)page + at + 16 * d, k + d, 2 * sizeof *k);
+        return;
+    }
+    uint16_t bits[ANT_MAX_HEAD_DIM];
+    cpu->dsp.to_bf16(k, dim, bits);
+    for (int d = 0; d < dim; d += 2)
+        memcpy((uint16_t *)(void *)page + at + 16 * d, bits + d, 2 * sizeof *bits);
 }
 
 static void put_value(const struct cpu_backend *cpu, uint8_t *page, int token, const float *v)
 {
-    int at = token / 2 * 32 + token % 2;
-    for (int d = 0; d < cpu->arch.head_dim; d++)
-        put_element(cpu, page, at + d / 16 * 512 + d % 16 * 2, v[d]);
+    int dim = cpu->arch.head_dim, at = token / 2 * 32 + token % 2;
+    if (cpu->kv_float) {
+        for (int d = 0; d < dim; d++)
+            ((float *)(void *)page)[at + d / 16 * 512 + d % 16 * 2] = v[d];
+        return;
+    }
+    uint16_t bits[ANT_MAX_HEAD_DIM];
+    cpu->dsp.to_bf16(v, dim, bits);
+    for (int d = 0; d < dim; d++)
+        ((uint16_t *)(void *)page)[at + d / 16 * 512 + d % 16 * 2] = bits[d];
 }
 
 struct rope_job {
@@ -164,13 +150,15 @@ static void append_row(const struct rope_job *job, const struct cpu_span *span, 
     float *q = cpu_slot_row(cpu, ANT_SLOT_QKV, row);
     float *k = q + arch->n_heads * arch->head_dim, *v = k + arch->n_kv_heads * arch->head_dim;
     for (int head = 0; head < arch->n_heads; head++)
-        rotate(&arch->rope, table, q + head * arch->head_dim);
+        cpu->dsp.rotate(table, arch->rope.dim / 2, arch->rope.interleaved,
+                        q + head * arch->head_dim);
     for (int head = 0; head < arch->n_kv_heads; head++) {
         uint8_t *values = page_at(cpu, job->layer, true, page, head);
         /* What an earlier sequence left must not meet a zero weight as infinity or NaN. */
         if (position % PAGE == 0)
             memset(values, 0, cpu->page_head_bytes);
-        rotate(&arch->rope, table, k + head * arch->head_dim);
+        cpu->dsp.rotate(table, arch->rope.dim / 2, arch->rope.interleaved,
+                        k + head * arch->head_dim);
         put_key(cpu, page_at(cpu, job->layer, false, page, head), position % PAGE,
                 k + head * arch->head_dim);
         put_value(cpu, values, position % PAGE, v + head * arch->head_dim);

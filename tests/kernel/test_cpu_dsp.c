@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every inner loop of every level that the machine has, against sums in double, on random ragged
+ * shapes; what lies around its output must stay as it was. */
+#include "config.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "backend/cpu/cpu_level.h"
+#include "cpu/dsp.h"
+#include "random.h"
+
+static struct ant_dsp dsp; /* of the level under test */
+
+/* ---- buffers with guards ---- */
+
+enum { GUARD = 128, MAX_BUFFERS = 8 };
+
+struct guarded {
+    uint8_t *all;
+    size_t bytes;
+};
+static struct guarded buffers[MAX_BUFFERS];
+static int n_buffers;
+
+static void on_levels(void (*fn)(void))
+{
+    for (int level = 0; level <= (int)ant_cpu_best(); level++) {
+        ant_cpu_dsp((enum ant_cpu_level)level, &dsp);
+        random_state = 7;
+        n_buffers = 0; /* a test that failed left its own */
+        fn();
+    }
+}
+
+static void *guarded(size_t bytes)
+{
+    struct guarded *b = &buffers[n_buffers++];
+    void *all = NULL;
+    assert_int_equal(posix_memalign(&all, 64, bytes + 2 * GUARD), 0);
+    memset(all, 0xa5, bytes + 2 * GUARD);
+    *b = (struct guarded){all, bytes};
+    return b->all + GUARD;
+}
+
+static void check_guards(const char *what)
+{
+    for (int i = 0; i < n_buffers; i++) {
+        for (size_t j = 0; j < GUARD; j++)
+            if (buffers[i].all[j] != 0xa5 || buffers[i].all[GUARD + buffers[i].bytes + j] != 0xa5)
+                fail_msg("%s, %s: wrote outside its output", dsp.name, what);
+        free(buffers[i].all);
+    }
+    n_buffers = 0;
+}
+
+static float *random_floats(size_t n, float size)
+{
+    float *x = guarded(n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = random_float() * size;
+    return x;
+}
+
+/* ---- activations of the level ---- */
+
+static size_t act_bytes(void)
+{
+    return dsp.is_bf16 ? 2 : 4;
+}
+
+static float act_at(const void *acts, size_t i)
+{
+    return dsp.is_bf16 ? ant_bf16_to_float(((const uint16_t *)acts)[i]) : ((const float *)acts)[i];
+}
+
+static void *random_acts(size_t n)
+{
+    uint8_t *x = guarded(n * act_bytes());
+    for (size_t i = 0; i < n; i++) {
+        float value = random_float();
+        uint16_t bits = ant_float_to_bf16(value);
+        if (dsp.is_bf16)
+            memcpy(x + 2 * i, &bits, 2);
+        else
+            memcpy(x + 4 * i, &value, 4);
+    }
+    return x;
+}
+
+static void expect_near(float got, double want, double tolerance, const char *what)
+{
+    if (!(fabs((double)got - want) <= tolerance))
+        fail_msg("%s, %s: %.9g instead of %.9g", dsp.name, what, (double)got, want);
+}
+
+/* What storing as an activation may lose. */
+static double act_tolerance(double value)
+{
+    return fabs(value) * (dsp.is_bf16 ? 1.0 / 256 : 2e-6) + 1e-7;
+}
+
+/* ---- decoding ---- */
+
+static void check_decode(enum ant_type type, int rows, int64_t cols)
+{
+    struct ant_tensor t = random_tensor("w", type, rows, cols, 1);
+    const struct ant_panel_format *format = &ant_panel_formats[type];
+    int n_blocks = ant_panel_blocks(cols);
+    uint8_t *packed = guarded(ant_panel_bytes(format, n_blocks));
+    float *want = ant_xmalloc((size_t)(rows * cols) * sizeof *want);
+    ant_panel_pack(type, t.data, rows, cols, packed);
+    ant_dequantize(type, t.data, want, rows * cols);
+    struct ant_panel panel = ant_panel_at(format, packed, n_blocks, 0);
+
+    float *row = guarded((size_t)cols * sizeof *row);
+    for (int r = 0; r < rows; r++) {
+        ant_panel_row(&panel, r, cols, row);
+        for (int64_t k = 0; k < cols; k++)
+            expect_near(row[k], (double)want[r * cols + k], 1e-6, ant_types[type].name);
+    }
+
+    bool in_float = ant_dsp_in_float(&dsp, format);
+    int b0 = n_blocks > 2 ? 1 : 0; /* not from the start, to see superblocks found */
+    uint8_t *out = guarded((size_t)(n_blocks - b0) * ANT_PANEL_ELEMENTS * (in_float ? 4 : 2));
+    dsp.decode(&panel, b0, n_blocks, out);
+    for (int64_t k = 32 * b0; k < 32 * n_blocks; k++)
+        for (int r = 0; r < 16; r++) {
+            size_t at = (size_t)((k - 32 * b0) / 2 * 32 + 2 * r + k % 2);
+            double w = r < rows && k < cols ? (double)want[r * cols + k] : 0;
+            float got = in_float ? ((float *)(void *)out)[at]
+                                 : ant_bf16_to_float(((uint16_t *)(void *)out)[at]);
+            expect_near(got, w, in_float ? 1e-6 : fabs(w) / 256 + 1e-7, ant_types[type].name);
+        }
+    check_guards(ant_types[type].name);
+    free(want);
+    free((void *)t.data);
+}
+
+static void decode_level(void)
+{
+    for (int type = 0; type < ANT_N_TYPES; type++)
+        for (int i = 0; i < 6; i++) {
+            int block = ant_types[type].block;
+            int cols = block == 1 ? 1 + random_below(150)
+                                  : block * (1 + random_below(block == 32 ? 12 : 3));
+            check_decode((enum ant_type)type, 1 + random_below(16), cols);
+        }
+}
+
+static void test_decode(void **state)
+{
+    (void)state;
+    on_levels(decode_level);
+}
+
+/* ---- tiles ---- */
+
+static float panel_value(const void *panel, bool is_float, int row, int k)
+{
+    size_t at = (size_t)(k / 2 * 32 + 2 * row + k % 2);
+    return is_float ? ((const float *)panel)[at] : ant_bf16_to_float(((const uint16_t *)panel)[at]);
+}
+
+static void *random_panel(bool is_float, int pairs)
+{
+    uint8_t *panel = guarded((size_t)pairs * 32 * (is_float ? 4 : 2));
+    for (int i = 0; i < pairs * 32; i++)
+        random_element(is_float ? ANT_F32 : ANT_BF16, random_float(),
+                       panel + i * (is_float ? 4 : 2));
+    return panel;
+}
+
+static void check_tile(ant_tile_fn *tile, bool panels_float, int rows, int pairs, bool first)
+{
+    size_t lda = 2 * (size_t)pairs + 32 * (size_t)random_below(3), n_acc = (size_t)rows * 32;
+    uint8_t *a = random_acts(((size_t)rows + ANT_ROW_PAD) * lda);
+    void *b[2] = {random_panel(panels_float, pairs), random_panel(panels_float, pairs)};
+    float *acc = random_floats(n_acc, 1), *before = random_floats(n_acc, 1);
+    float *alone = random_floats(32, 1);
+    memcpy(before, acc, n_acc * sizeof *acc);
+    tile(rows, a, lda, b[0], b[1], pairs, acc, first, NULL);
+    for (int r = 0; r < rows; r++) {
+        for (int c = 0; c < 32; c++) {
+            double sum = first ? 0 : (double)before[r * 32 + c], size = fabs(sum);
+            for (int k = 0; k < 2 * pairs; k++) {
+                double product = (double)act_at(a, (size_t)r * lda + (size_t)k) *
+                                 (double)panel_value(b[c / 16], panels_float, c % 16, k);
+                sum += product;
+                size += fabs(product);
+            }
+            expect_near(acc[r * 32 + c], sum, size * 2e-6, "tile");
+        }
+        memcpy(alone, before + 32 * r, 32 * sizeof *alone);
+        tile(1, a + (size_t)r * lda * act_bytes(), lda, b[0], b[1], pairs, alone, first,
+             panels_float ? NULL : b[0]);
+        if (memcmp(alone, acc + 32 * r, 32 * sizeof *alone) != 0)
+            fail_msg("%s: row %d of %d is not what it is alone", dsp.name, r, rows);
+    }
+    check_guards("tile");
+}
+
+static void tile_level(void)
+{
+    dsp.tile_begin();
+    for (int rows = 1; rows <= 50; rows++) {
+        check_tile(dsp.tile, !dsp.is_bf16, rows, 16 * (1 + random_below(4)), rows % 3 == 0);
+        check_tile(dsp.tile_f32, true, rows, 16 * (1 + random_below(4)), rows % 3 == 0);
+    }
+    dsp.tile_end();
+}
+
+static void test_tile(void **state)
+{
+    (void)state;
+    on_levels(tile_level);
+}
+
+/* ---- what becomes of sums ---- */
+
+/* Columns between `cols` and the stride must stay 0xa5. */
+static void check_gap(const void *out, int rows, size_t cols, size_t ldo, size_t bytes,
+                      const char *what)
+{
+    for (int r = 0; r < rows; r++)
+        for (size_t i = ((size_t)r * ldo + cols) * bytes; i < (size_t)(r + 1) * ldo * bytes; i++)
+            if (((const uint8_t *)out)[i] != 0xa5)
+                fail_msg("%s, %s: wrote beyond %zu columns", dsp.name, what, cols);
+}
+
+static void check_epilogues(int rows, int cols)
+{
+    size_t ldo = (size_t)cols + (size_t)random_below(9), n = (size_t)rows * ldo;
+    float *acc = random_floats((size_t)rows * 32, 8), *bias = random_floats((size_t)cols, 1);
+    float *out = guarded(n * sizeof *out), *sum = guarded(n * sizeof *sum);
+    void *act = guarded(n * act_bytes());
+    bool has_bias = random_below(2);
+    int glu_cols = cols > 16 ? 16 : cols;
+    dsp.store(acc, rows, cols, has_bias ? bias : NULL, out, ldo);
+    for (int r = 0; r < rows; r++)
+        memset(sum + (size_t)r * ldo, 0, (size_t)cols * sizeof *sum);
+    dsp.add(acc, rows, cols, has_bias ? bias : NULL, sum, ldo);
+    dsp.add(acc, rows, cols, NULL, sum, ldo);
+    dsp.glu(acc, rows, glu_cols, act, ldo);
+    check_gap(out, rows, (size_t)cols, ldo, 4, "store");
+    check_gap(sum, rows, (size_t)cols, ldo, 4, "add");
+    check_gap(act, rows, (size_t)glu_cols, ldo, act_bytes(), "glu");
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) {
+            double x = (double)acc[r * 32 + c], b = has_bias ? (double)bias[c] : 0;
+            size_t at = (size_t)r * ldo + (size_t)c;
+            expect_near(out[at], x + b, 2e-6, "store");
+            expect_near(sum[at], 2 * x + b, 4e-6, "add");
+            if (c < glu_cols) {
+                double want = x / (1 + exp(-x)) * (double)acc[r * 32 + 16 + c];
+                expect_near(act_at(act, at), want, act_tolerance(want), "glu");
+            }
+        }
+    check_guards("epilogues");
+}
+
+static void epilogues_level(void)
+{
+    for (int cols = 1; cols <= 32; cols++)
+        check_epilogues(1 + random_below(14), cols);
+}
+
+static void test_epilogues(void **state)
+{
+    (void)state;
+    on_levels(epilogues_level);
+}
+
+/* ---- rows ---- */
+
+static void check_rows(int n)
+{
+    float *x = random_floats((size_t)n, 3), *w = random_floats((size_t)n, 2);
+    void *out = guarded((size_t)n * act_bytes()), *out2 = guarded((size_t)n * act_bytes());
+    uint16_t *bits = guarded((size_t)n * sizeof *bits);
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += (double)x[i] * (double)x[i];
+    double scale = 1 / sqrt(sum / n + 1e-5);
+    dsp.norm(x, w, 1e-5f, n, out);
+    dsp.convert(x, 0.37f, n, out2);
+    dsp.to_bf16(x, n, bits);
+    for (int i = 0; i < n; i++) {
+        double want = (double)x[i] * scale * (double)w[i], half = (double)(x[i] * 0.37f);
+        expect_near(act_at(out, (size_t)i), want, act_tolerance(want), "norm");
+        expect_near(act_at(out2, (size_t)i), half, act_tolerance(half), "convert");
+        if (bits[i] != ant_float_to_bf16(x[i]))
+            fail_msg("%s: to_bf16 of %a", dsp.name, (double)x[i]);
+    }
+    check_guards("rows");
+}
+
+static void check_rotate(int half, bool is_interleaved)
+{
+    float *x = random_floats(2 * (size_t)half, 3), *table = random_floats(2 * (size_t)half, 1);
+    float *before = random_floats(2 * (size_t)half, 1);
+    memcpy(before, x, 2 * (size_t)half * sizeof *x);
+    dsp.rotate(table, half, is_interleaved, x);
+    for (int i = 0; i < half; i++) {
+        int a = is_interleaved ? 2 * i : i, b = is_interleaved ? a + 1 : i + half;
+        double c = (double)table[2 * i], s = (double)table[2 * i + 1];
+        expect_near(x[a], (double)before[a] * c - (double)before[b] * s, 1e-6, "rotate");
+        expect_near(x[b], (double)before[b] * c + (double)before[a] * s, 1e-6, "rotate");
+    }
+    check_guards("rotate");
+}
+
+static void rows_level(void)
+{
+    for (int n = 1; n < 100; n++)
+        check_rows(n);
+    check_rows(576);
+    for (int half = 1; half <= 128; half++) {
+        check_rotate(half, false);
+        check_rotate(half, true);
+    }
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    on_levels(rows_level);
+}
+
+static void check_softmax(void)
+{
+    enum { PAGES = 3 };
+    struct ant_softmax state = {-INFINITY, 0};
+    double exact[32 * PAGES], max = -INFINITY, sum = 0;
+    float factors[PAGES];
+    void *p[PAGES];
+    int lo[PAGES], hi[PAGES];
+    for (int page = 0; page < PAGES; page++) {
+        float *scores = random_floats(32, 40);
+        p[page] = guarded(32 * act_bytes());
+        lo[page] = random_below(32);
+        hi[page] = lo[page] + 1 + random_below(32 - lo[page]);
+        for (int i = 0; i < 32; i++) {
+            bool counts = i >= lo[page] && i < hi[page];
+            exact[32 * page + i] = counts ? (double)scores[i] : -INFINITY;
+            if (!counts)
+                scores[i] = i % 2 ? NAN : INFINITY; /* must not matter */
+            max = counts && (double)scores[i] > max ? (double)scores[i] : max;
+        }
+        factors[page] = dsp.softmax(scores, lo[page], hi[page], &state, p[page]);
+    }
+    for (int i = 0; i < 32 * PAGES; i++)
+        sum += exp2(exact[i] - max);
+    expect_near(state.max, max, 0, "softmax's maximum");
+    expect_near(state.sum, sum, sum * 1e-5, "softmax's sum");
+    for (int page = 0; page < PAGES; page++) {
+        double later = 1;
+        for (int k = page + 1; k < PAGES; k++)
+            later *= (double)factors[k];
+        for (int i = 0; i < 32; i++) {
+            double want = exp2(exact[32 * page + i] - max);
+            expect_near((float)((double)act_at(p[page], (size_t)i) * later), want,
+                        act_tolerance(want) + want * 1e-5, "softmax");
+        }
+    }
+    check_guards("softmax");
+}
+
+static void check_rescale(void)
+{
+    float *x = random_floats(4 * 100, 1), *before = random_floats(4 * 100, 1);
+    memcpy(before, x, 400 * sizeof *x);
+    dsp.rescale(x, 3, 100, 0.25f);
+    for (int i = 0; i < 400; i++)
+        expect_near(x[i], (double)before[i] * (i % 100 < 32 && i < 300 ? 0.25 : 1), 0, "rescale");
+    check_guards("rescale");
+}
+
+static void softmax_level(void)
+{
+    for (int i = 0; i < 200; i++)
+        check_softmax();
+    check_rescale();
+}
+
+static void test_softmax(void **state)
+{
+    (void)state;
+    on_levels(softmax_level);
+}
+
+static void check_greedy(int n)
+{
+    float *x = random_floats((size_t)n, 10), logprob;
+    int best = 0, index;
+    x[random_below(n)] = 10.5f; /* ties between these, */
+    x[random_below(n)] = 10.5f;
+    if (n > 8)
+        x[random_below(n)] = NAN; /* and what is no number */
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        if (x[i] > x[best] || (isnan(x[best]) && !isnan(x[i])))
+            best = i;
+    for (int i = 0; i < n; i++)
+        sum += isnan(x[i]) ? 0 : exp((double)x[i] - (double)x[best]);
+    dsp.greedy(x, n, &index, &logprob);
+    if (index != best)
+        fail_msg("%s: greedy takes %d of %d, not %d", dsp.name, index, n, best);
+    expect_near(logprob, -log(sum), 1e-5, "greedy");
+    check_guards("greedy");
+}
+
+static void greedy_level(void)
+{
+    for (int n = 1; n < 140; n++)
+        check_greedy(n);
+    check_greedy(49152);
+    float *x = guarded(100 * sizeof *x), logprob;
+    int index;
+    for (int i = 0; i < 100; i++)
+        x[i] = NAN;
+    dsp.greedy(x, 100, &index, &logprob);
+    assert_int_equal(index, 0);
+    check_guards("greedy");
+}
+
+static void test_greedy(void **state)
+{
+    (void)state;
+    on_levels(greedy_level);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_decode),    cmocka_unit_test(test_tile),
+        cmocka_unit_test(test_epilogues), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_softmax),   cmocka_unit_test(test_greedy),
+    };
+    ant_cpu_request_amx();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
