@@ -86,6 +86,10 @@ FUZZ_TARGETS += tests/fuzz/fuzz_config
 tests_fuzz_fuzz_config_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_gguf
 tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_LINK)
+FUZZ_TARGETS += tests/fuzz/fuzz_journal
+tests_fuzz_fuzz_journal_LDFLAGS = $(FUZZ_LINK)
+FUZZ_TARGETS += tests/fuzz/fuzz_jsonl
+tests_fuzz_fuzz_jsonl_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_safetensors
 tests_fuzz_fuzz_safetensors_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_option
@@ -122,6 +126,10 @@ check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/results.sh
 EXTRA_DIST += tests/launch/results.sh
+
+# The commands around a job, and files made and read by others. Both use results_probe.
+TESTS += tests/cli/exchange.sh tests/interop/h5py.sh
+EXTRA_DIST += tests/cli/exchange.sh tests/interop/h5py.sh tests/interop/h5py_files.py
 
 AM_CPPFLAGS += $(CMOCKA_CFLAGS)
 LDADD += $(CMOCKA_LIBS)

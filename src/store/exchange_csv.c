@@ -260,7 +260,9 @@ static int take_number(struct ant_exchange_reader *reader, const struct column *
     char *end = NULL;
 
     errno = 0;
-    if (column->use == USE_INTEGER)
+    if (column->use == USE_INTEGER && column->flag == ANT_HAS_SEED && text[0] != '-')
+        ant_exchange_set_integer(prompt, column->flag, (int64_t)strtoull(text, &end, 10));
+    else if (column->use == USE_INTEGER)
         ant_exchange_set_integer(prompt, column->flag, strtoll(text, &end, 10));
     else
         ant_exchange_set_real(prompt, column->flag, strtod(text, &end));

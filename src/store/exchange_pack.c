@@ -233,6 +233,8 @@ static int add_number(struct ant_pack *pack, int c, bool is_given, int64_t integ
         return 0;
     if (!is_open(g))
         ANT_TRY(open_number(pack, c, err));
+    if (is_given && !facts[c].is_real && c != ID && integer == not_given)
+        return ant_fail(err, ANT_EDATA, "'%s' cannot be %lld", facts[c].name, (long long)integer);
     if (!is_given) {
         integer = not_given;
         real = strtod("nan", NULL);

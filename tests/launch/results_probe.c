@@ -8,6 +8,8 @@
  *            missing       rows 2, 5, 8 ... have no answer
  *            large         answers of 200 kB
  *            input FILE    ids of this prompt file are copied
+ *            journal [FILE]  no results file: the journal of all rows stays, for 'antiphon merge'
+ *            killed [FILE]   the same of a job that has died without rows 2, 5, 8 ...
  *
  * Exits with the codes of the program; errors go to standard error with the rank before them. */
 #include "config.h"
@@ -36,6 +38,7 @@ struct probe {
     struct ant_job *job;
     struct ant_transport *transport;
     struct ant_group *world;
+    struct ant_prompts *prompts;
     int rank, size;
     char *large;
 };
@@ -61,7 +64,8 @@ static int open_probe(struct probe *probe, struct ant_error *err)
 
 static bool is_missing(const struct probe *probe, int64_t row)
 {
-    return strcmp(probe->what, "missing") == 0 && row % 3 == 2;
+    return row % 3 == 2 &&
+           (strcmp(probe->what, "missing") == 0 || strcmp(probe->what, "killed") == 0);
 }
 
 static const struct ant_answer *answer_of(const struct probe *probe, struct made_answer *made,
@@ -77,14 +81,20 @@ static const struct ant_answer *answer_of(const struct probe *probe, struct made
 
 static int journal_rows(struct probe *probe, struct ant_journal **journal, struct ant_error *err)
 {
+    char digest[ANT_DIGEST_TEXT] = "";
     const struct ant_manifest manifest = {.n_rows = probe->n_rows,
                                           .n_samples = 1,
-                                          .input_digest = "",
+                                          .input = probe->input,
+                                          .input_digest = digest,
                                           .model_digest = "",
                                           .answers = ""};
     struct made_answer made;
     int start = 0, rc = 0;
 
+    if (probe->input)
+        ANT_TRY(ant_prompts_open(&probe->prompts, probe->input, err));
+    if (probe->input)
+        ant_digest_text(digest, ant_prompts_fingerprint(probe->prompts));
     if (probe->rank == 0)
         rc = ant_journal_prepare(probe->out, &manifest, false, &start, err);
     ANT_TRY(ant_group_agree(probe->world, rc, timeout, err));
@@ -122,7 +132,6 @@ static int write_file(struct probe *probe, const struct ant_journal *journal, st
     const struct ant_rank_report report = {.rank = probe->rank, .rows = (int64_t)n};
     struct ant_rank_report *reports = ant_xcalloc((size_t)probe->size, sizeof(*reports));
     const struct ant_fact fact = {.name = "command", .kind = ANT_FACT_TEXT, .text = "probe"};
-    struct ant_prompts *prompts = NULL;
     int64_t n_ok = 0, n_failed = 0;
     void *all = NULL;
 
@@ -141,11 +150,8 @@ static int write_file(struct probe *probe, const struct ant_journal *journal, st
                                     .n_provenance = 1,
                                     .reports = reports,
                                     .n_reports = (size_t)probe->size};
-    if (probe->input)
-        ANT_TRY(ant_prompts_open(&prompts, probe->input, err));
     break_something(probe);
-    int rc = ant_results_write(&plan, prompts, probe->world, &n_ok, &n_failed, err);
-    ant_prompts_close(prompts);
+    int rc = ant_results_write(&plan, probe->prompts, probe->world, &n_ok, &n_failed, err);
     free(all);
     free(reports);
     if (rc == 0 && probe->rank == 0)
@@ -186,12 +192,14 @@ static int run_probe(struct probe *probe, struct ant_error *err)
     }
     int rc = journal_rows(probe, &journal, err);
     rc = ant_group_agree(probe->world, rc, timeout, err);
-    if (rc == 0)
+    bool is_written = strcmp(probe->what, "journal") != 0 && strcmp(probe->what, "killed") != 0;
+    if (rc == 0 && is_written)
         rc = write_file(probe, journal, err);
     ant_journal_close(journal);
-    if (rc == 0 && probe->rank == 0)
+    ant_prompts_close(probe->prompts);
+    if (rc == 0 && is_written && probe->rank == 0)
         rc = read_file(probe, err);
-    if (rc == 0 && probe->rank == 0)
+    if (rc == 0 && is_written && probe->rank == 0)
         rc = ant_journal_remove(probe->out, err);
     free(probe->large);
     return ant_group_agree(probe->world, rc, timeout, err);
@@ -205,10 +213,10 @@ int main(int argc, char **argv)
                           .what = argc > 3 ? argv[3] : "",
                           .chosen = -1};
 
-    if (argc > 4 && strcmp(probe.what, "input") == 0)
-        probe.input = argv[4];
-    else if (argc > 4)
+    if (argc > 4 && (strcmp(probe.what, "limit") == 0 || strcmp(probe.what, "damage") == 0))
         probe.chosen = atoi(argv[4]);
+    else if (argc > 4)
+        probe.input = argv[4];
     int rc = open_probe(&probe, &err);
     if (rc == 0)
         rc = run_probe(&probe, &err);

@@ -295,6 +295,9 @@ static void bad_csv_is_named(void **state)
         {"prompt\n\"x\"y\n", "line 2: 'y' after a closing quote", ANT_EDATA},
         {"prompt,max_tokens\nx,1.5\n", "'max_tokens' is '1.5', expected an integer", ANT_EDATA},
         {"prompt,max_tokens\nx,9999999999999999999\n", "expected an integer", ANT_EDATA},
+        {"prompt,seed\nx,-9223372036854775808\n", "line 2: 'seed' cannot be -9223372036854775808",
+         ANT_EDATA},
+        {"prompt,seed\nx,18446744073709551616\n", "expected an integer", ANT_EDATA},
         {"prompt,top_p\nx,half\n", "'top_p' is 'half', expected a number", ANT_EDATA},
         {"prompt,stop\nx,\ny,z\n", "line 3: 'stop' cannot be set for one prompt", ANT_EUNSUPP},
     };

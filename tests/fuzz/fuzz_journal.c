@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A journal file of any bytes. What replay finds must be sorted, single, and readable. The first
+ * byte, where it is odd, has the checksums of all frames mended, so that what lies behind them is
+ * reached too. */
+#include "config.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/checksum.h"
+#include "base/mem.h"
+#include "fuzz.h"
+#include "store/journal.h"
+
+enum { HEADER = 23 };
+
+static char folder[] = "/tmp/antiphon-fuzz-XXXXXX";
+static char out[64], journal[80], file[100];
+
+static void remove_folder(void)
+{
+    unlink(file);
+    rmdir(journal);
+    rmdir(folder);
+}
+
+static void make_folder(void)
+{
+    if (!mkdtemp(folder))
+        abort();
+    snprintf(out, sizeof(out), "%s/o", folder);
+    snprintf(journal, sizeof(journal), "%s.journal", out);
+    snprintf(file, sizeof(file), "%s/r0.s1.aj", journal);
+    if (mkdir(journal, 0700) < 0)
+        abort();
+    atexit(remove_folder);
+}
+
+static uint32_t length_at(const uint8_t *frame)
+{
+    return frame[4] | (uint32_t)frame[5] << 8 | (uint32_t)frame[6] << 16 | (uint32_t)frame[7] << 24;
+}
+
+static void mend_checksums(uint8_t *data, size_t bytes)
+{
+    for (size_t at = 0; bytes - at >= HEADER;) {
+        uint8_t *frame = data + at;
+        size_t length = length_at(frame);
+        if (length > bytes - at - HEADER)
+            break;
+        uint32_t crc = ant_crc32c(0, frame + 4, 4);
+        crc = ant_crc32c(crc, frame + 12, HEADER - 12 + length);
+        for (int i = 0; i < 4; i++)
+            frame[8 + i] = (uint8_t)(crc >> (8 * i));
+        at += HEADER + length;
+    }
+}
+
+static void read_all(const struct ant_journal_entry *entries, size_t n)
+{
+    struct ant_journal_reader *reader = ant_journal_reader_open(out);
+    volatile unsigned sink = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct ant_answer answer;
+        struct ant_error err;
+        if (i > 0 &&
+            (entries[i].row < entries[i - 1].row ||
+             (entries[i].row == entries[i - 1].row && entries[i].sample <= entries[i - 1].sample)))
+            abort();
+        if (ant_journal_read(reader, &entries[i], &answer, &err) < 0)
+            abort();
+        for (uint32_t k = 0; k < answer.n_tokens; k++)
+            sink += (unsigned)answer.tokens[k];
+        for (uint32_t k = 0; k < answer.text_bytes; k++)
+            sink += (unsigned char)answer.text[k];
+        for (uint32_t k = 0; k < answer.error_bytes; k++)
+            sink += (unsigned char)answer.error[k];
+    }
+    ant_journal_reader_close(reader);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    struct ant_journal_entry *entries = NULL;
+    struct ant_error err;
+    uint64_t dropped = 0;
+    size_t n = 0;
+
+    if (!*out)
+        make_folder();
+    if (bytes == 0)
+        return 0;
+    uint8_t *copy = ant_xmalloc(bytes);
+    memcpy(copy, data, bytes);
+    if (data[0] & 1)
+        mend_checksums(copy + 1, bytes - 1);
+    int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0 || write(fd, copy + 1, bytes - 1) != (ssize_t)(bytes - 1))
+        abort();
+    close(fd);
+    free(copy);
+    if (ant_journal_replay(out, 0, 1, &entries, &n, &dropped, &err) < 0 || dropped > bytes - 1)
+        abort();
+    read_all(entries, n);
+    free(entries);
+    return 0;
+}
