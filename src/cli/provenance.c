@@ -122,22 +122,26 @@ static void add_place(struct ant_run_facts *facts, const struct run *run)
     add_text(facts, "level", ant_xstrdup(run->facts.level));
 }
 
-struct ant_run_facts *ant_run_facts_open(const struct run *run, const char *answers, char *settings)
+static void add_root(struct ant_run_facts *facts, const char *name, const char *text)
+{
+    *next(facts->root, &facts->n_root) =
+        (struct ant_fact){.name = name, .kind = ANT_FACT_TEXT, .text = ant_xstrdup(text)};
+}
+
+struct ant_run_facts *ant_run_facts_open(const struct run *run, const char *input,
+                                         const char *model, const char *answers,
+                                         const char *settings)
 {
     struct ant_run_facts *facts = ant_xcalloc(1, sizeof(*facts));
-    const char *names[] = {"input_digest", "settings_digest"};
-    struct ant_digest digests[] = {ant_prompts_fingerprint(run->prompts),
-                                   ant_digest(answers, strlen(answers))};
 
-    for (int i = 0; i < 2; i++)
-        *next(facts->root, &facts->n_root) = (struct ant_fact){
-            .name = names[i], .kind = ANT_FACT_TEXT, .text = digest_text(digests[i])};
+    add_root(facts, "input_digest", input);
+    add_root(facts, "model_digest", model);
+    add_root(facts, "settings_digest", answers);
     add_program(facts, run);
     add_place(facts, run);
     add_text(facts, "model", ant_xstrdup(run->settings.model));
-    add_text(facts, "model_digest", digest_text(ant_checkpoint_digest(run->checkpoint)));
     add_text(facts, "tokenizer_digest", digest_text(ant_tokenizer_digest(run->tokenizer)));
-    add_text(facts, "settings", settings);
+    add_text(facts, "settings", ant_xstrdup(settings));
     return facts;
 }
 

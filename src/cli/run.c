@@ -2,7 +2,6 @@
 #include "config.h"
 
 #include <errno.h>
-#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,13 +15,6 @@
 #include "cli/cli.h"
 #include "cli/run.h"
 
-/* Start-up work between two agreements of all ranks may take this long; a shared file system can be
- * slow. */
-#define START_TIMEOUT_S 900
-/* The end of the run is waited for as long as it takes: ranks do not end together. */
-#define NO_TIMEOUT INFINITY
-/* What a row takes at the very least, in the journal and in the results together. */
-#define MIN_ROW_BYTES 256
 /* Share of the memory left after the weights that the KV cache may take by default. */
 #define KV_SHARE 0.8
 
@@ -44,7 +36,7 @@ static const struct ant_option options[] = {
      .help = "HDF5 file for the answers. FILE.journal holds them until all are there; the same "
              "command goes on where it was stopped."},
     {ANT_OPTION_FLAG, 0, "restart-over", NULL, AT(restart_over),
-     .help = "Throw away what an earlier, different job left in FILE.journal."},
+     .help = "Begin anew: throw away what an earlier job left in FILE and FILE.journal."},
 
     {ANT_OPTION_HEADING, .name = "Layout"},
     {ANT_OPTION_INT, 0, "dp-size", "N", AT(dp_size), 0, 1 << 20,
@@ -323,194 +315,6 @@ static int plan(struct run *run, struct ant_error *err)
     return plan_pages(run, card->local_size, err);
 }
 
-/* ---- the journal: what is done already, what is left ---------------------------------------- */
-
-static int open_work(struct run *run, struct ant_error *err)
-{
-    enum { PIECE = 1 << 16 };
-    int64_t n_rows = ant_prompts_count(run->prompts);
-    int32_t *ranks;
-    int rc = 0;
-
-    run->work = ant_work_open((enum ant_partition)run->settings.partition, n_rows,
-                              run->layout.dp_rank, run->layout.dp_size);
-    if (run->settings.partition != ANT_PARTITION_RANK)
-        return 0;
-    ranks = ant_xcalloc(PIECE, sizeof(*ranks));
-    for (int64_t first = 0; first < n_rows && rc == 0; first += PIECE) {
-        int64_t n = n_rows - first < PIECE ? n_rows - first : PIECE;
-        rc = ant_prompts_ranks(run->prompts, first, n, ranks, err);
-        if (rc == 0)
-            rc = ant_work_assign(run->work, first, n, ranks, err);
-    }
-    free(ranks);
-    return rc;
-}
-
-/* Rank 0 alone: the journal's folder, and whether it belongs to this very job. */
-static int prepare_journal(struct run *run, struct ant_error *err)
-{
-    char input[ANT_DIGEST_TEXT], model[ANT_DIGEST_TEXT];
-    char *answers = ant_option_answers(options, &run->settings);
-
-    ant_digest_text(input, ant_prompts_fingerprint(run->prompts));
-    ant_digest_text(model, ant_checkpoint_digest(run->checkpoint));
-    struct ant_manifest manifest = {
-        .n_rows = ant_prompts_count(run->prompts),
-        .n_samples = 1,
-        .input_digest = input,
-        .model_digest = model,
-        .answers = answers,
-    };
-    int rc = ant_results_check_space(run->settings.output, manifest.n_rows * MIN_ROW_BYTES, err);
-    if (rc == 0)
-        rc = ant_journal_prepare(run->settings.output, &manifest, run->settings.restart_over,
-                                 &run->attempt, err);
-    free(answers);
-    return rc;
-}
-
-static int compare_entries(const void *a, const void *b)
-{
-    const struct ant_journal_entry *x = a, *y = b;
-
-    if (x->row != y->row)
-        return x->row < y->row ? -1 : 1;
-    if (x->sample != y->sample)
-        return x->sample < y->sample ? -1 : 1;
-    if (x->file_start != y->file_start)
-        return x->file_start < y->file_start ? -1 : 1;
-    return (x->file_rank > y->file_rank) - (x->file_rank < y->file_rank);
-}
-
-/* Every rank's entries to every rank, sorted, the first of a row and sample kept. Collective. */
-static int gather_entries(struct run *run, const struct ant_journal_entry *mine, size_t n,
-                          struct ant_journal_entry **out, size_t *n_out, double timeout,
-                          struct ant_error *err)
-{
-    size_t *sizes = ant_xcalloc((size_t)run->layout.world, sizeof(*sizes)), bytes = 0, kept = 0;
-    void *all = NULL;
-    int rc = ant_group_all_gather_v(run->world, mine, n * sizeof(*mine), &all, sizes, timeout, err);
-
-    for (int i = 0; i < run->layout.world && rc == 0; i++)
-        bytes += sizes[i];
-    free(sizes);
-    if (rc < 0)
-        return rc;
-    struct ant_journal_entry *entries = all;
-    n = bytes / sizeof(*entries);
-    qsort(entries, n, sizeof(*entries), compare_entries);
-    for (size_t i = 0; i < n; i++)
-        if (kept == 0 || entries[kept - 1].row != entries[i].row ||
-            entries[kept - 1].sample != entries[i].sample)
-            entries[kept++] = entries[i];
-    *out = entries;
-    *n_out = kept;
-    return 0;
-}
-
-/* Collective: what earlier starts of this job have finished need not be done again. */
-static int replay_journal(struct run *run, struct ant_error *err)
-{
-    struct ant_journal_entry *part = NULL;
-    uint64_t dropped = 0;
-    size_t n = 0;
-    int rc = 0;
-
-    if (run->attempt > 1)
-        rc = ant_journal_replay(run->settings.output, run->layout.rank, run->layout.world, &part,
-                                &n, &dropped, err);
-    rc = ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
-    if (rc == 0)
-        rc = gather_entries(run, part, n, &run->earlier, &run->n_earlier, START_TIMEOUT_S, err);
-    free(part);
-    if (rc < 0)
-        return rc;
-    if (dropped > 0)
-        ant_log(ANT_LOG_WARN, "journal", "%llu bytes at torn ends of files were dropped",
-                (unsigned long long)dropped);
-    for (size_t i = 0; i < run->n_earlier; i++)
-        ant_work_skip(run->work, run->earlier[i].row);
-    return 0;
-}
-
-static int open_journal(struct run *run, struct ant_error *err)
-{
-    int rc = run->layout.rank == 0 ? prepare_journal(run, err) : 0;
-
-    ANT_TRY(ant_group_agree(run->world, rc, START_TIMEOUT_S, err));
-    ANT_TRY(ant_group_broadcast(run->world, 0, &run->attempt, sizeof(run->attempt), START_TIMEOUT_S,
-                                err));
-    rc = open_work(run, err);
-    ANT_TRY(ant_group_agree(run->world, rc, START_TIMEOUT_S, err));
-    ANT_TRY(replay_journal(run, err));
-    rc = ant_journal_open(&run->journal, run->settings.output, run->layout.rank, run->attempt, err);
-    return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
-}
-
-/* ---- the results ---------------------------------------------------------------------------- */
-
-/* Collective: where every finished row's answer lies, from this start and earlier ones. */
-static int gather_all(struct run *run, struct ant_journal_entry **out, size_t *n_out,
-                      struct ant_error *err)
-{
-    size_t n_new, n_old = run->layout.rank == 0 ? run->n_earlier : 0;
-    const struct ant_journal_entry *new = ant_journal_entries(run->journal, &n_new);
-    struct ant_buf mine = {0};
-
-    ant_buf_add(&mine, run->earlier, n_old * sizeof(*new));
-    ant_buf_add(&mine, new, n_new * sizeof(*new));
-    int rc = gather_entries(run, (const struct ant_journal_entry *)mine.data, n_old + n_new, out,
-                            n_out, NO_TIMEOUT, err);
-    ant_buf_release(&mine);
-    return rc;
-}
-
-static int gather_reports(struct run *run, struct ant_rank_report *out, struct ant_error *err)
-{
-    struct ant_rank_report mine;
-
-    ant_run_report(run, &mine);
-    return ant_group_all_gather(run->world, &mine, sizeof(mine), out, NO_TIMEOUT, err);
-}
-
-/* Collective: everybody's entries and reports, then the one file, then the journal has served. */
-static int write_results(struct run *run, struct ant_error *err)
-{
-    struct ant_rank_report *reports = ant_xcalloc((size_t)run->layout.world, sizeof(*reports));
-    struct ant_results_plan plan = {
-        .path = run->settings.output,
-        .n_rows = ant_prompts_count(run->prompts),
-        .n_samples = 1,
-        .reports = reports,
-        .n_reports = (size_t)run->layout.world,
-    };
-    struct ant_journal_entry *entries = NULL;
-    char *answers = ant_option_answers(options, &run->settings);
-    struct ant_run_facts *facts =
-        ant_run_facts_open(run, answers, ant_option_json(options, &run->settings));
-    int64_t n_ok = 0, n_failed = 0;
-
-    int rc = gather_all(run, &entries, &plan.n_entries, err);
-    if (rc == 0)
-        rc = gather_reports(run, reports, err);
-    plan.entries = entries;
-    plan.root = ant_run_facts_root(facts, &plan.n_root);
-    plan.provenance = ant_run_facts_provenance(facts, &plan.n_provenance);
-    if (rc == 0)
-        rc = ant_results_write(&plan, run->prompts, run->world, &n_ok, &n_failed, err);
-    if (rc == 0 && run->layout.rank == 0)
-        rc = ant_journal_remove(run->settings.output, err);
-    rc = rc == ANT_EPEER ? rc : ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
-    if (rc == 0 && run->layout.rank == 0)
-        ant_run_summary(run, reports, plan.n_rows, n_ok, n_failed);
-    ant_run_facts_close(facts);
-    free(answers);
-    free(entries);
-    free(reports);
-    return rc;
-}
-
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 /* One outcome for all ranks: the first failing rank's error is everybody's. */
@@ -519,17 +323,20 @@ static int agree(struct run *run, int rc, struct ant_error *err)
     return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
 }
 
+/* 1 when there is nothing to do. */
 static int prepare(struct run *run, struct ant_error *err)
 {
     ANT_TRY(agree(run, open_inputs(run, err), err));
     ANT_TRY(agree(run, plan(run, err), err));
-    ANT_TRY(open_journal(run, err));
+    int rc = ant_run_open_journal(run, err);
+    if (rc != 0)
+        return rc;
     if (run->layout.rank == 0)
         ant_run_banner(run);
 
     double start = ant_now();
-    int rc = ant_model_load(&run->model, run->checkpoint, run->be, run->node, run->settings.threads,
-                            err);
+    rc = ant_model_load(&run->model, run->checkpoint, run->be, run->node, run->settings.threads,
+                        err);
     if (rc == 0)
         rc = run->ops->kv_open(run->be, run->engine_config.n_pages, err);
     if (rc == 0)
@@ -552,6 +359,8 @@ static void tear_down(struct run *run)
     free(run->earlier);
     free(run->others);
     free(run->stop_ids);
+    free(run->answers);
+    free(run->settings_json);
     ant_store_stop();
     ant_group_close(run->node);
     ant_group_close(run->world);
@@ -583,6 +392,16 @@ static int end_alone(struct run *run, int code, const struct ant_error *err)
     return exit_code;
 }
 
+static int end_done(struct run *run)
+{
+    if (run->layout.rank == 0)
+        printf("antiphon: COMPLETE already: '%s' holds the answers of this very job "
+               "(--restart-over gives them again)\n",
+               run->settings.output);
+    tear_down(run);
+    return ANT_EXIT_DONE;
+}
+
 int ant_cli_run(int argc, char **argv)
 {
     struct run run = {.argc = argc, .argv = argv, .start = ant_now()};
@@ -596,6 +415,8 @@ int ant_cli_run(int argc, char **argv)
     if (rc != 0)
         return rc > 0 ? ANT_EXIT_DONE : end_together(&run, rc, &err);
     ant_log_set_level((enum ant_log_level)run.settings.log_level);
+    run.answers = ant_option_answers(options, &run.settings);
+    run.settings_json = ant_option_json(options, &run.settings);
 
     rc = launch(&run, &err);
     if (rc == ANT_EUSAGE || rc == ANT_EUNSUPP)
@@ -605,12 +426,14 @@ int ant_cli_run(int argc, char **argv)
     rc = prepare(&run, &err);
     if (rc < 0)
         return rc == ANT_EPEER ? end_alone(&run, rc, &err) : end_together(&run, rc, &err);
+    if (rc > 0)
+        return end_done(&run);
     ant_run_progress_start(&run);
     rc = ant_run_answer(&run, &err);
     if (rc < 0)
         return end_alone(&run, rc, &err);
     ant_run_progress(&run, true);
-    rc = write_results(&run, &err);
+    rc = ant_run_write_results(&run, &err);
     if (rc < 0)
         return rc == ANT_EPEER ? end_alone(&run, rc, &err) : end_together(&run, rc, &err);
     tear_down(&run);

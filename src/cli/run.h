@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One run of the main job: what its three parts share. run.c sets up and takes down, answer.c moves
- * rows through the engine, report.c talks to the person in front of it. Thread: control (the main
- * thread). */
+/* One run of the main job: what its parts share. run.c sets up and takes down, record.c keeps the
+ * journal and the results, answer.c moves rows through the engine, report.c talks to the person in
+ * front of it. Thread: control (the main thread). */
 #ifndef ANT_CLI_RUN_H
 #define ANT_CLI_RUN_H
 
@@ -17,6 +17,9 @@
 #include "store/journal.h"
 #include "store/prompts.h"
 #include "store/results.h"
+
+/* Work between two agreements of all ranks may take this long; a shared file system can be slow. */
+#define START_TIMEOUT_S 900
 
 /* The command line. */
 struct run_settings {
@@ -41,6 +44,7 @@ struct run_counts {
 
 struct run {
     struct run_settings settings;
+    char *answers, *settings_json; /* owned: the settings that change answers, and all of them */
     int argc;
     char **argv;
     double start, start_answers, first_token; /* ant_now() */
@@ -83,11 +87,20 @@ struct run {
 /* answer.c: answer this rank's rows, journal every answer. */
 int ant_run_answer(struct run *run, struct ant_error *err);
 
-/* provenance.c: what the results file says of where it comes from. `answers` is the text of the
- * settings that change answers, `settings` (taken over) all of them as JSON. */
+/* record.c: the journal and the results. Both are collective. */
+/* Find out what earlier starts of this job have done, deal the rest to the ranks, begin a journal.
+ * 1 when all is done. */
+int ant_run_open_journal(struct run *run, struct ant_error *err);
+/* Everybody's journal entries and reports, the one file, the summary; then the journal has served.
+ */
+int ant_run_write_results(struct run *run, struct ant_error *err);
+
+/* provenance.c: what the results file says of where it comes from. Digests of the input, the model
+ * and the settings that change answers; `settings` are all of them as JSON. */
 struct ant_run_facts;
-struct ant_run_facts *ant_run_facts_open(const struct run *run, const char *answers,
-                                         char *settings);
+struct ant_run_facts *ant_run_facts_open(const struct run *run, const char *input,
+                                         const char *model, const char *answers,
+                                         const char *settings);
 const struct ant_fact *ant_run_facts_root(const struct ant_run_facts *facts, size_t *n);
 const struct ant_fact *ant_run_facts_provenance(const struct ant_run_facts *facts, size_t *n);
 void ant_run_facts_close(struct ant_run_facts *facts);

@@ -81,6 +81,9 @@ int64_t ant_results_samples(const struct ant_results *results); /* of a row, at 
 int64_t ant_results_ok(const struct ant_results *results);
 int64_t ant_results_failed(const struct ant_results *results);
 int ant_results_complete(const struct ant_results *results);
+/* A fact of the root as text, "" when there is none. Caller frees. */
+int ant_results_fact(const struct ant_results *results, const char *name, char **out,
+                     struct ant_error *err);
 /* Result `index`, in the order of rows and samples; borrowed until the next call. */
 int ant_results_read(struct ant_results *results, int64_t index, struct ant_answer *out,
                      struct ant_error *err);

@@ -196,6 +196,19 @@ int64_t ant_results_count(const struct ant_results *results)
     return results->n;
 }
 
+int ant_results_fact(const struct ant_results *results, const char *name, char **out,
+                     struct ant_error *err)
+{
+    char *label = ant_xasprintf("'%s'", results->path), *text = NULL;
+    int rc = ant_h5_get_text(&text, results->file, name, label, err);
+
+    free(label);
+    if (rc < 0)
+        return rc;
+    *out = text ? text : ant_xstrdup("");
+    return 0;
+}
+
 int ant_results_complete(const struct ant_results *results)
 {
     return results->complete != 0;

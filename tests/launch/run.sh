@@ -123,6 +123,22 @@ else
     not_ok "the same answers in reverse order" "$(diff "$tmp/forward.txt" "$tmp/backward.txt" | head -n 4)"
 fi
 
+# ---- the output is there already -------------------------------------------------------------------
+
+run_args prompts srun4
+# shellcheck disable=SC2086
+on_nodes 2 4 "$antiphon" $args
+expect "the same job once more" 0 "COMPLETE already"
+run_args prompts srun4 --seed 6
+# shellcheck disable=SC2086
+on_nodes 2 4 "$antiphon" $args
+expect "another job to the same output" 64 "holds answers to other settings"
+same alone srun4 "the answers are left alone"
+run_args prompts seven
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "an output that is something else" 65 "seven.h5' is no results file"
+
 # ---- rows at the edge ------------------------------------------------------------------------------
 
 printf 'good\nbad \377\376 bytes\nlast\n' >"$tmp/bytes.txt"

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/log.h"
+#include "cli/run.h"
+
+/* The end of the run is waited for as long as it takes: ranks do not end together. */
+#define NO_TIMEOUT INFINITY
+/* What a row takes at the very least, in the journal and in the results together. */
+#define MIN_ROW_BYTES 256
+
+/* ---- the journal: what is done already, what is left ---------------------------------------- */
+
+static int open_work(struct run *run, struct ant_error *err)
+{
+    enum { PIECE = 1 << 16 };
+    int64_t n_rows = ant_prompts_count(run->prompts);
+    int32_t *ranks;
+    int rc = 0;
+
+    run->work = ant_work_open((enum ant_partition)run->settings.partition, n_rows,
+                              run->layout.dp_rank, run->layout.dp_size);
+    if (run->settings.partition != ANT_PARTITION_RANK)
+        return 0;
+    ranks = ant_xcalloc(PIECE, sizeof(*ranks));
+    for (int64_t first = 0; first < n_rows && rc == 0; first += PIECE) {
+        int64_t n = n_rows - first < PIECE ? n_rows - first : PIECE;
+        rc = ant_prompts_ranks(run->prompts, first, n, ranks, err);
+        if (rc == 0)
+            rc = ant_work_assign(run->work, first, n, ranks, err);
+    }
+    free(ranks);
+    return rc;
+}
+
+/* What says whether two jobs would give the same results: digests of the input, of the model and of
+ * the settings that change answers. */
+struct identity {
+    char input[ANT_DIGEST_TEXT], model[ANT_DIGEST_TEXT], settings[ANT_DIGEST_TEXT];
+};
+
+static void identify(const struct run *run, struct identity *out)
+{
+    ant_digest_text(out->input, ant_prompts_fingerprint(run->prompts));
+    ant_digest_text(out->model, ant_checkpoint_digest(run->checkpoint));
+    ant_digest_text(out->settings, ant_digest(run->answers, strlen(run->answers)));
+}
+
+/* Is the output there already, whole, and of this very job? 1 if so; of another job: refused,
+ * results are not overwritten by accident. */
+static int compare_output(const struct run *run, const struct identity *mine, struct ant_error *err)
+{
+    const struct {
+        const char *name, *mine, *what;
+    } facts[] = {{"input_digest", mine->input, "other prompts"},
+                 {"model_digest", mine->model, "another model"},
+                 {"settings_digest", mine->settings, "other settings"}};
+    const char *path = run->settings.output;
+    struct ant_results *results;
+
+    if (run->settings.restart_over || access(path, F_OK) != 0)
+        return 0;
+    ANT_TRY(ant_results_open(&results, path, err));
+    int rc = ant_results_complete(results);
+    for (size_t i = 0; i < sizeof(facts) / sizeof(*facts) && rc > 0; i++) {
+        char *fact = NULL;
+        rc = ant_results_fact(results, facts[i].name, &fact, err) < 0 ? ANT_EDATA : 1;
+        if (rc > 0 && strcmp(fact, facts[i].mine) != 0)
+            rc = ant_fail(err, ANT_EUSAGE,
+                          "'%s' is there and holds answers to %s: choose another --output, or "
+                          "--restart-over to replace it",
+                          path, facts[i].what);
+        free(fact);
+    }
+    ant_results_close(results);
+    return rc;
+}
+
+/* Rank 0 alone: the journal's folder, and whether it belongs to this very job. 1 when all is done
+ * already. */
+static int prepare_journal(struct run *run, struct ant_error *err)
+{
+    struct identity mine;
+
+    identify(run, &mine);
+    struct ant_manifest manifest = {
+        .n_rows = ant_prompts_count(run->prompts),
+        .n_samples = 1,
+        .input_digest = mine.input,
+        .model_digest = mine.model,
+        .answers = run->answers,
+    };
+    int rc = compare_output(run, &mine, err);
+    if (rc == 0)
+        rc = ant_results_check_space(run->settings.output, manifest.n_rows * MIN_ROW_BYTES, err);
+    if (rc == 0)
+        rc = ant_journal_prepare(run->settings.output, &manifest, run->settings.restart_over,
+                                 &run->attempt, err);
+    return rc;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct ant_journal_entry *x = a, *y = b;
+
+    if (x->row != y->row)
+        return x->row < y->row ? -1 : 1;
+    if (x->sample != y->sample)
+        return x->sample < y->sample ? -1 : 1;
+    if (x->file_start != y->file_start)
+        return x->file_start < y->file_start ? -1 : 1;
+    return (x->file_rank > y->file_rank) - (x->file_rank < y->file_rank);
+}
+
+/* Every rank's entries to every rank, sorted, the first of a row and sample kept. Collective. */
+static int gather_entries(struct run *run, const struct ant_journal_entry *mine, size_t n,
+                          struct ant_journal_entry **out, size_t *n_out, double timeout,
+                          struct ant_error *err)
+{
+    size_t *sizes = ant_xcalloc((size_t)run->layout.world, sizeof(*sizes)), bytes = 0, kept = 0;
+    void *all = NULL;
+    int rc = ant_group_all_gather_v(run->world, mine, n * sizeof(*mine), &all, sizes, timeout, err);
+
+    for (int i = 0; i < run->layout.world && rc == 0; i++)
+        bytes += sizes[i];
+    free(sizes);
+    if (rc < 0)
+        return rc;
+    struct ant_journal_entry *entries = all;
+    n = bytes / sizeof(*entries);
+    qsort(entries, n, sizeof(*entries), compare_entries);
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || entries[kept - 1].row != entries[i].row ||
+            entries[kept - 1].sample != entries[i].sample)
+            entries[kept++] = entries[i];
+    *out = entries;
+    *n_out = kept;
+    return 0;
+}
+
+/* Collective: what earlier starts of this job have finished need not be done again. */
+static int replay_journal(struct run *run, struct ant_error *err)
+{
+    struct ant_journal_entry *part = NULL;
+    uint64_t dropped = 0;
+    size_t n = 0;
+    int rc = 0;
+
+    if (run->attempt > 1)
+        rc = ant_journal_replay(run->settings.output, run->layout.rank, run->layout.world, &part,
+                                &n, &dropped, err);
+    rc = ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
+    if (rc == 0)
+        rc = gather_entries(run, part, n, &run->earlier, &run->n_earlier, START_TIMEOUT_S, err);
+    free(part);
+    if (rc < 0)
+        return rc;
+    if (dropped > 0)
+        ant_log(ANT_LOG_WARN, "journal", "%llu bytes at torn ends of files were dropped",
+                (unsigned long long)dropped);
+    for (size_t i = 0; i < run->n_earlier; i++)
+        ant_work_skip(run->work, run->earlier[i].row);
+    return 0;
+}
+
+int ant_run_open_journal(struct run *run, struct ant_error *err)
+{
+    int rc = run->layout.rank == 0 ? prepare_journal(run, err) : 0;
+    int is_done = rc > 0;
+
+    ANT_TRY(ant_group_agree(run->world, rc < 0 ? rc : 0, START_TIMEOUT_S, err));
+    ANT_TRY(ant_group_broadcast(run->world, 0, &is_done, sizeof(is_done), START_TIMEOUT_S, err));
+    if (is_done)
+        return 1;
+    ANT_TRY(ant_group_broadcast(run->world, 0, &run->attempt, sizeof(run->attempt), START_TIMEOUT_S,
+                                err));
+    rc = open_work(run, err);
+    ANT_TRY(ant_group_agree(run->world, rc, START_TIMEOUT_S, err));
+    ANT_TRY(replay_journal(run, err));
+    rc = ant_journal_open(&run->journal, run->settings.output, run->layout.rank, run->attempt, err);
+    return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
+}
+
+/* ---- the results ---------------------------------------------------------------------------- */
+
+/* Collective: where every finished row's answer lies, from this start and earlier ones. */
+static int gather_all(struct run *run, struct ant_journal_entry **out, size_t *n_out,
+                      struct ant_error *err)
+{
+    size_t n_new, n_old = run->layout.rank == 0 ? run->n_earlier : 0;
+    const struct ant_journal_entry *new = ant_journal_entries(run->journal, &n_new);
+    struct ant_buf mine = {0};
+
+    ant_buf_add(&mine, run->earlier, n_old * sizeof(*new));
+    ant_buf_add(&mine, new, n_new * sizeof(*new));
+    int rc = gather_entries(run, (const struct ant_journal_entry *)mine.data, n_old + n_new, out,
+                            n_out, NO_TIMEOUT, err);
+    ant_buf_release(&mine);
+    return rc;
+}
+
+static int gather_reports(struct run *run, struct ant_rank_report *out, struct ant_error *err)
+{
+    struct ant_rank_report mine;
+
+    ant_run_report(run, &mine);
+    return ant_group_all_gather(run->world, &mine, sizeof(mine), out, NO_TIMEOUT, err);
+}
+
+int ant_run_write_results(struct run *run, struct ant_error *err)
+{
+    struct ant_rank_report *reports = ant_xcalloc((size_t)run->layout.world, sizeof(*reports));
+    struct ant_results_plan plan = {
+        .path = run->settings.output,
+        .n_rows = ant_prompts_count(run->prompts),
+        .n_samples = 1,
+        .reports = reports,
+        .n_reports = (size_t)run->layout.world,
+    };
+    struct ant_journal_entry *entries = NULL;
+    struct identity identity;
+    identify(run, &identity);
+    struct ant_run_facts *facts = ant_run_facts_open(run, identity.input, identity.model,
+                                                     identity.settings, run->settings_json);
+    int64_t n_ok = 0, n_failed = 0;
+
+    int rc = gather_all(run, &entries, &plan.n_entries, err);
+    if (rc == 0)
+        rc = gather_reports(run, reports, err);
+    plan.entries = entries;
+    plan.root = ant_run_facts_root(facts, &plan.n_root);
+    plan.provenance = ant_run_facts_provenance(facts, &plan.n_provenance);
+    if (rc == 0)
+        rc = ant_results_write(&plan, run->prompts, run->world, &n_ok, &n_failed, err);
+    if (rc == 0 && run->layout.rank == 0)
+        rc = ant_journal_remove(run->settings.output, err);
+    rc = rc == ANT_EPEER ? rc : ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
+    if (rc == 0 && run->layout.rank == 0)
+        ant_run_summary(run, reports, plan.n_rows, n_ok, n_failed);
+    ant_run_facts_close(facts);
+    free(entries);
+    free(reports);
+    return rc;
+}
