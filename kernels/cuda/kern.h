@@ -23,11 +23,12 @@ extern "C" {
 #endif
 
 enum {
-    KERN_PAGE_TOKENS = 32,  /* tokens in a page of the cache */
-    KERN_CHUNK_KEYS = 512,  /* keys that decode attention sums before it merges */
-    KERN_MAX_GROUP = 16,    /* query heads that share a kv head */
-    KERN_DECODE_ROWS = 16,  /* (token, query head) rows of a decode item */
-    KERN_PREFILL_ROWS = 128 /* (token, query head) rows of a prefill item */
+    KERN_PAGE_TOKENS = 32,   /* tokens in a page of the cache */
+    KERN_CHUNK_KEYS = 512,   /* keys that decode attention sums before it merges */
+    KERN_MAX_GROUP = 16,     /* query heads that share a kv head */
+    KERN_DECODE_ROWS = 16,   /* (token, query head) rows of a decode item */
+    KERN_PREFILL_ROWS = 128, /* (token, query head) rows of a prefill item */
+    KERN_FEW_ROWS = 16       /* rows of a product that is bound by reading its weights */
 };
 
 /* Attention over the paged cache. Cache of one layer: [page][kv head][token of
@@ -152,6 +153,8 @@ struct kern_chain {
     bool add; /* to what out_f32 holds */
 };
 cudaError_t kern_chain(struct kern_chain args, cudaStream_t stream);
+/* The same for at most KERN_FEW_ROWS rows, at the speed of memory. */
+cudaError_t kern_few_rows(struct kern_chain args, cudaStream_t stream);
 
 /* *count += 4-byte words that differ. */
 cudaError_t kern_count_differences(const void *a, const void *b, size_t bytes, int32_t *count,

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "backend/cuda/gemm_plan.h"
@@ -124,6 +125,46 @@ static void check_rows_of(struct ant_gemm *gemm, int plan, const struct ant_gemm
     check_release(&b_count, "gemm count");
 }
 
+/* Few rows: any shape, as the planner may choose another way. */
+static void check_few_rows(void)
+{
+    for (int i = 0; i < (check_quick ? 4 : 40); i++) {
+        struct ant_gemm_shape shape = {
+            8 * check_pick(1, 90) - check_pick(0, 1), 16 * check_pick(1, 90),
+            check_pick(0, 1) ? ANT_GEMM_BF16 : ANT_GEMM_ADD, check_pick(0, 1)};
+        int rows = check_pick(1, KERN_FEW_ROWS);
+        size_t n = (size_t)rows * shape.n, bytes = n * (shape.out == ANT_GEMM_BF16 ? 2 : 4);
+        struct check_buffer out[2] = {check_device(bytes), check_device(bytes)};
+        void *host[2] = {malloc(bytes), malloc(bytes)};
+        struct operands o;
+
+        make_operands(&o, &shape, rows);
+        for (int k = 0; k < 2; k++) {
+            start_out(&out[k], shape.out == ANT_GEMM_ADD);
+            struct kern_chain a = {.in = o.b_in.p,
+                                   .weight = o.b_weight.p,
+                                   .bias = shape.has_bias ? o.b_bias.p : NULL,
+                                   .rows = rows,
+                                   .n = shape.n,
+                                   .k = shape.k,
+                                   .add = shape.out == ANT_GEMM_ADD};
+            if (shape.out == ANT_GEMM_BF16)
+                a.out = out[k].p;
+            else
+                a.out_f32 = out[k].p;
+            CU(k ? kern_few_rows(a, 0) : kern_chain(a, 0));
+            check_download(host[k], &out[k]);
+        }
+        check_that(!memcmp(host[0], host[1], bytes),
+                   "few rows: %d of %d x %d differ from the chain", rows, shape.n, shape.k);
+        for (int k = 0; k < 2; k++) {
+            check_release(&out[k], "few rows out");
+            free(host[k]);
+        }
+        free_operands(&o);
+    }
+}
+
 void check_gemm(void)
 {
     static const struct ant_gemm_shape shapes[] = {
@@ -153,6 +194,7 @@ void check_gemm(void)
     check_that(ant_gemm_plan(gemm, &plan, &odd, 8, &err) == ANT_EUNSUPP,
                "gemm: accepts a bias with a sum");
     ant_gemm_close(gemm);
+    check_few_rows();
     printf("gemm: done\n");
 }
 
@@ -179,10 +221,10 @@ static void bench_shape(struct ant_gemm *gemm, const char *name, struct ant_gemm
         double bytes = 2.0 * shape.n * shape.k + 2.0 * c->rows * shape.k +
                        (shape.out == ANT_GEMM_BF16 ? 2.0 : 4.0) * c->rows * shape.n;
         printf("    rows %5d  %9.2f us  %4.0f TFLOP/s  %5.0f GB/s  fastest of all %9.2f us  cost "
-               "%5.1f %%  (%d of %d in one chain)\n",
+               "%5.1f %%  (%d of %d in one chain)%s\n",
                c->rows, c->seconds * 1e6, flops / c->seconds * 1e-12, bytes / c->seconds * 1e-9,
                c->fastest_seconds * 1e6, (c->seconds / c->fastest_seconds - 1) * 100, c->n_equal,
-               c->n_tried);
+               c->n_tried, c->is_own ? "  own" : "");
     }
 }
 

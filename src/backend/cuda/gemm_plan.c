@@ -12,7 +12,7 @@
 #include "cuda/kern.h"
 
 enum { N_BUCKETS = 18, MAX_PLANS = 64, REPEATS = 5, CHECK_ROWS = 16 };
-enum { UNSPLIT = 12, ANY = 4, LARGER = 4, CANDIDATES = UNSPLIT + ANY + LARGER };
+enum { UNSPLIT = 12, ANY = 4, LARGER = 4, CANDIDATES = UNSPLIT + ANY + LARGER + 1 };
 
 static const int bucket_rows[N_BUCKETS] = {8,   16,  32,   64,   96,   128,  192,  256,  384,
                                            512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192};
@@ -20,10 +20,16 @@ static const int bucket_rows[N_BUCKETS] = {8,   16,  32,   64,   96,   128,  192
 #define WORKSPACE_BYTES ((size_t)32 << 20)
 #define FLUSH_BYTES     ((size_t)96 << 20) /* more than the L2 cache of any GPU known */
 
+/* How a product is computed. */
+struct way {
+    bool is_own; /* kern_few_rows, else the library's */
+    cublasLtMatmulAlgo_t algo;
+};
+
 struct plan {
     struct ant_gemm_shape shape;
     int n_buckets;
-    cublasLtMatmulAlgo_t algos[N_BUCKETS];
+    struct way ways[N_BUCKETS];
     struct ant_gemm_choice choices[N_BUCKETS];
     cublasLtMatmulDesc_t desc;
 };
@@ -139,14 +145,35 @@ static int make_desc(struct plan *plan, struct ant_error *err)
     return 0;
 }
 
-static cublasStatus_t launch(struct ant_gemm *gemm, struct plan *plan,
-                             const cublasLtMatmulAlgo_t *algo, const struct ant_gemm_call *call,
-                             cudaStream_t stream)
+static cudaError_t launch_own(const struct ant_gemm_shape *shape, const struct ant_gemm_call *call,
+                              cudaStream_t stream)
+{
+    struct kern_chain a = {.in = call->in,
+                           .weight = call->weight,
+                           .bias = shape->has_bias ? call->bias : NULL,
+                           .rows = call->rows,
+                           .n = shape->n,
+                           .k = shape->k,
+                           .add = shape->out == ANT_GEMM_ADD};
+
+    if (shape->out == ANT_GEMM_BF16)
+        a.out = call->out;
+    else
+        a.out_f32 = call->out;
+    return kern_few_rows(a, stream);
+}
+
+static cublasStatus_t launch(struct ant_gemm *gemm, struct plan *plan, const struct way *way,
+                             const struct ant_gemm_call *call, cudaStream_t stream)
 {
     static const float one = 1, zero = 0;
     const float *beta = plan->shape.out == ANT_GEMM_ADD ? &one : &zero;
     struct layouts l;
 
+    if (way->is_own)
+        return launch_own(&plan->shape, call, stream) == cudaSuccess
+                   ? CUBLAS_STATUS_SUCCESS
+                   : CUBLAS_STATUS_EXECUTION_FAILED;
     make_layouts(&l, &plan->shape, call->rows);
     if (plan->shape.has_bias)
         cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &call->bias,
@@ -154,7 +181,7 @@ static cublasStatus_t launch(struct ant_gemm *gemm, struct plan *plan,
     return cublasLtMatmul(
         gemm->lt, plan->desc, &one, call->weight, (cublasLtMatrixLayout_t)&l.weight, call->in,
         (cublasLtMatrixLayout_t)&l.in, beta, call->out, (cublasLtMatrixLayout_t)&l.out, call->out,
-        (cublasLtMatrixLayout_t)&l.out, algo, gemm->workspace, WORKSPACE_BYTES, stream);
+        (cublasLtMatrixLayout_t)&l.out, &way->algo, gemm->workspace, WORKSPACE_BYTES, stream);
 }
 
 int ant_gemm_run(struct ant_gemm *gemm, int plan, const struct ant_gemm_call *call,
@@ -167,7 +194,7 @@ int ant_gemm_run(struct ant_gemm *gemm, int plan, const struct ant_gemm_call *ca
         return 0;
     while (bucket < p->n_buckets - 1 && bucket_rows[bucket] < call->rows)
         bucket++;
-    cublasStatus_t status = launch(gemm, p, &p->algos[bucket], call, stream);
+    cublasStatus_t status = launch(gemm, p, &p->ways[bucket], call, stream);
     if (status != CUBLAS_STATUS_SUCCESS)
         return ant_fail(err, ANT_EDEVICE, "product of %d rows with %d x %d: %s", call->rows,
                         p->shape.n, p->shape.k, cublasLtGetStatusString(status));
@@ -228,6 +255,7 @@ static int open_bench(struct bench *b, const struct ant_gemm_shape *shape, int r
     TRY_CUDA("tuning of products", cudaMalloc((void **)&b->want, out_bytes(shape, 2 * CHECK_ROWS)));
     TRY_CUDA("tuning of products", cudaMalloc(&b->flush, FLUSH_BYTES));
     TRY_CUDA("tuning of products", cudaMalloc((void **)&b->count, sizeof(*b->count)));
+    TRY_CUDA("tuning of products", cudaMemset(b->flush, 0, FLUSH_BYTES));
     TRY_CUDA("tuning of products", cudaEventCreate(&b->start));
     TRY_CUDA("tuning of products", cudaEventCreate(&b->end));
     TRY_CUDA("tuning of products", fill_random(b->in, in));
@@ -304,18 +332,20 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Median time of an algorithm, weights and activations not in cache. */
+/* Median time of an algorithm, weights and activations not in cache. The cache is filled by
+ * reading: what a write leaves in it would have to be written back during the product. */
 static int measure(struct ant_gemm *gemm, struct plan *plan, const struct bench *b,
-                   const cublasLtMatmulAlgo_t *algo, const struct ant_gemm_call *call,
-                   double *seconds, struct ant_error *err)
+                   const struct way *way, const struct ant_gemm_call *call, double *seconds,
+                   struct ant_error *err)
 {
     double t[REPEATS];
 
     for (int i = 0; i < REPEATS; i++) {
         float ms;
-        TRY_CUDA("tuning of products", cudaMemsetAsync(b->flush, i, FLUSH_BYTES, 0));
+        TRY_CUDA("tuning of products",
+                 kern_count_differences(b->flush, b->flush, FLUSH_BYTES, b->count, 0));
         TRY_CUDA("tuning of products", cudaEventRecord(b->start, 0));
-        TRY_LT("tuning of products", launch(gemm, plan, algo, call, 0));
+        TRY_LT("tuning of products", launch(gemm, plan, way, call, 0));
         TRY_CUDA("tuning of products", cudaEventRecord(b->end, 0));
         TRY_CUDA("tuning of products", cudaEventSynchronize(b->end));
         TRY_CUDA("tuning of products", cudaEventElapsedTime(&ms, b->start, b->end));
@@ -327,9 +357,9 @@ static int measure(struct ant_gemm *gemm, struct plan *plan, const struct bench 
 }
 
 /* Candidates of the library for a number of rows: those that do not reduce over splits, some of any
- * kind, and what was chosen for more rows, which can be faster than all it names. */
-static int candidates(struct ant_gemm *gemm, const struct plan *plan, int bucket,
-                      cublasLtMatmulAlgo_t *out, int *n, struct ant_error *err)
+ * kind, what was chosen for more rows, which can be faster than all it names, and our own. */
+static int candidates(struct ant_gemm *gemm, const struct plan *plan, int bucket, struct way *out,
+                      int *n, struct ant_error *err)
 {
     cublasLtMatmulHeuristicResult_t found[UNSPLIT];
     cublasLtMatmulPreference_t preference;
@@ -353,10 +383,12 @@ static int candidates(struct ant_gemm *gemm, const struct plan *plan, int bucket
                 &got) != CUBLAS_STATUS_SUCCESS)
             got = 0;
         for (int i = 0; i < got; i++)
-            out[(*n)++] = found[i].algo;
+            out[(*n)++] = (struct way){.algo = found[i].algo};
     }
     for (int larger = bucket + 1; larger < plan->n_buckets && larger <= bucket + LARGER; larger++)
-        out[(*n)++] = plan->algos[larger];
+        out[(*n)++] = plan->ways[larger];
+    if (bucket_rows[bucket] <= KERN_FEW_ROWS)
+        out[(*n)++] = (struct way){.is_own = true};
     cublasLtMatmulPreferenceDestroy(preference);
     return 0;
 }
@@ -364,7 +396,7 @@ static int candidates(struct ant_gemm *gemm, const struct plan *plan, int bucket
 static int tune_bucket(struct ant_gemm *gemm, struct plan *plan, int bucket, const struct bench *b,
                        struct ant_error *err)
 {
-    cublasLtMatmulAlgo_t found[CANDIDATES];
+    struct way found[CANDIDATES];
     int rows = bucket_rows[bucket], n = 0;
     struct ant_gemm_choice choice = {.rows = rows};
     struct ant_gemm_call call = {rows, b->in, b->weight, b->bias, b->out};
@@ -384,7 +416,8 @@ static int tune_bucket(struct ant_gemm *gemm, struct plan *plan, int bucket, con
             choice.fastest_seconds = seconds;
         if (is_equal && (choice.n_equal++ == 0 || seconds < choice.seconds)) {
             choice.seconds = seconds;
-            plan->algos[bucket] = found[i];
+            choice.is_own = found[i].is_own;
+            plan->ways[bucket] = found[i];
         }
     }
     if (choice.n_equal == 0)

@@ -7,10 +7,9 @@
  * A plan holds, for a shape and each bucket of row counts, the fastest
  * algorithm among those that sum over k in one chain: splitting k is left out,
  * and each candidate must reproduce the bits of kern_chain on its first and
- * last rows. Planning runs the candidates on the device (a second or two for a
- * model); running allocates nothing and can be captured. Buffers are 256-byte
- * aligned. Thread: the engine thread, one stream at a time (a workspace is
- * shared). */
+ * last rows; kern_few_rows is one of them. Planning runs the candidates on the device (a second or
+ * two for a model); running allocates nothing and can be captured. Buffers are 256-byte aligned.
+ * Thread: the engine thread, one stream at a time (a workspace is shared). */
 #ifndef ANT_BACKEND_CUDA_GEMM_PLAN_H
 #define ANT_BACKEND_CUDA_GEMM_PLAN_H
 
@@ -44,6 +43,7 @@ struct ant_gemm_call {
 struct ant_gemm_choice {
     int rows;
     int n_tried, n_equal;   /* algorithms run, and those of the reference's bits */
+    bool is_own;            /* kern_few_rows was chosen */
     double seconds;         /* of the chosen one, weights not in cache */
     double fastest_seconds; /* of the fastest of all tried, splitting k included */
 };

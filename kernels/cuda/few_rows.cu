@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Products of few rows (a single stream, the last sequences of a job): what
+ * kern_chain computes, bit for bit, at the speed of reading the weights.
+ *
+ *   out[row][j] = sum over k of in[row][k] weight[j][k]  (+ bias[j]) (+ out[row][j])
+ *
+ * A block of two warps takes 16 columns, eight a warp, and all of k, so that
+ * nothing is split; several blocks a multiprocessor keep weights in flight.
+ *
+ * Bound by memory: 2 * n * k bytes of weights.
+ */
+#include "cuda/attn_tile.cuh"
+
+namespace
+{
+
+constexpr int THREADS = 64, COLUMNS = 16, DEPTH = 256, UNITS = DEPTH / 8, ROW_BYTES = DEPTH * 2;
+
+template <int ROWS> struct config {
+    static constexpr int WEIGHT_BYTES = COLUMNS * ROW_BYTES;
+    static constexpr int STAGE_BYTES = WEIGHT_BYTES + ROWS * ROW_BYTES;
+    static constexpr int STAGES = ROWS == 8 ? 6 : 4;
+    static constexpr int SMEM_BYTES = STAGES * STAGE_BYTES;
+};
+
+__device__ __forceinline__ uint32_t unit_offset(int row, int unit)
+{
+    return (uint32_t)(row * ROW_BYTES + ((unit ^ (row & 7)) << 4));
+}
+
+/* Start the copy of N rows by DEPTH; what lies beyond the matrix becomes zeros, which change no
+ * sum. */
+template <int N>
+__device__ __forceinline__ void load_rows(uint32_t to, const uint16_t *matrix, int first,
+                                          int n_rows, int k, int n_k)
+{
+#pragma unroll
+    for (int i = 0; i < N * UNITS / THREADS; i++) {
+        int at = i * THREADS + threadIdx.x, row = at / UNITS, unit = at % UNITS;
+        bool valid = first + row < n_rows && k + unit * 8 < n_k;
+        const uint16_t *from = matrix + (valid ? (size_t)(first + row) * n_k + k + unit * 8 : 0);
+        copy_async(to + unit_offset(row, unit), from, valid);
+    }
+}
+
+/* The A operands of two steps. */
+template <int ROWS>
+__device__ __forceinline__ void load_inputs(uint32_t (&a)[2][4], uint32_t from, int step, int lane)
+{
+    if (ROWS == 8) {
+        uint32_t r[4];
+        load_matrices(r, from + unit_offset(lane & 7, 2 * step + (lane >> 3)));
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            a[i][0] = r[2 * i], a[i][1] = 0, a[i][2] = r[2 * i + 1], a[i][3] = 0;
+    } else {
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            load_matrices(a[i], from + unit_offset(lane & 15, 2 * (step + i) + (lane >> 4)));
+    }
+}
+
+__device__ __forceinline__ void finish(const struct kern_chain &a, int row, int column, float x)
+{
+    if (row >= a.rows || column >= a.n)
+        return;
+    size_t at = (size_t)row * a.n + column;
+    if (a.bias)
+        x += __uint_as_float((uint32_t)a.bias[column] << 16);
+    if (a.add)
+        x += a.out_f32[at];
+    if (a.out_f32)
+        a.out_f32[at] = x;
+    else
+        a.out[at] = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
+
+template <int ROWS>
+__global__ void __launch_bounds__(THREADS) few_rows(const __grid_constant__ struct kern_chain a)
+{
+    using C = config<ROWS>;
+    extern __shared__ __align__(128) char smem[];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = blockIdx.x * COLUMNS;
+    int n_tiles = (a.k + DEPTH - 1) / DEPTH;
+    uint32_t stages = smem_address(smem);
+    float c[4] = {};
+
+    auto load = [&](int t) {
+        if (t < n_tiles) {
+            uint32_t stage = stages + t % C::STAGES * C::STAGE_BYTES;
+            load_rows<COLUMNS>(stage, a.weight, first, a.n, t * DEPTH, a.k);
+            load_rows<ROWS>(stage + C::WEIGHT_BYTES, a.in, 0, a.rows, t * DEPTH, a.k);
+        }
+        copy_commit();
+    };
+    for (int t = 0; t < C::STAGES - 1; t++)
+        load(t);
+    for (int t = 0; t < n_tiles; t++) {
+        uint32_t stage = stages + t % C::STAGES * C::STAGE_BYTES;
+
+        copy_wait<C::STAGES - 2>();
+        __syncthreads();
+        load(t + C::STAGES - 1);
+#pragma unroll
+        for (int step = 0; step < DEPTH / 16; step += 2) {
+            uint32_t in[2][4], w[4];
+            load_inputs<ROWS>(in, stage + C::WEIGHT_BYTES, step, lane);
+            load_matrices(w, stage + unit_offset(8 * warp + (lane & 7), 2 * step + (lane >> 3)));
+            mma(c, in[0], w[0], w[1]);
+            mma(c, in[1], w[2], w[3]);
+        }
+    }
+    for (int i = 0; i < 4; i++)
+        finish(a, (lane >> 2) + (i >> 1) * 8, first + 8 * warp + 2 * (lane & 3) + (i & 1), c[i]);
+}
+
+template <int ROWS> cudaError_t launch(const struct kern_chain &a, cudaStream_t stream)
+{
+    cudaError_t e = cudaFuncSetAttribute(
+        few_rows<ROWS>, cudaFuncAttributeMaxDynamicSharedMemorySize, config<ROWS>::SMEM_BYTES);
+    if (e != cudaSuccess)
+        return e;
+    few_rows<ROWS><<<(a.n + COLUMNS - 1) / COLUMNS, THREADS, config<ROWS>::SMEM_BYTES, stream>>>(a);
+    return cudaGetLastError();
+}
+
+} // namespace
+
+cudaError_t kern_few_rows(struct kern_chain a, cudaStream_t stream)
+{
+    if (a.k % 16 || a.rows > KERN_FEW_ROWS || (a.add && !a.out_f32))
+        return cudaErrorInvalidValue;
+    if (a.rows == 0 || a.n == 0)
+        return cudaSuccess;
+    return a.rows <= 8 ? launch<8>(a, stream) : launch<16>(a, stream);
+}
