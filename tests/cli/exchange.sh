@@ -63,7 +63,8 @@ expect "no input" 64 "no input is named"
 run "$probe" r.h5 3 input p.h5
 expect "results to look at" 0 "3 rows well"
 run "$antiphon" show r.h5
-expect "show" 0 "r.h5: complete, 3 results: 3 ok, 0 failed" "--- row 2, id c: OK, EOS, 2 + 14 tokens"
+expect "show" 0 "r.h5: complete, 3 results: 3 ok, 0 failed" \
+    "--- row 2, id c: OK, EOS, 2 + 14 tokens"
 run "$antiphon" show r.h5 --row 1
 expect "show one row" 0 "--- row 1, id b"
 empty "and no other" "$(grep -e '--- row [02]' out)"

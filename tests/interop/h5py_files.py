@@ -40,7 +40,8 @@ def journalled(what, n, make):
 texts = ["one", "zwölf", "", "three"]
 journalled("a list of str", 4, lambda f: f.__setitem__("prompts", texts))
 journalled("a list of bytes", 4, lambda f: f.__setitem__("prompts", [t.encode() for t in texts]))
-journalled("fixed strings", 4, lambda f: f.__setitem__("prompts", np.array([b"a", b"bc", b"", b"d"])))
+journalled("fixed strings", 4, lambda f: f.__setitem__(
+    "prompts", np.array([b"a", b"bc", b"", b"d"])))
 journalled("compressed, chunked strings", 1000, lambda f: f.create_dataset(
     "prompts", data=[f"prompt {i}" for i in range(1000)], compression="gzip"))
 
@@ -109,7 +110,8 @@ with h5py.File("out.h5") as f:
           a["complete"] == 1 and a["n_rows"] == n and a["n_ok"] + a["n_failed"] == n, dict(a))
     check("rows in order", (g["row"][:] == np.arange(n)).all() and (g["sample"][:] == 0).all())
     names = h5py.check_enum_dtype(g["status"].dtype)
-    check("status is an enumeration", names == {"OK": 0, "FAILED": 1, "SKIPPED": 2, "MISSING": 3}, names)
+    check("status is an enumeration",
+          names == {"OK": 0, "FAILED": 1, "SKIPPED": 2, "MISSING": 3}, names)
     names = h5py.check_enum_dtype(g["finish"].dtype)
     check("finish is an enumeration",
           names == {"NONE": 0, "STOP": 1, "LENGTH": 2, "EOS": 3, "ERROR": 4}, names)

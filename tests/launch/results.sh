@@ -16,7 +16,8 @@ if ! command -v mpirun >/dev/null; then
 fi
 if ! grep -q 'define HAVE_PARALLEL_HDF5 1' "$TOP_BUILDDIR/config.h"; then
     by_mpirun 3 "$probe" "$tmp/serial.h5" 7
-    expect "without parallel HDF5 many processes are refused" failure "this build has no parallel HDF5"
+    expect "without parallel HDF5 many processes are refused" failure \
+        "this build has no parallel HDF5"
     done_testing
     exit
 fi
