@@ -113,8 +113,10 @@ static int next_request(struct run *run, struct ant_request **out, struct ant_er
 
     *out = NULL;
     while ((row = ant_work_next(run->work)) >= 0) {
-        ANT_TRY(ant_prompts_read(run->prompts, row, &prompt, err));
-        if (make_request(run, &prompt, out, &why) == 0)
+        int rc = ant_prompts_read(run->prompts, row, &prompt, &why);
+        if (rc < 0 && rc != ANT_EDATA)
+            return ant_fail(err, rc, "%s", why.text);
+        if (rc == 0 && make_request(run, &prompt, out, &why) == 0)
             return 0;
         ANT_TRY(journal_failure(run, row, &why, err));
     }

@@ -95,6 +95,7 @@ static int prepare_journal(struct run *run, struct ant_error *err)
         .input_digest = mine.input,
         .model_digest = mine.model,
         .answers = run->answers,
+        .input = run->settings.input,
     };
     int rc = compare_output(run, &mine, err);
     if (rc == 0)
@@ -105,25 +106,12 @@ static int prepare_journal(struct run *run, struct ant_error *err)
     return rc;
 }
 
-static int compare_entries(const void *a, const void *b)
-{
-    const struct ant_journal_entry *x = a, *y = b;
-
-    if (x->row != y->row)
-        return x->row < y->row ? -1 : 1;
-    if (x->sample != y->sample)
-        return x->sample < y->sample ? -1 : 1;
-    if (x->file_start != y->file_start)
-        return x->file_start < y->file_start ? -1 : 1;
-    return (x->file_rank > y->file_rank) - (x->file_rank < y->file_rank);
-}
-
-/* Every rank's entries to every rank, sorted, the first of a row and sample kept. Collective. */
+/* Every rank's entries to every rank, sorted, one a row and sample. Collective. */
 static int gather_entries(struct run *run, const struct ant_journal_entry *mine, size_t n,
                           struct ant_journal_entry **out, size_t *n_out, double timeout,
                           struct ant_error *err)
 {
-    size_t *sizes = ant_xcalloc((size_t)run->layout.world, sizeof(*sizes)), bytes = 0, kept = 0;
+    size_t *sizes = ant_xcalloc((size_t)run->layout.world, sizeof(*sizes)), bytes = 0;
     void *all = NULL;
     int rc = ant_group_all_gather_v(run->world, mine, n * sizeof(*mine), &all, sizes, timeout, err);
 
@@ -133,14 +121,8 @@ static int gather_entries(struct run *run, const struct ant_journal_entry *mine,
     if (rc < 0)
         return rc;
     struct ant_journal_entry *entries = all;
-    n = bytes / sizeof(*entries);
-    qsort(entries, n, sizeof(*entries), compare_entries);
-    for (size_t i = 0; i < n; i++)
-        if (kept == 0 || entries[kept - 1].row != entries[i].row ||
-            entries[kept - 1].sample != entries[i].sample)
-            entries[kept++] = entries[i];
+    *n_out = ant_journal_sort(entries, bytes / sizeof(*entries));
     *out = entries;
-    *n_out = kept;
     return 0;
 }
 

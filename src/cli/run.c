@@ -234,6 +234,10 @@ static int open_inputs(struct run *run, struct ant_error *err)
         return ant_fail(err, ANT_EUNSUPP,
                         "'%s' holds chat messages; this version takes text and tokens only",
                         settings->input);
+    const char *ignored = ant_prompts_ignored(run->prompts);
+    if (*ignored && run->layout.rank == 0)
+        ant_log(ANT_LOG_WARN, "prompts", "columns of '%s' without a meaning here are ignored: %s",
+                settings->input, ignored);
     return collect_stops(run, err);
 }
 
