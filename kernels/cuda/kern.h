@@ -48,7 +48,8 @@ struct kern_attn_item {
     int32_t first;      /* decode: first key; prefill: first (token, head) row */
     int32_t part;       /* decode: index of this chunk's partial result */
     int32_t part_first; /* decode: index of the sequence's first partial result */
-    int32_t n_parts;    /* decode: partial results of the sequence; 1: none is written */
+    int32_t n_parts;    /* decode: partial results of the sequence, 1: none is written; prefill:
+                           how many keys its rows see, for the order of the list */
 };
 
 struct kern_attn {

