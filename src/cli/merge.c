@@ -73,17 +73,19 @@ static int write_results(const struct merge_settings *settings, const char *job,
                                     .journal = job,
                                     .n_rows = manifest->n_rows,
                                     .n_samples = manifest->n_samples};
-    char now[32];
+    char now[32], settings_digest[ANT_DIGEST_TEXT];
     ant_utc(now, sizeof(now), time(NULL));
+    ant_digest_text(settings_digest, ant_digest(manifest->answers, strlen(manifest->answers)));
     const struct ant_fact root[] = {
         {.name = "input_digest", .kind = ANT_FACT_TEXT, .text = manifest->input_digest},
+        {.name = "model_digest", .kind = ANT_FACT_TEXT, .text = manifest->model_digest},
+        {.name = "settings_digest", .kind = ANT_FACT_TEXT, .text = settings_digest},
     };
     const struct ant_fact provenance[] = {
         {.name = "version", .kind = ANT_FACT_TEXT, .text = ant_version},
         {.name = "libraries", .kind = ANT_FACT_TEXT, .text = ant_store_versions()},
         {.name = "command", .kind = ANT_FACT_TEXT, .text = "antiphon merge"},
         {.name = "ended", .kind = ANT_FACT_TEXT, .text = now},
-        {.name = "model_digest", .kind = ANT_FACT_TEXT, .text = manifest->model_digest},
         {.name = "settings", .kind = ANT_FACT_TEXT, .text = manifest->answers},
     };
     struct ant_journal_entry *entries = NULL;

@@ -251,6 +251,8 @@ fi
 # shellcheck disable=SC2086
 try "$antiphon" $args --seed 9
 expect "other settings are refused" 64 "'seed=5', now it is 'seed=9'"
+try "$antiphon" merge "$tmp/killed.h5" --output "$tmp/partial.h5"
+expect "what there is can be had" 0 "not complete" "missing"
 # shellcheck disable=SC2086
 on_nodes 2 4 "$antiphon" $args
 expect "the same command goes on, on more ranks" 0 "start 2" "COMPLETE 45/45 rows, 3 failed"
