@@ -14,6 +14,11 @@ if ! command -v mpirun >/dev/null; then
     done_testing
     exit
 fi
+if ! grep -q 'define HAVE_PMIX 1' "$TOP_BUILDDIR/config.h"; then
+    skip pmix "many processes" "built without PMIx"
+    done_testing
+    exit
+fi
 if ! grep -q 'define HAVE_PARALLEL_HDF5 1' "$TOP_BUILDDIR/config.h"; then
     by_mpirun 3 "$probe" "$tmp/serial.h5" 7
     expect "without parallel HDF5 many processes are refused" failure \
