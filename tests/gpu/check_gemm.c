@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "backend/cuda/gemm_plan.h"
+#include "base/file.h"
 #include "cuda/kern.h"
 
 static void demand(int result, const struct ant_error *err)
@@ -125,6 +127,48 @@ static void check_rows_of(struct ant_gemm *gemm, int plan, const struct ant_gemm
     check_release(&b_count, "gemm count");
 }
 
+/* Plans survive in a file; a damaged or foreign file gives none. */
+static void check_file(struct ant_gemm *gemm, const struct ant_gemm_shape *shape)
+{
+    char path[] = "/tmp/check-gpu-XXXXXX", *bytes;
+    const struct ant_gemm_choice *a, *b;
+    struct ant_gemm *other;
+    struct ant_error err;
+    size_t n_bytes;
+    int plan, again, fd = mkstemp(path);
+
+    check_that(fd >= 0, "gemm: cannot make '%s'", path);
+    close(fd);
+    demand(ant_gemm_plan(gemm, &plan, shape, 8, &err), &err);
+    demand(ant_gemm_save(gemm, path, &err), &err);
+    demand(ant_gemm_open(&other, &err), &err);
+    check_that(ant_gemm_load(other, path, &err) > plan, "gemm: plans of a file are not taken");
+    demand(ant_gemm_plan(other, &again, shape, 8, &err), &err);
+    int n = ant_gemm_choices(gemm, plan, &a);
+    check_that(again == plan && n == ant_gemm_choices(other, again, &b) &&
+                   !memcmp(a, b, (size_t)n * sizeof(*a)),
+               "gemm: plans of a file are not those that were saved");
+    check_rows_of(other, again, shape, 9);
+    ant_gemm_close(other);
+
+    demand(ant_file_read(&bytes, &n_bytes, path, 1 << 20, &err), &err);
+    demand(ant_gemm_open(&other, &err), &err);
+    bytes[n_bytes - 1] ^= 1;
+    demand(ant_file_write(path, bytes, n_bytes, &err), &err);
+    check_that(ant_gemm_load(other, path, &err) == ANT_EDATA, "gemm: a changed file is taken");
+    demand(ant_file_write(path, bytes, n_bytes - 5, &err), &err);
+    check_that(ant_gemm_load(other, path, &err) == ANT_EDATA, "gemm: a short file is taken");
+    bytes[9] ^= 1; /* in the name of the GPU */
+    demand(ant_file_write(path, bytes, n_bytes, &err), &err);
+    check_that(ant_gemm_load(other, path, &err) == 0, "gemm: another GPU's file is taken");
+    demand(ant_file_write(path, bytes, 3, &err), &err);
+    check_that(ant_gemm_load(other, path, &err) == 0, "gemm: a file of 3 bytes is taken");
+    unlink(path);
+    check_that(ant_gemm_load(other, path, &err) == 0, "gemm: an absent file is an error");
+    ant_gemm_close(other);
+    free(bytes);
+}
+
 /* Few rows: any shape, as the planner may choose another way. */
 static void check_few_rows(void)
 {
@@ -187,6 +231,7 @@ void check_gemm(void)
         for (size_t r = 0; r < sizeof(rows) / sizeof(*rows) && rows[r] <= max_rows; r++)
             check_rows_of(gemm, plan, &shapes[s], rows[r]);
     }
+    check_file(gemm, &shapes[0]);
     struct ant_gemm_shape odd = {100, 100, ANT_GEMM_BF16, false};
     int plan;
     check_that(ant_gemm_plan(gemm, &plan, &odd, 8, &err) == ANT_EUNSUPP, "gemm: accepts k of 100");

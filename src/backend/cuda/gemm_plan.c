@@ -8,6 +8,8 @@
 
 #include <cublasLt.h>
 
+#include "base/checksum.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "cuda/kern.h"
 
@@ -26,11 +28,16 @@ struct way {
     cublasLtMatmulAlgo_t algo;
 };
 
-struct plan {
+/* What tuning finds, and a file keeps. */
+struct tuned {
     struct ant_gemm_shape shape;
     int n_buckets;
     struct way ways[N_BUCKETS];
     struct ant_gemm_choice choices[N_BUCKETS];
+};
+
+struct plan {
+    struct tuned t;
     cublasLtMatmulDesc_t desc;
 };
 
@@ -134,7 +141,7 @@ static int make_desc(struct plan *plan, struct ant_error *err)
     TRY_LT("cannot describe a product",
            cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
                                           sizeof(transposed)));
-    if (!plan->shape.has_bias)
+    if (!plan->t.shape.has_bias)
         return 0;
     TRY_LT("cannot describe a product with bias",
            cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
@@ -167,15 +174,15 @@ static cublasStatus_t launch(struct ant_gemm *gemm, struct plan *plan, const str
                              const struct ant_gemm_call *call, cudaStream_t stream)
 {
     static const float one = 1, zero = 0;
-    const float *beta = plan->shape.out == ANT_GEMM_ADD ? &one : &zero;
+    const float *beta = plan->t.shape.out == ANT_GEMM_ADD ? &one : &zero;
     struct layouts l;
 
     if (way->is_own)
-        return launch_own(&plan->shape, call, stream) == cudaSuccess
+        return launch_own(&plan->t.shape, call, stream) == cudaSuccess
                    ? CUBLAS_STATUS_SUCCESS
                    : CUBLAS_STATUS_EXECUTION_FAILED;
-    make_layouts(&l, &plan->shape, call->rows);
-    if (plan->shape.has_bias)
+    make_layouts(&l, &plan->t.shape, call->rows);
+    if (plan->t.shape.has_bias)
         cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &call->bias,
                                        sizeof(call->bias));
     return cublasLtMatmul(
@@ -192,19 +199,19 @@ int ant_gemm_run(struct ant_gemm *gemm, int plan, const struct ant_gemm_call *ca
 
     if (call->rows == 0)
         return 0;
-    while (bucket < p->n_buckets - 1 && bucket_rows[bucket] < call->rows)
+    while (bucket < p->t.n_buckets - 1 && bucket_rows[bucket] < call->rows)
         bucket++;
-    cublasStatus_t status = launch(gemm, p, &p->ways[bucket], call, stream);
+    cublasStatus_t status = launch(gemm, p, &p->t.ways[bucket], call, stream);
     if (status != CUBLAS_STATUS_SUCCESS)
         return ant_fail(err, ANT_EDEVICE, "product of %d rows with %d x %d: %s", call->rows,
-                        p->shape.n, p->shape.k, cublasLtGetStatusString(status));
+                        p->t.shape.n, p->t.shape.k, cublasLtGetStatusString(status));
     return 0;
 }
 
 int ant_gemm_choices(const struct ant_gemm *gemm, int plan, const struct ant_gemm_choice **out)
 {
-    *out = gemm->plans[plan].choices;
-    return gemm->plans[plan].n_buckets;
+    *out = gemm->plans[plan].t.choices;
+    return gemm->plans[plan].t.n_buckets;
 }
 
 /* --- tuning --- */
@@ -366,7 +373,7 @@ static int candidates(struct ant_gemm *gemm, const struct plan *plan, int bucket
     size_t workspace = WORKSPACE_BYTES;
     struct layouts l;
 
-    make_layouts(&l, &plan->shape, bucket_rows[bucket]);
+    make_layouts(&l, &plan->t.shape, bucket_rows[bucket]);
     TRY_LT("tuning of products", cublasLtMatmulPreferenceCreate(&preference));
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                          &workspace, sizeof(workspace));
@@ -385,8 +392,8 @@ static int candidates(struct ant_gemm *gemm, const struct plan *plan, int bucket
         for (int i = 0; i < got; i++)
             out[(*n)++] = (struct way){.algo = found[i].algo};
     }
-    for (int larger = bucket + 1; larger < plan->n_buckets && larger <= bucket + LARGER; larger++)
-        out[(*n)++] = plan->ways[larger];
+    for (int larger = bucket + 1; larger < plan->t.n_buckets && larger <= bucket + LARGER; larger++)
+        out[(*n)++] = plan->t.ways[larger];
     if (bucket_rows[bucket] <= KERN_FEW_ROWS)
         out[(*n)++] = (struct way){.is_own = true};
     cublasLtMatmulPreferenceDestroy(preference);
@@ -402,29 +409,30 @@ static int tune_bucket(struct ant_gemm *gemm, struct plan *plan, int bucket, con
     struct ant_gemm_call call = {rows, b->in, b->weight, b->bias, b->out};
 
     ANT_TRY(candidates(gemm, plan, bucket, found, &n, err));
-    ANT_TRY(compute_reference(b, &plan->shape, rows, err));
+    ANT_TRY(compute_reference(b, &plan->t.shape, rows, err));
     for (int i = 0; i < n; i++) {
         bool is_equal = false;
         double seconds = 0;
-        TRY_CUDA("tuning of products", cudaMemcpy(b->out, b->initial, out_bytes(&plan->shape, rows),
-                                                  cudaMemcpyDeviceToDevice));
+        TRY_CUDA("tuning of products",
+                 cudaMemcpy(b->out, b->initial, out_bytes(&plan->t.shape, rows),
+                            cudaMemcpyDeviceToDevice));
         if (launch(gemm, plan, &found[i], &call, 0) != CUBLAS_STATUS_SUCCESS)
             continue;
-        ANT_TRY(compare(b, &plan->shape, rows, &is_equal, err));
+        ANT_TRY(compare(b, &plan->t.shape, rows, &is_equal, err));
         ANT_TRY(measure(gemm, plan, b, &found[i], &call, &seconds, err));
         if (choice.n_tried++ == 0 || seconds < choice.fastest_seconds)
             choice.fastest_seconds = seconds;
         if (is_equal && (choice.n_equal++ == 0 || seconds < choice.seconds)) {
             choice.seconds = seconds;
             choice.is_own = found[i].is_own;
-            plan->ways[bucket] = found[i];
+            plan->t.ways[bucket] = found[i];
         }
     }
     if (choice.n_equal == 0)
         return ant_fail(err, ANT_EDEVICE,
                         "none of %d algorithms for %d rows by %d x %d sums in one chain",
-                        choice.n_tried, rows, plan->shape.n, plan->shape.k);
-    plan->choices[bucket] = choice;
+                        choice.n_tried, rows, plan->t.shape.n, plan->t.shape.k);
+    plan->t.choices[bucket] = choice;
     return 0;
 }
 
@@ -435,8 +443,8 @@ static int tune(struct ant_gemm *gemm, struct plan *plan, int max_rows, struct a
 
     while (n < N_BUCKETS && bucket_rows[n - 1] < max_rows)
         n++;
-    result = open_bench(&b, &plan->shape, bucket_rows[n - 1], err);
-    plan->n_buckets = n;
+    result = open_bench(&b, &plan->t.shape, bucket_rows[n - 1], err);
+    plan->t.n_buckets = n;
     for (int bucket = n - 1; result == 0 && bucket >= 0; bucket--)
         result = tune_bucket(gemm, plan, bucket, &b, err);
     close_bench(&b);
@@ -448,8 +456,8 @@ int ant_gemm_plan(struct ant_gemm *gemm, int *plan, const struct ant_gemm_shape 
 {
     for (int i = 0; i < gemm->n_plans; i++) {
         const struct plan *p = &gemm->plans[i];
-        if (p->shape.n == shape->n && p->shape.k == shape->k && p->shape.out == shape->out &&
-            p->shape.has_bias == shape->has_bias && bucket_rows[p->n_buckets - 1] >= max_rows) {
+        if (p->t.shape.n == shape->n && p->t.shape.k == shape->k && p->t.shape.out == shape->out &&
+            p->t.shape.has_bias == shape->has_bias && bucket_rows[p->t.n_buckets - 1] >= max_rows) {
             *plan = i;
             return 0;
         }
@@ -462,7 +470,8 @@ int ant_gemm_plan(struct ant_gemm *gemm, int *plan, const struct ant_gemm_shape 
     if (gemm->n_plans == MAX_PLANS)
         return ant_fail(err, ANT_EBUG, "more than %d shapes of products", MAX_PLANS);
     struct plan *p = &gemm->plans[gemm->n_plans];
-    *p = (struct plan){.shape = *shape};
+    memset(p, 0, sizeof(*p)); /* a file keeps the padding, too */
+    p->t.shape = *shape;
     int result = make_desc(p, err);
     if (result == 0)
         result = tune(gemm, p, max_rows, err);
@@ -473,4 +482,120 @@ int ant_gemm_plan(struct ant_gemm *gemm, int *plan, const struct ant_gemm_shape 
     }
     *plan = gemm->n_plans++;
     return 0;
+}
+
+/* --- the file --- */
+
+static const char magic[8] = "antgemm";
+
+struct header {
+    char magic[8], gpu[256];
+    uint64_t library, record_bytes;
+    uint64_t n_plans;
+    struct ant_digest digest; /* of the records */
+};
+
+static int make_header(struct header *h, struct ant_error *err)
+{
+    struct cudaDeviceProp prop;
+    int device;
+
+    memset(h, 0, sizeof(*h));
+    TRY_CUDA("cannot ask for the name of the GPU", cudaGetDevice(&device));
+    TRY_CUDA("cannot ask for the name of the GPU", cudaGetDeviceProperties(&prop, device));
+    memcpy(h->magic, magic, sizeof(magic));
+    memcpy(h->gpu, prop.name, strnlen(prop.name, sizeof(h->gpu)));
+    h->library = cublasLtGetVersion();
+    h->record_bytes = sizeof(struct tuned);
+    return 0;
+}
+
+int ant_gemm_save(const struct ant_gemm *gemm, const char *path, struct ant_error *err)
+{
+    struct header h;
+    struct ant_buf buf = {0};
+
+    ANT_TRY(make_header(&h, err));
+    h.n_plans = (uint64_t)gemm->n_plans;
+    ant_buf_add(&buf, &h, sizeof(h));
+    for (int i = 0; i < gemm->n_plans; i++)
+        ant_buf_add(&buf, &gemm->plans[i].t, sizeof(gemm->plans[i].t));
+    h.digest = ant_digest(buf.data + sizeof(h), buf.len - sizeof(h));
+    memcpy(buf.data, &h, sizeof(h));
+    int result = ant_file_write(path, buf.data, buf.len, err);
+    ant_buf_release(&buf);
+    return result;
+}
+
+/* Whether the library can still run what a record says. */
+static bool is_usable(struct ant_gemm *gemm, const struct plan *plan)
+{
+    cublasLtMatmulHeuristicResult_t result;
+
+    if (plan->t.n_buckets < 1 || plan->t.n_buckets > N_BUCKETS)
+        return false;
+    for (int i = 0; i < plan->t.n_buckets; i++) {
+        struct layouts l;
+        if (plan->t.ways[i].is_own)
+            continue;
+        make_layouts(&l, &plan->t.shape, bucket_rows[i]);
+        if (cublasLtMatmulAlgoCheck(gemm->lt, plan->desc, (cublasLtMatrixLayout_t)&l.weight,
+                                    (cublasLtMatrixLayout_t)&l.in, (cublasLtMatrixLayout_t)&l.out,
+                                    (cublasLtMatrixLayout_t)&l.out, &plan->t.ways[i].algo,
+                                    &result) != CUBLAS_STATUS_SUCCESS ||
+            result.workspaceSize > WORKSPACE_BYTES)
+            return false;
+    }
+    return true;
+}
+
+/* Take the records behind a header that is ours. */
+static int load_records(struct ant_gemm *gemm, const char *records, size_t n, const char *path,
+                        struct ant_error *err)
+{
+    int taken = 0;
+
+    for (size_t i = 0; i < n && gemm->n_plans < MAX_PLANS; i++) {
+        struct plan *p = &gemm->plans[gemm->n_plans];
+        memset(p, 0, sizeof(*p));
+        memcpy(&p->t, records + i * sizeof(p->t), sizeof(p->t));
+        ANT_TRY(make_desc(p, err));
+        if (!is_usable(gemm, p)) {
+            cublasLtMatmulDescDestroy(p->desc);
+            return ant_fail(err, ANT_EDATA, "'%s': plan %zu is not one that this library runs",
+                            path, i);
+        }
+        gemm->n_plans++;
+        taken++;
+    }
+    return taken;
+}
+
+int ant_gemm_load(struct ant_gemm *gemm, const char *path, struct ant_error *err)
+{
+    struct header want, have;
+    char *data;
+    size_t bytes;
+    int result = ant_file_read(&data, &bytes, path, 1 << 20, err);
+
+    if (result == ANT_ENOENT)
+        return 0;
+    ANT_TRY(result);
+    result = make_header(&want, err);
+    if (result < 0 || bytes < sizeof(have))
+        goto out;
+    memcpy(&have, data, sizeof(have));
+    if (memcmp(have.magic, want.magic, sizeof(want.magic)) ||
+        memcmp(have.gpu, want.gpu, sizeof(want.gpu)) || have.library != want.library ||
+        have.record_bytes != want.record_bytes)
+        goto out;
+    struct ant_digest digest = ant_digest(data + sizeof(have), bytes - sizeof(have));
+    if (have.n_plans > MAX_PLANS || bytes - sizeof(have) != have.n_plans * sizeof(struct tuned) ||
+        memcmp(&digest, &have.digest, sizeof(digest)))
+        result = ant_fail(err, ANT_EDATA, "'%s' is damaged", path);
+    else
+        result = load_records(gemm, data + sizeof(have), have.n_plans, path, err);
+out:
+    free(data);
+    return result;
 }

@@ -60,6 +60,12 @@ int ant_gemm_plan(struct ant_gemm *gemm, int *plan, const struct ant_gemm_shape 
 int ant_gemm_run(struct ant_gemm *gemm, int plan, const struct ant_gemm_call *call,
                  cudaStream_t stream, struct ant_error *err);
 
+/* Keep all plans in a file, and take those of a file that the same GPU, library and build wrote.
+ * Loading returns the number of plans taken: 0 when there is no file or it is from elsewhere. A
+ * damaged file is ANT_EDATA; nothing is taken from it, and planning works as without. */
+int ant_gemm_save(const struct ant_gemm *gemm, const char *path, struct ant_error *err);
+int ant_gemm_load(struct ant_gemm *gemm, const char *path, struct ant_error *err);
+
 /* Choices of a plan, one a bucket; returns their number. */
 int ant_gemm_choices(const struct ant_gemm *gemm, int plan, const struct ant_gemm_choice **out);
 
