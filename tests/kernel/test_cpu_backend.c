@@ -609,7 +609,7 @@ static void compare_ways(enum ant_cpu_level level)
         struct sequences s;
         float *first[MAX_SEQS] = {0};
         make_shape(&m, i);
-        make_sequences(&s, 33, i == 2 ? 150 : 40, m.arch.vocab);
+        make_sequences(&s, 33, i == 2 ? 150 : 24, m.arch.vocab);
         for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
             struct loaded x;
             load(&x, &m, ways[way][2], way % 2 ? ANT_KV_AUTO : ANT_KV_BF16);

@@ -28,6 +28,18 @@ void ant_cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *se
     *seconds += ant_now() - start;
 }
 
+void ant_cpu_run_rows(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, int n_rows)
+{
+    double start = ant_now();
+    if (cpu->failed)
+        return;
+    if ((size_t)n_rows * (size_t)cpu->arch.hidden <= CPU_ALONE)
+        fn(arg, 0);
+    else
+        ant_team_run(cpu->team, fn, arg);
+    cpu->counts.seconds_other += ant_now() - start;
+}
+
 static bool ids_in_range(const int32_t *ids, int n, int limit)
 {
     for (int i = 0; i < n; i++)
@@ -97,7 +109,7 @@ static void norm_rows(struct cpu_backend *cpu, const struct ant_weight *w, bool 
         return;
     int n = is_sampled ? cpu->batch->n_sampled : cpu->batch->n_rows;
     struct rows_job job = {cpu, w, is_sampled, {.n = n, .chunk = cpu_chunk(cpu, n)}};
-    ant_cpu_run(cpu, norm_member, &job, &cpu->counts.seconds_other);
+    ant_cpu_run_rows(cpu, norm_member, &job, n);
 }
 
 static void norm(struct ant_backend *be, const struct ant_weight *w)

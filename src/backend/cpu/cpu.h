@@ -18,6 +18,7 @@
 enum {
     CPU_CHUNK_BLOCKS = 20, /* most blocks of 32 k that a decoded panel holds at a time */
     CPU_ACC_ROWS = 384,    /* rows whose sums wait between chunks of k */
+    CPU_ALONE = 16384,     /* values that one member is through with before another is awake */
     CPU_QUERY_ROWS = 48,   /* query rows (tokens x heads of a group) that share a page */
 };
 
@@ -131,6 +132,8 @@ static inline int cpu_chunk(const struct cpu_backend *cpu, int n)
 
 /* Run `fn` over the members unless the step has failed already. */
 void ant_cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *seconds);
+/* The same for work that takes next to nothing a row: alone when there are few. */
+void ant_cpu_run_rows(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, int n_rows);
 void ant_cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text);
 
 size_t ant_cpu_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec);

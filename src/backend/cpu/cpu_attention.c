@@ -183,7 +183,7 @@ void ant_cpu_rope_append(struct ant_backend *be, int layer)
     struct cpu_backend *cpu = cpu_of(be);
     int n = cpu->n_page_spans;
     struct rope_job job = {cpu, layer, {.n = n, .chunk = cpu_chunk(cpu, n)}};
-    ant_cpu_run(cpu, rope_member, &job, &cpu->counts.seconds_other);
+    ant_cpu_run_rows(cpu, rope_member, &job, cpu->batch->n_rows);
 }
 
 struct attention_job {

@@ -231,5 +231,5 @@ void ant_cpu_embed(struct ant_backend *be, const struct ant_weight *table)
     }
     int n = cpu->failed ? 0 : cpu->batch->n_rows;
     struct embed_job job = {cpu, table, {.n = n, .chunk = cpu_chunk(cpu, n)}};
-    ant_cpu_run(cpu, embed_member, &job, &cpu->counts.seconds_other);
+    ant_cpu_run_rows(cpu, embed_member, &job, n);
 }
