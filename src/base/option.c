@@ -4,6 +4,7 @@
 #include "base/option.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
@@ -224,120 +225,120 @@ static int fail_unknown(struct ant_error *err, const struct ant_option *table, c
     return ant_fail(err, ANT_EUSAGE, "unknown option '--%s'", name);
 }
 
-static const struct ant_option *find_long(const struct ant_option *table, const char *name,
-                                          size_t length)
-{
-    if (length == strlen(help_option.name) && memcmp(name, help_option.name, length) == 0)
-        return &help_option;
-    for (const struct ant_option *option = table; !is_end(option); option++)
-        if (option->kind != ANT_OPTION_HEADING && strlen(option->name) == length &&
-            memcmp(option->name, name, length) == 0)
-            return option;
-    return NULL;
-}
+/* getopt_long's view of a table: option i of it answers FIRST + i, and the row after the last is
+ * --help. */
+enum { FIRST = 256 };
 
-static const struct ant_option *find_letter(const struct ant_option *table, char letter)
-{
-    for (const struct ant_option *option = table; !is_end(option); option++)
-        if (option->kind != ANT_OPTION_HEADING && option->letter && option->letter == letter)
-            return option;
-    return letter == help_option.letter ? &help_option : NULL;
-}
-
-/* Where parsing stands. */
 struct parse {
     const struct ant_option *table;
-    void *settings;
-    char **argv;
-    int argc;
-    int next;    /* the word after the one being read */
-    bool *given; /* by index in the table */
-    bool help;
+    int n; /* rows of the table */
+    struct option *longs;
+    char *letters; /* in getopt's notation */
+    bool *given;   /* by row */
 };
 
-static int take(struct parse *parse, const struct ant_option *option, const char *value,
-                struct ant_error *err)
+static const struct ant_option *row_of(const struct parse *parse, int i)
 {
-    if (option == &help_option) {
-        parse->help = true;
-        return 0;
-    }
-    parse->given[option - parse->table] = true;
-    if (option->kind == ANT_OPTION_FLAG) {
-        *(bool *)member(parse->settings, option) = true;
-        return 0;
-    }
-    if (!value) {
-        if (parse->next >= parse->argc)
-            return ant_fail(err, ANT_EUSAGE, "option '--%s' needs a value", option->name);
-        value = parse->argv[parse->next++];
-    }
-    return parse_value(option, parse->settings, value, err);
+    return i == parse->n ? &help_option : &parse->table[i];
 }
 
-static int parse_long(struct parse *parse, const char *word, struct ant_error *err)
+static void parse_init(struct parse *parse, const struct ant_option *table)
 {
-    const char *equals = strchr(word, '=');
-    size_t length = equals ? (size_t)(equals - word) : strlen(word);
-    const struct ant_option *option = find_long(parse->table, word, length);
-    if (!option) {
-        char *name = ant_xstrndup(word, length);
-        int code = fail_unknown(err, parse->table, name);
-        free(name);
-        return code;
+    struct ant_buf letters = {0};
+    int n_longs = 0;
+    *parse = (struct parse){.table = table};
+    while (!is_end(&table[parse->n]))
+        parse->n++;
+    parse->given = ant_xcalloc((size_t)parse->n + 1, sizeof *parse->given);
+    parse->longs = ant_xcalloc((size_t)parse->n + 2, sizeof *parse->longs);
+    ant_buf_add(&letters, ":", 1); /* a missing value is told from an unknown option */
+    for (int i = 0; i <= parse->n; i++) {
+        const struct ant_option *option = row_of(parse, i);
+        bool has_value = option->kind != ANT_OPTION_FLAG;
+        if (option->kind == ANT_OPTION_HEADING)
+            continue;
+        parse->longs[n_longs++] = (struct option){
+            option->name, has_value ? required_argument : no_argument, NULL, FIRST + i};
+        if (option->letter)
+            ant_buf_printf(&letters, "%c%s", option->letter, has_value ? ":" : "");
     }
-    if (equals && option->kind == ANT_OPTION_FLAG)
-        return ant_fail(err, ANT_EUSAGE, "option '--%s' takes no value", option->name);
-    return take(parse, option, equals ? equals + 1 : NULL, err);
+    parse->letters = letters.data;
 }
 
-static int parse_letters(struct parse *parse, const char *word, struct ant_error *err)
+static void parse_fini(struct parse *parse)
 {
-    for (; *word && !parse->help; word++) {
-        const struct ant_option *option = find_letter(parse->table, *word);
-        if (!option)
-            return ant_fail(err, ANT_EUSAGE, "unknown option '-%c'", *word);
-        if (option->kind != ANT_OPTION_FLAG)
-            return take(parse, option, word[1] ? word + 1 : NULL, err);
-        ANT_TRY(take(parse, option, NULL, err));
+    free(parse->given);
+    free(parse->longs);
+    free(parse->letters);
+}
+
+/* The row that getopt's answer stands for: a letter, or FIRST + row. */
+static int row_by_answer(const struct parse *parse, int answer)
+{
+    if (answer >= FIRST)
+        return answer - FIRST;
+    for (int i = 0; i <= parse->n; i++)
+        if (row_of(parse, i)->kind != ANT_OPTION_HEADING && row_of(parse, i)->letter == answer)
+            return i;
+    return -1;
+}
+
+/* The name of a long option as it was written in `word`, without dashes and value. Caller frees. */
+static char *written_name(const char *word)
+{
+    return ant_xstrndup(word + 2, strcspn(word + 2, "="));
+}
+
+/* getopt_long takes abbreviations; scripts that use them break with the next option added. */
+static int check_spelling(const struct parse *parse, const struct ant_option *option, char **argv,
+                          struct ant_error *err)
+{
+    const char *word = argv[optind - 1 - (optarg && optarg == argv[optind - 1])];
+    char *name = written_name(word);
+    int code = strcmp(name, option->name) == 0 ? 0 : fail_unknown(err, parse->table, name);
+    free(name);
+    return code;
+}
+
+/* What getopt_long could not take: ':' for a missing value, '?' for the rest. */
+static int fail_refused(const struct parse *parse, int answer, char **argv, struct ant_error *err)
+{
+    int row = row_by_answer(parse, optopt);
+    if (answer == ':')
+        return ant_fail(err, ANT_EUSAGE, "option '--%s' needs a value", row_of(parse, row)->name);
+    if (optopt >= FIRST)
+        return ant_fail(err, ANT_EUSAGE, "option '--%s' takes no value", row_of(parse, row)->name);
+    if (optopt != 0)
+        return ant_fail(err, ANT_EUSAGE, "unknown option '-%c'", optopt);
+    char *name = written_name(argv[optind - 1]);
+    int code = fail_unknown(err, parse->table, name);
+    free(name);
+    return code;
+}
+
+/* 1 when help was asked for. */
+static int parse_words(struct parse *parse, void *settings, int argc, char **argv,
+                       struct ant_error *err)
+{
+    int answer;
+    optind = 0; /* begin anew, as glibc wants it */
+    opterr = 0;
+    while ((answer = getopt_long(argc, argv, parse->letters, parse->longs, NULL)) != -1) {
+        if (answer == '?' || answer == ':')
+            return fail_refused(parse, answer, argv, err);
+        int row = row_by_answer(parse, answer);
+        const struct ant_option *option = row_of(parse, row);
+        if (answer >= FIRST)
+            ANT_TRY(check_spelling(parse, option, argv, err));
+        if (option == &help_option)
+            return 1;
+        parse->given[row] = true;
+        if (option->kind == ANT_OPTION_FLAG)
+            *(bool *)member(settings, option) = true;
+        else
+            ANT_TRY(parse_value(option, settings, optarg, err));
     }
     return 0;
-}
-
-/* Walk the words; operands are collected, and put behind the options at the end. */
-static int parse_words(struct parse *parse, int *first_operand, struct ant_error *err)
-{
-    char **operands = ant_xcalloc((size_t)parse->argc, sizeof *operands);
-    char **options = ant_xcalloc((size_t)parse->argc, sizeof *options);
-    int n_operands = 0, n_options = 0, code = 0;
-    bool ended = false;
-    parse->next = 1;
-    while (parse->next < parse->argc && code == 0 && !parse->help) {
-        int start = parse->next;
-        char *word = parse->argv[parse->next++];
-        if (ended || word[0] != '-' || word[1] == 0) {
-            operands[n_operands++] = word;
-            continue;
-        }
-        if (strcmp(word, "--") == 0)
-            ended = true;
-        else if (word[1] == '-')
-            code = parse_long(parse, word + 2, err);
-        else
-            code = parse_letters(parse, word + 1, err);
-        for (int i = start; i < parse->next; i++)
-            options[n_options++] = parse->argv[i];
-    }
-    if (code == 0 && !parse->help) {
-        for (int i = 0; i < n_options; i++)
-            parse->argv[1 + i] = options[i];
-        for (int i = 0; i < n_operands; i++)
-            parse->argv[1 + n_options + i] = operands[i];
-        *first_operand = 1 + n_options;
-    }
-    free(operands);
-    free(options);
-    return code;
 }
 
 static int check_required(const struct parse *parse, struct ant_error *err)
@@ -355,19 +356,16 @@ int ant_option_parse(const struct ant_option *table, const struct ant_command_he
                      void *settings, int argc, char **argv, int *first_operand,
                      struct ant_error *err)
 {
-    size_t rows = 0;
-    while (!is_end(&table[rows]))
-        rows++;
-    struct parse parse = {.table = table, .settings = settings, .argv = argv, .argc = argc};
-    parse.given = ant_xcalloc(rows, sizeof *parse.given);
-    int code = parse_words(&parse, first_operand, err);
-    if (code == 0 && !parse.help)
+    struct parse parse;
+    parse_init(&parse, table);
+    int code = parse_words(&parse, settings, argc, argv, err);
+    if (code == 0)
         code = check_required(&parse, err);
-    free(parse.given);
-    if (code == 0 && parse.help) {
+    parse_fini(&parse);
+    if (code == 0)
+        *first_operand = optind;
+    if (code > 0)
         ant_option_help(stdout, table, help);
-        return 1;
-    }
     return code;
 }
 
