@@ -3,9 +3,8 @@
 
 #include "engine/sampling.h"
 
-#include <float.h>
 #include <math.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "base/checksum.h"
 
@@ -202,6 +201,13 @@ static int gather(const float *logits, int vocab, float max, const struct ant_dr
     return n;
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    return (x->id > y->id) - (x->id < y->id);
+}
+
 int32_t ant_draw_token(const float *logits, int vocab, const struct ant_draw *draw, void *work,
                        float *logprob)
 {
@@ -216,8 +222,10 @@ int32_t ant_draw_token(const float *logits, int vocab, const struct ant_draw *dr
         int n = gather(logits, vocab, logits[best], draw, candidates, &total);
         int first = 0;
 
-        if (n > 0 && (draw->top_k > 0 || draw->top_p < 1.0f))
+        if (n > 0 && (draw->top_k > 0 || draw->top_p < 1.0f)) {
             first = n - keep_best(candidates, n, draw, &total);
+            qsort(candidates + first, (size_t)(n - first), sizeof(*candidates), compare_ids);
+        }
         double target = ant_draw_uniform(draw->key, draw->position) * total;
         for (int i = first; i < n; i++) {
             drawn = candidates[i].id;
