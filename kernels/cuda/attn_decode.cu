@@ -12,7 +12,7 @@
  *
  * Bound by memory: 4 * D bytes a key and kv head, 4 * group flop a byte.
  * Measured on an H100: 93 to 98 % of copy bandwidth for 256 sequences of 256 to
- * 4096 tokens (D 128, group 4), 81 to 84 % for D 64 (BENCHMARKS.md).
+ * 4096 tokens (D 128, group 4), 81 to 84 % for D 64 (BENCHMARKS).
  */
 #include "cuda/attn_tile.cuh"
 
