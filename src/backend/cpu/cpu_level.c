@@ -79,19 +79,20 @@ static bool has_avx512(const struct features *f)
            all(f->c7, bit_AVX512VNNI) && all(f->a7_1, AVX512_BF16);
 }
 
-static bool has_amx(const struct features *f)
-{
-    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 }; /* leaf 7 edx */
-    unsigned long long granted = 0;
-    return (f->xcr0 & XCR0_AMX) == XCR0_AMX && all(f->d7, AMX_BF16 | AMX_TILE | AMX_INT8) &&
-           syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERMISSION, &granted) == 0 &&
-           (granted >> XTILEDATA & 1);
-}
-
 void ant_cpu_request_amx(void)
 {
     /* Refusal is seen by has_amx. */
     syscall(SYS_arch_prctl, ARCH_REQUEST_XCOMP_PERMISSION, XTILEDATA);
+}
+
+static bool has_amx(const struct features *f)
+{
+    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 }; /* leaf 7 edx */
+    unsigned long long granted = 0;
+    ant_cpu_request_amx(); /* for programs whose main has not; asking again changes nothing */
+    return (f->xcr0 & XCR0_AMX) == XCR0_AMX && all(f->d7, AMX_BF16 | AMX_TILE | AMX_INT8) &&
+           syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERMISSION, &granted) == 0 &&
+           (granted >> XTILEDATA & 1);
 }
 
 enum ant_cpu_level ant_cpu_best(void)

@@ -24,8 +24,9 @@ enum ant_cpu_level {
 
 extern const char *const ant_cpu_level_names[ANT_CPU_N_LEVELS];
 
-/* Ask the kernel for the AMX registers. Must come before any library installs a small signal stack
- * and before threads are started. Harmless where there is no AMX. */
+/* Ask the kernel for the AMX registers: a main does so before any library installs a small signal
+ * stack, which would make the kernel refuse. The first look at the level asks too. Harmless where
+ * there is no AMX. */
 void ant_cpu_request_amx(void);
 
 /* The highest level that this machine, this build and the kernel offer. */
