@@ -4,7 +4,7 @@
  *
  * Activations never cross it as pointers: they are named slots, and each
  * backend chooses their element type and layout. Operations are fused, enqueue
- * and return void; the first failure sticks and step_end returns it. Every
+ * and return void; the first failure sticks and step_wait returns it. Every
  * output row of every operation is a pure function of that row's own inputs and
  * of the weights: bit for bit the same whichever rows share the step, however
  * many threads compute it, and whether a token arrives in a prefill chunk or in
@@ -35,11 +35,12 @@ struct ant_draw {
 };
 
 /* One step: rows of several sequences, prefill chunks and single decode tokens
- * mixed. Plain arrays, owned by the engine, valid until step_end. The rows of a
- * sequence are consecutive and in order of position. */
+ * mixed. Plain arrays, owned by the engine, valid until step_end returns. The
+ * rows of a sequence are consecutive and in order of position. */
 struct ant_batch {
     int n_rows, n_seqs, n_sampled;
-    const int32_t *tokens;        /* (n_rows) token ids */
+    const int32_t *tokens;        /* (n_rows) token ids; ~i: what the i-th sampled row of the
+                                     step before drew (only where steps_in_flight > 1) */
     const int32_t *positions;     /* (n_rows) position in its sequence */
     const int32_t *row_start;     /* (n_seqs + 1) first row of each sequence */
     const int32_t *context;       /* (n_seqs) tokens in the cache when the step is done */
@@ -51,7 +52,7 @@ struct ant_batch {
 };
 
 /* What a step gives back, (n_sampled) each; arrays owned by the backend until
- * the next step_begin. */
+ * the next step_wait. */
 struct ant_drawn {
     const int32_t *ids;
     const float *logprobs; /* of the drawn id under the unmodified distribution
@@ -111,6 +112,8 @@ struct ant_backend_facts {
                              was loaded */
     double bandwidth;     /* bytes/s, measured once weights are there; 0: not
                              measured */
+    int steps_in_flight;  /* steps that may have ended but not been waited for, 1 or 2: a device
+                             is given its next step while it works on one */
 };
 
 /* Work counted since open: what the report compares with the hardware's limit.
@@ -146,7 +149,10 @@ struct ant_backend_ops {
     int (*kv_open)(struct ant_backend *be, int n_pages, struct ant_error *err);
 
     void (*step_begin)(struct ant_backend *be, const struct ant_batch *batch);
-    int (*step_end)(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err);
+    /* The step is whole: hand it to the device. */
+    void (*step_end)(struct ant_backend *be);
+    /* What the oldest step not yet waited for drew. */
+    int (*step_wait)(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err);
 
     /* RESIDUAL = rows of the embedding `table`, times arch->embed_scale. */
     void (*embed)(struct ant_backend *be, const struct ant_weight *table);

@@ -115,7 +115,8 @@ static int run_step(struct ant_engine *engine, const struct ant_batch *batch)
     struct ant_drawn drawn;
     struct ant_request *request;
 
-    ANT_TRY(ant_model_forward(engine->model, batch, &drawn, &engine->error));
+    ant_model_forward(engine->model, batch);
+    ANT_TRY(ant_model_wait(engine->model, &drawn, &engine->error));
     append_drawn(engine, batch, &drawn);
     ant_sched_commit(engine->sched);
     while ((request = ant_sched_retire(engine->sched))) {

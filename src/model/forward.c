@@ -20,8 +20,7 @@ static void forward_layer(const struct ant_model *model, int i)
     ops->gemm(be, layer->down, ANT_SLOT_HIDDEN, ANT_SLOT_RESIDUAL, ANT_EPILOGUE_ADD);
 }
 
-int ant_model_forward(struct ant_model *model, const struct ant_batch *batch, struct ant_drawn *out,
-                      struct ant_error *err)
+void ant_model_forward(struct ant_model *model, const struct ant_batch *batch)
 {
     const struct ant_backend_ops *ops = model->be->ops;
     struct ant_backend *be = model->be;
@@ -35,5 +34,10 @@ int ant_model_forward(struct ant_model *model, const struct ant_batch *batch, st
         ops->gemm(be, model->output, ANT_SLOT_LAST, ANT_SLOT_LOGITS, ANT_EPILOGUE_STORE);
         ops->sample(be);
     }
-    return ops->step_end(be, out, err);
+    ops->step_end(be);
+}
+
+int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_error *err)
+{
+    return model->be->ops->step_wait(model->be, out, err);
 }

@@ -22,8 +22,9 @@ int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoi
                    struct ant_error *err);
 void ant_model_close(struct ant_model *model); /* before the backend; NULL is legal */
 
-/* One step: from the batch's token ids to drawn ids. */
-int ant_model_forward(struct ant_model *model, const struct ant_batch *batch, struct ant_drawn *out,
-                      struct ant_error *err);
+/* One step, from token ids to drawn ids: handed to the backend, and waited for. Steps are waited
+ * for in their order; at most the backend's steps_in_flight may be out. */
+void ant_model_forward(struct ant_model *model, const struct ant_batch *batch);
+int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_error *err);
 
 #endif

@@ -62,14 +62,13 @@ static struct {
     int vocab;
 } spy;
 
-static int spy_step_end(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err)
+static void spy_step_end(struct ant_backend *be)
 {
-    int rc = 0;
+    struct ant_error err;
 
     if (spy.logits)
-        rc = spy.real->read_slot(be, ANT_SLOT_LOGITS, 0, spy.logits, spy.vocab, err);
-    int ended = spy.real->step_end(be, out, err);
-    return rc < 0 ? rc : ended;
+        must(spy.real->read_slot(be, ANT_SLOT_LOGITS, 0, spy.logits, spy.vocab, &err), &err);
+    spy.real->step_end(be);
 }
 
 /* ---- one model with room for all prompts ----------------------------------------------------- */
@@ -175,7 +174,8 @@ static struct ant_drawn step_run(const struct step *step, struct golden *golden)
         .draws = step->draws,
     };
 
-    must(ant_model_forward(golden->model, &batch, &drawn, &err), &err);
+    ant_model_forward(golden->model, &batch);
+    must(ant_model_wait(golden->model, &drawn, &err), &err);
     return drawn;
 }
 

@@ -303,7 +303,8 @@ static void step(struct loaded *x, struct ant_batch *batch, float *logits, int32
                                         logits + (size_t)i * (size_t)x->m->arch.vocab,
                                         x->m->arch.vocab, &err),
                          0);
-    if (ops->step_end(be, &drawn, &err) < 0)
+    ops->step_end(be);
+    if (ops->step_wait(be, &drawn, &err) < 0)
         fail_msg("%s", err.text);
     if (ids)
         memcpy(ids, drawn.ids, (size_t)batch->n_sampled * sizeof *ids);
@@ -682,7 +683,8 @@ static void expect_refused(struct loaded *x, struct one *o, const char *what)
     x->ops->rope_append(x->be, 0);
     x->ops->attention(x->be, 0, 0);
     x->ops->sample(x->be);
-    if (x->ops->step_end(x->be, &drawn, &err) != ANT_EBUG)
+    x->ops->step_end(x->be);
+    if (x->ops->step_wait(x->be, &drawn, &err) != ANT_EBUG)
         fail_msg("%s was taken", what);
     assert_true(strlen(err.text) > 0);
 }

@@ -65,7 +65,13 @@ static void step_begin(struct ant_backend *be, const struct ant_batch *batch)
         ant_cpu_fail(cpu, ANT_EBUG, "a position or page outside its range");
 }
 
-static int step_end(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err)
+/* Every operation is done when it returns. */
+static void step_end(struct ant_backend *be)
+{
+    (void)be;
+}
+
+static int step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err)
 {
     struct cpu_backend *cpu = cpu_of(be);
     if (cpu->failed) {
@@ -380,6 +386,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
     ant_cpu_brand(brand, sizeof brand);
     *out = (struct ant_backend_facts){.level = cpu->dsp.name,
                                       .workspace_bytes = cpu->workspace_bytes,
+                                      .steps_in_flight = 1,
                                       .kv_page_bytes = ant_cpu_page_bytes(cpu),
                                       .free_bytes = cpu->free_bytes,
                                       .bandwidth = cpu->bandwidth};
@@ -404,6 +411,7 @@ const struct ant_backend_ops ant_backend_cpu = {
     .kv_open = kv_open,
     .step_begin = step_begin,
     .step_end = step_end,
+    .step_wait = step_wait,
     .embed = ant_cpu_embed,
     .norm = norm,
     .gemm = ant_cpu_gemm,
