@@ -163,7 +163,7 @@ static int open_groups(struct run *run, struct ant_error *err)
     return rc;
 }
 
-static int launch(struct run *run, struct ant_error *err)
+int ant_run_launch(struct run *run, struct ant_error *err)
 {
     ANT_TRY(ant_job_open(&run->job, err));
     ANT_TRY(ant_transport_open(&run->transport, err));
@@ -177,7 +177,7 @@ static int launch(struct run *run, struct ant_error *err)
         return ant_fail(err, ANT_EUNSUPP,
                         "this version splits work over replicas only: --tp-size and --pp-size "
                         "must be 1");
-    return ant_store_start(ant_job_size(run->job), err);
+    return 0;
 }
 
 /* ---- what to run: model, prompts, stop rules ------------------------------------------------ */
@@ -286,7 +286,7 @@ static int plan_pages(struct run *run, int local_size, struct ant_error *err)
     return 0;
 }
 
-static int plan(struct run *run, struct ant_error *err)
+int ant_run_plan(struct run *run, struct ant_error *err)
 {
     const struct run_settings *settings = &run->settings;
     const struct ant_arch *arch = ant_checkpoint_arch(run->checkpoint);
@@ -321,35 +321,40 @@ static int plan(struct run *run, struct ant_error *err)
 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
-/* One outcome for all ranks: the first failing rank's error is everybody's. */
-static int agree(struct run *run, int rc, struct ant_error *err)
+int ant_run_agree(struct run *run, int rc, struct ant_error *err)
 {
     return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
+}
+
+int ant_run_load(struct run *run, struct ant_error *err)
+{
+    double start = ant_now();
+    int rc = ant_model_load(&run->model, run->checkpoint, run->be, run->node, run->settings.threads,
+                            err);
+
+    if (rc == 0)
+        rc = run->ops->kv_open(run->be, run->engine_config.n_pages, err);
+    if (rc == 0)
+        rc = ant_engine_start(&run->engine, run->model, run->tokenizer, &run->engine_config, err);
+    run->load_s = ant_now() - start;
+    return ant_run_agree(run, rc, err);
 }
 
 /* 1 when there is nothing to do. */
 static int prepare(struct run *run, struct ant_error *err)
 {
-    ANT_TRY(agree(run, open_inputs(run, err), err));
-    ANT_TRY(agree(run, plan(run, err), err));
+    ANT_TRY(ant_run_agree(run, open_inputs(run, err), err));
+    ANT_TRY(ant_run_agree(run, ant_run_plan(run, err), err));
     int rc = ant_run_open_journal(run, err);
     if (rc != 0)
         return rc;
     if (run->layout.rank == 0)
         ant_run_banner(run);
 
-    double start = ant_now();
-    rc = ant_model_load(&run->model, run->checkpoint, run->be, run->node, run->settings.threads,
-                        err);
-    if (rc == 0)
-        rc = run->ops->kv_open(run->be, run->engine_config.n_pages, err);
-    if (rc == 0)
-        rc = ant_engine_start(&run->engine, run->model, run->tokenizer, &run->engine_config, err);
-    run->load_s = ant_now() - start;
-    return agree(run, rc, err);
+    return ant_run_load(run, err);
 }
 
-static void tear_down(struct run *run)
+void ant_run_tear_down(struct run *run)
 {
     ant_engine_stop(run->engine);
     ant_model_close(run->model);
@@ -374,25 +379,23 @@ static void tear_down(struct run *run)
     free(run->settings.stop_ids.items);
 }
 
-/* An error that every rank has, in the same words: one of them tells it, and all end in order. */
-static int end_together(struct run *run, int code, const struct ant_error *err)
+int ant_run_end_together(struct run *run, int code, const struct ant_error *err)
 {
     int exit_code = (int)ant_exit_code(code);
 
     if (ant_job_env_rank() == 0)
-        ant_cli_fail("run", code, err);
-    tear_down(run);
+        ant_cli_fail(run->argv[0], code, err);
+    ant_run_tear_down(run);
     return exit_code;
 }
 
-/* An error of this rank alone: tell it and end the others too; what is journalled is safe. */
-static int end_alone(struct run *run, int code, const struct ant_error *err)
+int ant_run_end_alone(struct run *run, int code, const struct ant_error *err)
 {
-    int exit_code = ant_cli_fail("run", code, err);
+    int exit_code = ant_cli_fail(run->argv[0], code, err);
 
     if (run->job && ant_job_size(run->job) > 1)
         ant_job_abort(exit_code);
-    tear_down(run);
+    ant_run_tear_down(run);
     return exit_code;
 }
 
@@ -402,7 +405,7 @@ static int end_done(struct run *run)
         printf("antiphon: COMPLETE already: '%s' holds the answers of this very job "
                "(--restart-over gives them again)\n",
                run->settings.output);
-    tear_down(run);
+    ant_run_tear_down(run);
     return ANT_EXIT_DONE;
 }
 
@@ -417,29 +420,33 @@ int ant_cli_run(int argc, char **argv)
     if (rc == 0 && first_operand < argc)
         rc = ant_fail(&err, ANT_EUSAGE, "'%s' is not an option", argv[first_operand]);
     if (rc != 0)
-        return rc > 0 ? ANT_EXIT_DONE : end_together(&run, rc, &err);
+        return rc > 0 ? ANT_EXIT_DONE : ant_run_end_together(&run, rc, &err);
     ant_log_set_level((enum ant_log_level)run.settings.log_level);
     run.answers = ant_option_answers(options, &run.settings);
     run.settings_json = ant_option_json(options, &run.settings);
 
-    rc = launch(&run, &err);
+    rc = ant_run_launch(&run, &err);
+    if (rc == 0)
+        rc = ant_store_start(ant_job_size(run.job), &err);
     if (rc == ANT_EUSAGE || rc == ANT_EUNSUPP)
-        return end_together(&run, rc, &err);
+        return ant_run_end_together(&run, rc, &err);
     if (rc < 0)
-        return end_alone(&run, rc, &err);
+        return ant_run_end_alone(&run, rc, &err);
     rc = prepare(&run, &err);
     if (rc < 0)
-        return rc == ANT_EPEER ? end_alone(&run, rc, &err) : end_together(&run, rc, &err);
+        return rc == ANT_EPEER ? ant_run_end_alone(&run, rc, &err)
+                               : ant_run_end_together(&run, rc, &err);
     if (rc > 0)
         return end_done(&run);
     ant_run_progress_start(&run);
     rc = ant_run_answer(&run, &err);
     if (rc < 0)
-        return end_alone(&run, rc, &err);
+        return ant_run_end_alone(&run, rc, &err);
     ant_run_progress(&run, true);
     rc = ant_run_write_results(&run, &err);
     if (rc < 0)
-        return rc == ANT_EPEER ? end_alone(&run, rc, &err) : end_together(&run, rc, &err);
-    tear_down(&run);
+        return rc == ANT_EPEER ? ant_run_end_alone(&run, rc, &err)
+                               : ant_run_end_together(&run, rc, &err);
+    ant_run_tear_down(&run);
     return ANT_EXIT_DONE;
 }

@@ -84,6 +84,22 @@ struct run {
     } clock;
 };
 
+/* run.c: the parts of a run that bench has as well, in their order. */
+/* Who the ranks are, and groups of all of them and of those of a host. */
+int ant_run_launch(struct run *run, struct ant_error *err);
+/* Of the open checkpoint: a backend, and what goes where in memory. */
+int ant_run_plan(struct run *run, struct ant_error *err);
+/* Weights, cache and engine are ready on all ranks. */
+int ant_run_load(struct run *run, struct ant_error *err);
+/* One outcome for all ranks: the first failing rank's error is everybody's. */
+int ant_run_agree(struct run *run, int rc, struct ant_error *err);
+void ant_run_tear_down(struct run *run);
+/* An error that every rank has, in the same words: one of them tells it, and all end in order.
+ * Both return the exit code. */
+int ant_run_end_together(struct run *run, int code, const struct ant_error *err);
+/* An error of this rank alone: tell it and end the others too; what is journalled is safe. */
+int ant_run_end_alone(struct run *run, int code, const struct ant_error *err);
+
 /* answer.c: answer this rank's rows, journal every answer. */
 int ant_run_answer(struct run *run, struct ant_error *err);
 
