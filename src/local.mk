@@ -56,10 +56,10 @@ libantiphon_a_SOURCES += src/text/added.c src/text/bpe.c src/text/decode.c src/t
 noinst_HEADERS += src/model/arch.h src/model/checkpoint.h src/model/model.h src/model/tensor.h \
 	src/model/model_internal.h
 libantiphon_a_SOURCES += src/model/forward.c src/model/load.c
-noinst_HEADERS += src/model/family.h src/model/gguf.h src/model/json.h src/model/names.h \
-	src/model/safetensors.h
+noinst_HEADERS += src/model/dummy.h src/model/family.h src/model/gguf.h src/model/json.h \
+	src/model/names.h src/model/safetensors.h
 libantiphon_a_SOURCES += src/model/arch.c src/model/arch_gguf.c src/model/checkpoint.c \
-	src/model/config.c src/model/gguf.c src/model/json.c src/model/names.c \
+	src/model/config.c src/model/dummy.c src/model/gguf.c src/model/json.c src/model/names.c \
 	src/model/safetensors.c src/model/tensor.c
 
 # engine

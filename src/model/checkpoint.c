@@ -4,6 +4,7 @@
 #include "model/checkpoint.h"
 
 #include "base/mem.h"
+#include "model/dummy.h"
 #include "model/family.h"
 #include "model/gguf.h"
 #include "model/json.h"
@@ -24,6 +25,7 @@ struct ant_checkpoint {
     char format[16];
     struct ant_gguf *gguf;         /* owned; this one */
     struct ant_safetensors *files; /* or this one */
+    struct ant_dummy *dummy;       /* or this one */
     struct ant_arch arch;
     const struct ant_tensor **roles; /* owned (n_layers, ANT_N_ROLES) */
     int32_t stop_ids[MAX_STOP_IDS];  /* as the files say */
@@ -119,13 +121,21 @@ static const char *show_shape(char text[100], const int64_t *shape, int n_dims)
     return text;
 }
 
+/* What shape the tensor of a role has; returns the number of its dimensions. */
+static int shape_role(const struct ant_arch *arch, enum ant_role role, int64_t shape[2])
+{
+    int n_dims = 0;
+    if (roles[role].rows != NO_SIZE)
+        shape[n_dims++] = size_of(arch, roles[role].rows);
+    shape[n_dims++] = size_of(arch, roles[role].cols);
+    return n_dims;
+}
+
 static int check_tensor(const struct ant_checkpoint *checkpoint, const struct ant_tensor *tensor,
                         enum ant_role role, struct ant_error *err)
 {
-    const struct ant_arch *arch = &checkpoint->arch;
-    int n_dims = roles[role].rows == NO_SIZE ? 1 : 2;
-    int64_t wanted[2] = {size_of(arch, roles[role].rows), size_of(arch, roles[role].cols)};
-    const int64_t *shape = n_dims == 2 ? wanted : wanted + 1;
+    int64_t shape[2];
+    int n_dims = shape_role(&checkpoint->arch, role, shape);
     char found[100], expected[100];
     if (tensor->n_dims != n_dims ||
         memcmp(tensor->shape, shape, (size_t)n_dims * sizeof *shape) != 0)
@@ -347,20 +357,96 @@ static int open_path(struct ant_checkpoint *checkpoint, struct ant_error *err)
     return check_leftovers(checkpoint, err);
 }
 
-int ant_checkpoint_open(struct ant_checkpoint **out, const char *path, struct ant_error *err)
+static struct ant_checkpoint *new_checkpoint(const char *path)
 {
     struct ant_checkpoint *checkpoint = ant_xcalloc(1, sizeof *checkpoint);
     size_t bytes = strlen(path);
     while (bytes > 1 && path[bytes - 1] == '/')
         bytes--;
     checkpoint->path = ant_xstrndup(path, bytes);
-    int result = open_path(checkpoint, err);
-    if (result < 0) {
+    return checkpoint;
+}
+
+static int finish_open(struct ant_checkpoint **out, struct ant_checkpoint *checkpoint, int result)
+{
+    if (result < 0)
         ant_checkpoint_close(checkpoint);
-        return result;
+    else
+        *out = checkpoint;
+    return result;
+}
+
+int ant_checkpoint_open(struct ant_checkpoint **out, const char *path, struct ant_error *err)
+{
+    struct ant_checkpoint *checkpoint = new_checkpoint(path);
+    return finish_open(out, checkpoint, open_path(checkpoint, err));
+}
+
+/* ---- A model of random weights ---- */
+
+/* A shape by its name, or a config.json, or the folder of one. */
+static int load_shape(json_t **out, const char *shape, struct ant_digest *digest,
+                      struct ant_error *err)
+{
+    char known[256];
+    struct stat status;
+    const char *config = ant_dummy_config(shape, known, sizeof known);
+    if (config) {
+        *digest = ant_digest(config, strlen(config));
+        return ant_json_parse(out, config, strlen(config), shape, err);
     }
-    *out = checkpoint;
-    return 0;
+    if (stat(shape, &status) != 0)
+        return ant_fail(err, ANT_ENOENT,
+                        "'%s' is neither a config.json nor a known shape (known: %s)", shape,
+                        known);
+    char *path =
+        S_ISDIR(status.st_mode) ? ant_xasprintf("%s/config.json", shape) : ant_xstrdup(shape);
+    int result = ant_json_load(out, path, MAX_JSON_BYTES, digest, err);
+    free(path);
+    return result;
+}
+
+/* A tensor for every role that the model has. */
+static struct ant_tensor *list_roles(const struct ant_checkpoint *checkpoint, size_t *n)
+{
+    const struct ant_arch *arch = &checkpoint->arch;
+    struct ant_tensor *list = ant_xcalloc((size_t)arch->n_layers * ANT_N_ROLES, sizeof *list);
+    *n = 0;
+    for (int layer = 0; layer < arch->n_layers; layer++)
+        for (int role = 0; role < ANT_N_ROLES; role++) {
+            char name[MAX_NAME];
+            if (!has_role(arch, role) || (layer > 0 && !roles[role].in_layer))
+                continue;
+            name_role(checkpoint, role, layer, name);
+            list[*n].name = ant_xstrdup(name);
+            list[*n].n_dims = shape_role(arch, role, list[*n].shape);
+            ++*n;
+        }
+    return list;
+}
+
+static int open_dummy(struct ant_checkpoint *checkpoint, enum ant_type type, struct ant_error *err)
+{
+    json_t *root;
+    size_t n;
+    ANT_TRY(load_shape(&root, checkpoint->path, &checkpoint->digest, err));
+    char *where = ant_xasprintf("'%s'", checkpoint->path);
+    int result = ant_arch_read_config(&checkpoint->arch, (struct ant_json){root, where}, err);
+    free(where);
+    json_decref(root);
+    ANT_TRY(result);
+    snprintf(checkpoint->format, sizeof checkpoint->format, "random %s", ant_types[type].name);
+    checkpoint->digest.low ^= (uint64_t)type + 1;
+    struct ant_tensor *tensors = list_roles(checkpoint, &n);
+    ANT_TRY(ant_dummy_open(&checkpoint->dummy, tensors, n, type, err));
+    return bind_roles(checkpoint, err);
+}
+
+int ant_checkpoint_open_dummy(struct ant_checkpoint **out, const char *shape, enum ant_type type,
+                              struct ant_error *err)
+{
+    struct ant_checkpoint *checkpoint = new_checkpoint(shape);
+    return finish_open(out, checkpoint, open_dummy(checkpoint, type, err));
 }
 
 void ant_checkpoint_close(struct ant_checkpoint *checkpoint)
@@ -369,6 +455,7 @@ void ant_checkpoint_close(struct ant_checkpoint *checkpoint)
         return;
     ant_gguf_close(checkpoint->gguf);
     ant_safetensors_close(checkpoint->files);
+    ant_dummy_close(checkpoint->dummy);
     free(checkpoint->roles);
     free(checkpoint->path);
     free(checkpoint);
@@ -393,6 +480,8 @@ const struct ant_arch *ant_checkpoint_arch(const struct ant_checkpoint *checkpoi
 
 size_t ant_checkpoint_count(const struct ant_checkpoint *checkpoint)
 {
+    if (checkpoint->dummy)
+        return ant_dummy_count(checkpoint->dummy);
     return checkpoint->gguf ? ant_gguf_count(checkpoint->gguf)
                             : ant_safetensors_count(checkpoint->files);
 }
@@ -400,6 +489,8 @@ size_t ant_checkpoint_count(const struct ant_checkpoint *checkpoint)
 const struct ant_tensor *ant_checkpoint_tensor(const struct ant_checkpoint *checkpoint,
                                                size_t index)
 {
+    if (checkpoint->dummy)
+        return ant_dummy_tensor(checkpoint->dummy, index);
     return checkpoint->gguf ? ant_gguf_tensor(checkpoint->gguf, index)
                             : ant_safetensors_tensor(checkpoint->files, index);
 }
@@ -407,6 +498,8 @@ const struct ant_tensor *ant_checkpoint_tensor(const struct ant_checkpoint *chec
 const struct ant_tensor *ant_checkpoint_find(const struct ant_checkpoint *checkpoint,
                                              const char *name)
 {
+    if (checkpoint->dummy)
+        return ant_dummy_find(checkpoint->dummy, name);
     return checkpoint->gguf ? ant_gguf_find(checkpoint->gguf, name)
                             : ant_safetensors_find(checkpoint->files, name);
 }
@@ -425,6 +518,9 @@ struct ant_digest ant_checkpoint_digest(const struct ant_checkpoint *checkpoint)
 int ant_checkpoint_tokenizer(const struct ant_checkpoint *checkpoint, struct ant_tokenizer **out,
                              struct ant_error *err)
 {
+    if (checkpoint->dummy)
+        return ant_fail(err, ANT_EUNSUPP, "'%s' has random weights and no tokenizer",
+                        checkpoint->path);
     if (checkpoint->gguf)
         return ant_tokenizer_open_gguf(out, checkpoint->gguf, err);
     char *path = ant_xasprintf("%s/tokenizer.json", checkpoint->path);
@@ -476,8 +572,11 @@ void ant_checkpoint_drop_pages(const struct ant_checkpoint *checkpoint)
 {
     const void *data;
     size_t bytes;
-    if (checkpoint->gguf) {
-        ant_gguf_data(checkpoint->gguf, &data, &bytes);
+    if (checkpoint->dummy || checkpoint->gguf) {
+        if (checkpoint->dummy)
+            ant_dummy_data(checkpoint->dummy, &data, &bytes);
+        else
+            ant_gguf_data(checkpoint->gguf, &data, &bytes);
         drop(data, bytes);
         return;
     }

@@ -22,6 +22,11 @@ struct ant_checkpoint;
 
 /* `path`: FILE.gguf or a folder. */
 int ant_checkpoint_open(struct ant_checkpoint **out, const char *path, struct ant_error *err);
+/* A model of random weights instead, without tokenizer: for benchmarks. `shape` is a config.json, a
+ * folder with one, or a name that src/model/dummy.c knows; matrices are of `type` (F32, F16, BF16,
+ * Q8_0, Q4_0). */
+int ant_checkpoint_open_dummy(struct ant_checkpoint **out, const char *shape, enum ant_type type,
+                              struct ant_error *err);
 void ant_checkpoint_close(struct ant_checkpoint *checkpoint);
 
 const char *ant_checkpoint_path(const struct ant_checkpoint *checkpoint);
@@ -58,7 +63,7 @@ int ant_checkpoint_stop_ids(const struct ant_checkpoint *checkpoint,
                             const struct ant_tokenizer *tokenizer, int32_t *out, int max);
 
 /* Tell the kernel that the mapped weights will not be needed again (they were
- * packed). */
+ * packed). A file's are read again if they are; random ones are gone. */
 void ant_checkpoint_drop_pages(const struct ant_checkpoint *checkpoint);
 
 #endif

@@ -393,12 +393,97 @@ static void test_stop_ids(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* ---- Random weights ---- */
+
+static struct ant_checkpoint *open_dummy(const char *shape, enum ant_type type)
+{
+    struct ant_checkpoint *checkpoint;
+    struct ant_error err;
+    if (ant_checkpoint_open_dummy(&checkpoint, shape, type, &err) < 0)
+        fail_msg("%s", err.text);
+    return checkpoint;
+}
+
+/* Mean and deviation of what the tensor holds. */
+static void check_spread(const struct ant_tensor *tensor)
+{
+    int64_t n = tensor->shape[0] * tensor->shape[1];
+    float *values = ant_xcalloc((size_t)n, sizeof *values);
+    double sum = 0, squares = 0;
+    ant_dequantize(tensor->type, tensor->data, values, n);
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)values[i];
+        squares += (double)values[i] * (double)values[i];
+    }
+    free(values);
+    assert_true(sum / (double)n < 3.5e-3 && sum / (double)n > -3.5e-3); /* Q4_0 leans by 2.2e-3 */
+    assert_true(squares / (double)n > 0.018 * 0.018 && squares / (double)n < 0.022 * 0.022);
+}
+
+static void test_dummy(void **state)
+{
+    (void)state;
+    static const enum ant_type types[] = {ANT_F32, ANT_F16, ANT_BF16, ANT_Q8_0, ANT_Q4_0};
+    struct tiny_model model = {.family = "qwen2", .seed = 7};
+    tiny_write_folder(folder, &model);
+    for (int i = 0; i < 5; i++) {
+        struct ant_checkpoint *checkpoint = open_dummy(folder, types[i]);
+        struct ant_checkpoint *again = open_dummy(folder, types[i]);
+        const struct ant_arch *arch = ant_checkpoint_arch(checkpoint);
+        assert_string_equal(arch->family, "qwen2");
+        for (int role = 0; role < ANT_N_ROLES; role++) {
+            const struct ant_tensor *tensor =
+                ant_checkpoint_role(checkpoint, (enum ant_role)role, 0);
+            if (!tensor)
+                continue;
+            const struct ant_tensor *same = ant_checkpoint_role(again, (enum ant_role)role, 0);
+            assert_int_equal(tensor->type, tensor->n_dims == 1 ? ANT_F32 : types[i]);
+            assert_memory_equal(tensor->data, same->data, tensor->bytes);
+            if (tensor->n_dims == 2)
+                check_spread(tensor);
+            else
+                assert_true(*(const float *)tensor->data == (strstr(tensor->name, "bias") ? 0 : 1));
+        }
+        /* Layers differ. */
+        assert_memory_not_equal(ant_checkpoint_role(checkpoint, ANT_W_Q, 0)->data,
+                                ant_checkpoint_role(checkpoint, ANT_W_Q, 1)->data, 64);
+        ant_checkpoint_close(again);
+        ant_checkpoint_drop_pages(checkpoint);
+        ant_checkpoint_close(checkpoint);
+    }
+}
+
+static void test_dummy_shapes(void **state)
+{
+    (void)state;
+    struct ant_checkpoint *checkpoint = open_dummy("smollm2-135m", ANT_Q4_0);
+    struct ant_checkpoint *other = open_dummy("smollm2-135m", ANT_Q8_0);
+    struct ant_tokenizer *tokenizer;
+    struct ant_error err;
+    assert_int_equal(ant_arch_parameters(ant_checkpoint_arch(checkpoint)), 134515008);
+    assert_true(ant_checkpoint_digest(checkpoint).low != ant_checkpoint_digest(other).low);
+    assert_string_equal(ant_checkpoint_format(other), "random Q8_0");
+    assert_int_equal(ant_checkpoint_tokenizer(other, &tokenizer, &err), ANT_EUNSUPP);
+    ant_checkpoint_close(other);
+    ant_checkpoint_close(checkpoint);
+
+    checkpoint = NULL;
+    assert_int_equal(ant_checkpoint_open_dummy(&checkpoint, "/nonexistent", ANT_F32, &err),
+                     ANT_ENOENT);
+    assert_non_null(strstr(err.text, "known: smollm2-135m, "));
+    struct tiny_model odd = {.hidden = 48, .head_dim = 16};
+    tiny_write_folder(folder, &odd);
+    assert_int_equal(ant_checkpoint_open_dummy(&checkpoint, folder, ANT_Q8_0, &err), ANT_EUSAGE);
+    assert_non_null(strstr(err.text, "rows of 48, which Q8_0 cannot hold"));
+    assert_null(checkpoint);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_folder),       TEST(test_gguf),     TEST(test_shapes), TEST(test_tensors_amiss),
         TEST(test_tied_copy),    TEST(test_paths),    TEST(test_digest), TEST(test_bad_stop_ids),
-        TEST(test_damaged_gguf), TEST(test_stop_ids),
+        TEST(test_damaged_gguf), TEST(test_stop_ids), TEST(test_dummy),  TEST(test_dummy_shapes),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
 }
