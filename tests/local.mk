@@ -121,8 +121,9 @@ EXTRA_DIST += tests/golden/text/get-vectors tests/golden/text/make_golden.py \
 # Launch tests: scripts that run the real thing under srun and mpirun (tests/launch/lib.sh).
 check_PROGRAMS += tests/launch/group_probe
 tests_launch_group_probe_LDADD = $(ANT_LDADD)
-TESTS += tests/launch/group.sh tests/launch/run.sh
-EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh
+TESTS += tests/launch/group.sh tests/launch/run.sh tests/launch/restart.sh
+EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
+	tests/launch/restart.sh
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/results.sh

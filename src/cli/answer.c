@@ -103,26 +103,6 @@ static int journal_failure(struct run *run, int64_t row, const struct ant_error 
     return ant_journal_add(run->journal, &answer, err);
 }
 
-/* The next row that can be answered as a request; rows that cannot are journalled as failed on the
- * way. *out NULL: none is left. */
-static int next_request(struct run *run, struct ant_request **out, struct ant_error *err)
-{
-    struct ant_prompt prompt;
-    struct ant_error why;
-    int64_t row;
-
-    *out = NULL;
-    while ((row = ant_work_next(run->work)) >= 0) {
-        int rc = ant_prompts_read(run->prompts, row, &prompt, &why);
-        if (rc < 0 && rc != ANT_EDATA)
-            return ant_fail(err, rc, "%s", why.text);
-        if (rc == 0 && make_request(run, &prompt, out, &why) == 0)
-            return 0;
-        ANT_TRY(journal_failure(run, row, &why, err));
-    }
-    return 0;
-}
-
 static int journal_answer(struct run *run, const struct ant_request *request, struct ant_error *err)
 {
     struct ant_buf text = {0};
@@ -148,30 +128,124 @@ static int journal_answer(struct run *run, const struct ant_request *request, st
     ant_buf_release(&text);
 
     run->counts.done++;
-    if (run->first_token == 0 || request->t_first < run->first_token)
-        run->first_token = request->t_first;
     return rc;
+}
+
+/* Begin with what earlier starts have of this answer. It may be all of it: a kill can come between
+ * the last part and the answer. */
+static int resume(struct run *run, struct ant_request *request, struct ant_error *err)
+{
+    ANT_TRY(ant_journal_read_parts(run->reader, &run->earlier, request->row, request->sample,
+                                   &request->output, err));
+    request->n_reported = (uint32_t)request->output.len;
+    if (request->output.len > 0)
+        ant_stop_check(request, run->tokenizer, run->engine_config.max_context);
+    return 0;
+}
+
+/* One row as a request, or as an answer in the journal: *out is NULL then. */
+static int open_row(struct run *run, int64_t row, struct ant_request **out, struct ant_error *err)
+{
+    struct ant_request *request = NULL;
+    struct ant_prompt prompt;
+    struct ant_error why;
+    int rc = ant_prompts_read(run->prompts, row, &prompt, &why);
+
+    if (rc < 0 && rc != ANT_EDATA)
+        return ant_fail(err, rc, "%s", why.text);
+    if (rc < 0 || make_request(run, &prompt, &request, &why) < 0)
+        return journal_failure(run, row, &why, err);
+    rc = resume(run, request, err);
+    if (rc == 0 && request->finish == ANT_FINISH_NONE) {
+        *out = request;
+        return 0;
+    }
+    if (rc == 0)
+        rc = journal_answer(run, request, err);
+    ant_request_free(request);
+    return rc;
+}
+
+/* The next row that can be answered as a request. *out NULL: none is left. */
+static int next_request(struct run *run, struct ant_request **out, struct ant_error *err)
+{
+    int64_t row;
+
+    *out = NULL;
+    while (!*out && (row = ant_work_next(run->work)) >= 0)
+        ANT_TRY(open_row(run, row, out, err));
+    return 0;
+}
+
+static int journal_gains(struct run *run, const struct ant_gains *gains, struct ant_error *err)
+{
+    const int32_t *tokens = gains->tokens.data;
+
+    for (size_t i = 0; i < gains->n; i++) {
+        const struct ant_gain *gain = &gains->items[i];
+        const struct ant_answer_part part = {.row = gain->row,
+                                             .sample = gain->sample,
+                                             .first = gain->first,
+                                             .n_tokens = gain->n_tokens,
+                                             .tokens = tokens};
+        ANT_TRY(ant_journal_add_part(run->journal, &part, err));
+        tokens += gain->n_tokens;
+    }
+    return 0;
+}
+
+/* Now and then unfinished answers are journalled as far as they are, so that a restart goes on with
+ * them. The engine is asked first, and has them ready one step later. */
+static int save_unfinished(struct run *run, struct ant_error *err)
+{
+    struct ant_gains gains;
+
+    if (ant_engine_take_gains(run->engine, &gains)) {
+        int rc = journal_gains(run, &gains, err);
+        ant_gains_release(&gains);
+        return rc;
+    }
+    double now = ant_now();
+    if (run->settings.save_every > 0 && now - run->last_save >= run->settings.save_every) {
+        run->last_save = now;
+        ant_engine_ask_gains(run->engine);
+    }
+    return 0;
+}
+
+/* Journal what has been finished, waiting at most `seconds` for the first. */
+static int take_finished(struct run *run, double seconds, int64_t *in_flight, struct ant_error *err)
+{
+    struct ant_request *request;
+
+    ANT_TRY(ant_engine_take(run->engine, &request, seconds, err));
+    while (request) {
+        if (run->first_token == 0 || request->t_first < run->first_token)
+            run->first_token = request->t_first;
+        int rc = journal_answer(run, request, err);
+        ant_request_free(request);
+        --*in_flight;
+        ANT_TRY(rc);
+        ANT_TRY(ant_engine_take(run->engine, &request, 0, err));
+    }
+    return 0;
 }
 
 int ant_run_answer(struct run *run, struct ant_error *err)
 {
-    struct ant_request *next = NULL, *finished;
+    struct ant_request *next = NULL;
     int64_t in_flight = 0;
 
+    run->last_save = ant_now();
     ANT_TRY(next_request(run, &next, err));
     while (next || in_flight > 0) {
         while (next && ant_engine_submit(run->engine, next)) {
             in_flight++;
             ANT_TRY(next_request(run, &next, err));
         }
-        int rc = ant_engine_take(run->engine, &finished, NAP_S, err);
-        while (rc == 0 && finished) {
-            rc = journal_answer(run, finished, err);
-            ant_request_free(finished);
-            in_flight--;
-            if (rc == 0)
-                rc = ant_engine_take(run->engine, &finished, 0, err);
-        }
+        int rc = take_finished(run, NAP_S, &in_flight, err);
+        if (rc == 0)
+            rc = save_unfinished(run, err);
         if (rc == 0)
             rc = ant_journal_sync(run->journal, false, err);
         ant_run_progress(run, false);

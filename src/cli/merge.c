@@ -88,25 +88,25 @@ static int write_results(const struct merge_settings *settings, const char *job,
         {.name = "ended", .kind = ANT_FACT_TEXT, .text = now},
         {.name = "settings", .kind = ANT_FACT_TEXT, .text = manifest->answers},
     };
-    struct ant_journal_entry *entries = NULL;
+    struct ant_journal_index index = {0};
     struct ant_prompts *prompts = NULL;
-    uint64_t dropped = 0;
     int64_t n_ok = 0, n_failed = 0;
 
     plan.root = root;
     plan.n_root = sizeof(root) / sizeof(*root);
     plan.provenance = provenance;
     plan.n_provenance = sizeof(provenance) / sizeof(*provenance);
-    ANT_TRY(ant_journal_replay(job, 0, 1, &entries, &plan.n_entries, &dropped, err));
-    plan.entries = entries;
-    if (dropped > 0)
+    ANT_TRY(ant_journal_replay(&index, job, 0, 1, err));
+    plan.entries = index.entries;
+    plan.n_entries = index.n;
+    if (index.dropped_bytes > 0)
         fprintf(stderr, "antiphon merge: note: %llu bytes at torn ends of journals were dropped\n",
-                (unsigned long long)dropped);
+                (unsigned long long)index.dropped_bytes);
     int rc = open_prompts(&prompts, settings, manifest, err);
     if (rc == 0)
         rc = ant_results_write(&plan, prompts, NULL, &n_ok, &n_failed, err);
     ant_prompts_close(prompts);
-    free(entries);
+    ant_journal_index_release(&index);
     if (rc < 0)
         return rc;
     int64_t missing = plan.n_rows * plan.n_samples - n_ok - n_failed;

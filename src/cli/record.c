@@ -106,48 +106,66 @@ static int prepare_journal(struct run *run, struct ant_error *err)
     return rc;
 }
 
-/* Every rank's entries to every rank, sorted, one a row and sample. Collective. */
-static int gather_entries(struct run *run, const struct ant_journal_entry *mine, size_t n,
-                          struct ant_journal_entry **out, size_t *n_out, double timeout,
-                          struct ant_error *err)
+/* Every rank's bytes to every rank. Collective. */
+static int gather(struct run *run, const void *mine, size_t bytes, void **out, size_t *bytes_out,
+                  double timeout, struct ant_error *err)
 {
-    size_t *sizes = ant_xcalloc((size_t)run->layout.world, sizeof(*sizes)), bytes = 0;
-    void *all = NULL;
-    int rc = ant_group_all_gather_v(run->world, mine, n * sizeof(*mine), &all, sizes, timeout, err);
+    size_t *sizes = ant_xcalloc((size_t)run->layout.world, sizeof(*sizes));
+    int rc = ant_group_all_gather_v(run->world, mine, bytes, out, sizes, timeout, err);
 
+    *bytes_out = 0;
     for (int i = 0; i < run->layout.world && rc == 0; i++)
-        bytes += sizes[i];
+        *bytes_out += sizes[i];
     free(sizes);
-    if (rc < 0)
+    return rc;
+}
+
+/* Every rank's index to every rank, as one. Collective. */
+static int gather_index(struct run *run, const struct ant_journal_index *mine,
+                        struct ant_journal_index *out, double timeout, struct ant_error *err)
+{
+    struct ant_journal_index all = {.dropped_bytes = mine->dropped_bytes};
+    void *entries = NULL, *parts = NULL;
+    size_t bytes = 0;
+
+    ANT_TRY(
+        gather(run, mine->entries, mine->n * sizeof(*all.entries), &entries, &bytes, timeout, err));
+    all.entries = entries;
+    all.n = bytes / sizeof(*all.entries);
+    int rc =
+        gather(run, mine->parts, mine->n_parts * sizeof(*all.parts), &parts, &bytes, timeout, err);
+    if (rc < 0) {
+        ant_journal_index_release(&all);
         return rc;
-    struct ant_journal_entry *entries = all;
-    *n_out = ant_journal_sort(entries, bytes / sizeof(*entries));
-    *out = entries;
+    }
+    all.parts = parts;
+    all.n_parts = bytes / sizeof(*all.parts);
+    ant_journal_index_sort(&all);
+    *out = all;
     return 0;
 }
 
 /* Collective: what earlier starts of this job have finished need not be done again. */
 static int replay_journal(struct run *run, struct ant_error *err)
 {
-    struct ant_journal_entry *part = NULL;
-    uint64_t dropped = 0;
-    size_t n = 0;
+    struct ant_journal_index mine = {0};
     int rc = 0;
 
     if (run->attempt > 1)
-        rc = ant_journal_replay(run->settings.output, run->layout.rank, run->layout.world, &part,
-                                &n, &dropped, err);
+        rc = ant_journal_replay(&mine, run->settings.output, run->layout.rank, run->layout.world,
+                                err);
     rc = ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
     if (rc == 0)
-        rc = gather_entries(run, part, n, &run->earlier, &run->n_earlier, START_TIMEOUT_S, err);
-    free(part);
+        rc = gather_index(run, &mine, &run->earlier, START_TIMEOUT_S, err);
+    ant_journal_index_release(&mine);
     if (rc < 0)
         return rc;
-    if (dropped > 0)
+    if (run->earlier.dropped_bytes > 0)
         ant_log(ANT_LOG_WARN, "journal", "%llu bytes at torn ends of files were dropped",
-                (unsigned long long)dropped);
-    for (size_t i = 0; i < run->n_earlier; i++)
-        ant_work_skip(run->work, run->earlier[i].row);
+                (unsigned long long)run->earlier.dropped_bytes);
+    for (size_t i = 0; i < run->earlier.n; i++)
+        ant_work_skip(run->work, run->earlier.entries[i].row);
+    run->reader = ant_journal_reader_open(run->settings.output);
     return 0;
 }
 
@@ -172,18 +190,18 @@ int ant_run_open_journal(struct run *run, struct ant_error *err)
 /* ---- the results ---------------------------------------------------------------------------- */
 
 /* Collective: where every finished row's answer lies, from this start and earlier ones. */
-static int gather_all(struct run *run, struct ant_journal_entry **out, size_t *n_out,
-                      struct ant_error *err)
+static int gather_all(struct run *run, struct ant_journal_index *out, struct ant_error *err)
 {
-    size_t n_new, n_old = run->layout.rank == 0 ? run->n_earlier : 0;
+    size_t n_new, n_old = run->layout.rank == 0 ? run->earlier.n : 0;
     const struct ant_journal_entry *new = ant_journal_entries(run->journal, &n_new);
-    struct ant_buf mine = {0};
+    struct ant_buf both = {0};
 
-    ant_buf_add(&mine, run->earlier, n_old * sizeof(*new));
-    ant_buf_add(&mine, new, n_new * sizeof(*new));
-    int rc = gather_entries(run, (const struct ant_journal_entry *)mine.data, n_old + n_new, out,
-                            n_out, NO_TIMEOUT, err);
-    ant_buf_release(&mine);
+    ant_buf_add(&both, run->earlier.entries, n_old * sizeof(*new));
+    ant_buf_add(&both, new, n_new * sizeof(*new));
+    const struct ant_journal_index mine = {.entries = (struct ant_journal_entry *)both.data,
+                                           .n = n_old + n_new};
+    int rc = gather_index(run, &mine, out, NO_TIMEOUT, err);
+    ant_buf_release(&both);
     return rc;
 }
 
@@ -205,17 +223,18 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
         .reports = reports,
         .n_reports = (size_t)run->layout.world,
     };
-    struct ant_journal_entry *entries = NULL;
+    struct ant_journal_index index = {0};
     struct identity identity;
     identify(run, &identity);
     struct ant_run_facts *facts = ant_run_facts_open(run, identity.input, identity.model,
                                                      identity.settings, run->settings_json);
     int64_t n_ok = 0, n_failed = 0;
 
-    int rc = gather_all(run, &entries, &plan.n_entries, err);
+    int rc = gather_all(run, &index, err);
     if (rc == 0)
         rc = gather_reports(run, reports, err);
-    plan.entries = entries;
+    plan.entries = index.entries;
+    plan.n_entries = index.n;
     plan.root = ant_run_facts_root(facts, &plan.n_root);
     plan.provenance = ant_run_facts_provenance(facts, &plan.n_provenance);
     if (rc == 0)
@@ -226,7 +245,7 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
     if (rc == 0 && run->layout.rank == 0)
         ant_run_summary(run, reports, plan.n_rows, n_ok, n_failed);
     ant_run_facts_close(facts);
-    free(entries);
+    ant_journal_index_release(&index);
     free(reports);
     return rc;
 }

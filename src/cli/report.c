@@ -54,6 +54,17 @@ static void print_memory(const struct run *run)
            config->max_seqs, config->max_step_rows, config->max_context);
 }
 
+/* Answers that earlier starts have tokens of. */
+static size_t count_begun(const struct run *run)
+{
+    const struct ant_journal_index *earlier = &run->earlier;
+    size_t n = 0;
+
+    for (size_t i = 0; i < earlier->n_parts; i++)
+        n += earlier->parts[i].first == 0;
+    return n;
+}
+
 void ant_run_banner(const struct run *run)
 {
     static const char *const dealt[] = {"modulo", "in blocks", "by the rank column"};
@@ -73,7 +84,8 @@ void ant_run_banner(const struct run *run)
     printf("input    %s: %lld rows, dealt %s", run->settings.input,
            (long long)ant_prompts_count(run->prompts), dealt[run->settings.partition]);
     if (run->attempt > 1)
-        printf("; start %d, %zu done before", run->attempt, run->n_earlier);
+        printf("; start %d, %zu done before, %zu begun", run->attempt, run->earlier.n,
+               count_begun(run));
     printf("\noutput   %s\n", run->settings.output);
     fflush(stdout);
     free(table);
@@ -111,7 +123,7 @@ static void print_progress(struct run *run, double now)
 {
     struct run_counts sum = {0};
     double elapsed = now - run->start_answers;
-    int64_t n_rows = ant_prompts_count(run->prompts) - (int64_t)run->n_earlier;
+    int64_t n_rows = ant_prompts_count(run->prompts) - (int64_t)run->earlier.n;
     char time[32], left[32] = "?";
 
     for (int i = 0; i < run->layout.world; i++) {

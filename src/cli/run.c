@@ -38,6 +38,10 @@ static const struct ant_option options[] = {
     {ANT_OPTION_FLAG, 0, "restart-over", NULL, AT(restart_over),
      .help = "Begin anew: throw away what an earlier job left in FILE and FILE.journal."},
 
+    {ANT_OPTION_REAL, 0, "save-every", "SECONDS", AT(save_every), 0, 86400,
+     .help = "Time between saves of unfinished answers, which a restart goes on with; 0: only when "
+             "it is stopped in order. Default 10."},
+
     {ANT_OPTION_HEADING, .name = "Layout"},
     {ANT_OPTION_INT, 0, "dp-size", "N", AT(dp_size), 0, 1 << 20,
      .help = "Replicas of the model (data parallel). Default: ranks / (tp * pp)."},
@@ -118,6 +122,7 @@ static void set_defaults(struct run_settings *settings)
         .top_p = 1,
         .max_num_seqs = 256,
         .max_batched_tokens = 512,
+        .save_every = 10,
         .progress = 30,
         .log_level = ANT_LOG_INFO,
     };
@@ -365,7 +370,8 @@ void ant_run_tear_down(struct run *run)
     ant_prompts_close(run->prompts);
     ant_tokenizer_close(run->tokenizer);
     ant_checkpoint_close(run->checkpoint);
-    free(run->earlier);
+    ant_journal_index_release(&run->earlier);
+    ant_journal_reader_close(run->reader);
     free(run->others);
     free(run->stop_ids);
     free(run->answers);

@@ -33,6 +33,7 @@ struct run_settings {
     int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type;
     int64_t kv_memory;
     bool restart_over;
+    double save_every;
     int progress, log_level;
 };
 
@@ -72,12 +73,12 @@ struct run {
     struct ant_work *work;
     struct ant_journal *journal;
     int attempt;                       /* number of this start: 1 the first time */
-    struct ant_journal_entry *earlier; /* owned: what earlier starts have finished */
-    size_t n_earlier;
+    struct ant_journal_index earlier;  /* owned: what earlier starts have finished and begun */
+    struct ant_journal_reader *reader; /* of what they have begun */
 
     struct run_counts counts;  /* this rank's */
     struct run_counts *others; /* owned, (world) on rank 0 */
-    double load_s;
+    double load_s, last_save;
     struct report_clock {
         double last_line, last_post;
         bool is_terminal;

@@ -18,6 +18,9 @@
 /* How long either thread sleeps at most before it looks again whether it should end. */
 #define NAP_S 0.1
 
+/* Whose are the engine's gains? */
+enum { GAINS_NONE, GAINS_ASKED, GAINS_READY };
+
 struct ant_engine {
     struct ant_model *model;
     const struct ant_tokenizer *tokenizer;
@@ -28,6 +31,8 @@ struct ant_engine {
     _Atomic bool is_stopping;
     _Atomic int failure; /* of the device; `error` may be read once it is not 0 */
     struct ant_error error;
+    _Atomic int gains_state;
+    struct ant_gains gains; /* the engine thread's while asked for, else the control thread's */
 
     /* Written by the engine thread, read by the control thread. */
     _Atomic int64_t steps, prompt_tokens, output_tokens, finished, preemptions;
@@ -42,6 +47,38 @@ void ant_request_free(struct ant_request *request)
     free(request->prompt);
     ant_ids_release(&request->output);
     free(request);
+}
+
+void ant_gains_release(struct ant_gains *gains)
+{
+    free(gains->items);
+    ant_ids_release(&gains->tokens);
+    *gains = (struct ant_gains){0};
+}
+
+static void add_gain(struct ant_request *request, void *data)
+{
+    struct ant_gains *gains = data;
+    uint32_t n = (uint32_t)request->output.len - request->n_reported;
+
+    if (n == 0)
+        return;
+    if (gains->n == gains->cap) {
+        gains->cap = gains->cap ? 2 * gains->cap : 64;
+        gains->items = ant_xrealloc(gains->items, gains->cap, sizeof(*gains->items));
+    }
+    gains->items[gains->n++] =
+        (struct ant_gain){request->row, request->sample, request->n_reported, n};
+    ant_ids_append(&gains->tokens, request->output.data + request->n_reported, n);
+    request->n_reported += n;
+}
+
+static void serve_gains(struct ant_engine *engine)
+{
+    if (atomic_load_explicit(&engine->gains_state, memory_order_acquire) != GAINS_ASKED)
+        return;
+    ant_sched_each(engine->sched, add_gain, &engine->gains);
+    atomic_store_explicit(&engine->gains_state, GAINS_READY, memory_order_release);
 }
 
 /* Requests move from the ring to the scheduler only as far as it can soon use them, so that the
@@ -133,6 +170,7 @@ static void *engine_main(void *argument)
     struct ant_batch batch;
 
     while (!atomic_load(&engine->is_stopping)) {
+        serve_gains(engine);
         take_in(engine);
         if (!ant_sched_plan(engine->sched, &batch)) {
             double start = ant_now();
@@ -200,6 +238,23 @@ int ant_engine_take(struct ant_engine *engine, struct ant_request **out, double 
     return 0;
 }
 
+void ant_engine_ask_gains(struct ant_engine *engine)
+{
+    int none = GAINS_NONE;
+
+    atomic_compare_exchange_strong(&engine->gains_state, &none, GAINS_ASKED);
+}
+
+bool ant_engine_take_gains(struct ant_engine *engine, struct ant_gains *out)
+{
+    if (atomic_load_explicit(&engine->gains_state, memory_order_acquire) != GAINS_READY)
+        return false;
+    *out = engine->gains;
+    engine->gains = (struct ant_gains){0};
+    atomic_store_explicit(&engine->gains_state, GAINS_NONE, memory_order_relaxed);
+    return true;
+}
+
 void ant_engine_stats(const struct ant_engine *engine, struct ant_engine_stats *out)
 {
     *out = (struct ant_engine_stats){
@@ -233,5 +288,6 @@ void ant_engine_stop(struct ant_engine *engine)
     ant_ring_close(engine->inbox);
     ant_ring_close(engine->outbox);
     ant_sched_close(engine->sched);
+    ant_gains_release(&engine->gains);
     free(engine);
 }

@@ -38,6 +38,7 @@ struct ant_request {
     const struct ant_stops *stops; /* borrowed, lives as long as the engine */
 
     struct ant_ids output; /* owned; may start non-empty: an answer to be gone on with */
+    uint32_t n_reported;   /* of output: known already to who asks for gains */
     enum ant_finish finish;
     int stop_string; /* index into stops->strings of the one that ended it, or -1 */
     double t_admitted, t_first, t_done; /* ant_now() */
@@ -59,6 +60,19 @@ struct ant_engine_stats {
     double prefill_s, decode_s, idle_s; /* mixed steps are split by rows */
 };
 
+/* What unfinished answers have gained since they were last asked for: tokens of `output` from
+ * `first` on, those of all answers one after the other in `tokens`. */
+struct ant_gains {
+    struct ant_gain {
+        int64_t row;
+        int32_t sample;
+        uint32_t first, n_tokens;
+    } * items; /* (n) owned */
+    size_t n, cap;
+    struct ant_ids tokens;
+};
+void ant_gains_release(struct ant_gains *gains);
+
 struct ant_engine;
 
 int ant_engine_start(struct ant_engine **out, struct ant_model *model,
@@ -69,6 +83,10 @@ bool ant_engine_submit(struct ant_engine *engine, struct ant_request *request);
 /* A finished request, or NULL in *out when none came within `seconds`. */
 int ant_engine_take(struct ant_engine *engine, struct ant_request **out, double seconds,
                     struct ant_error *err);
+/* Ask for the gains; the engine thread gathers them between two steps. Then take them: false, they
+ * are not there yet. One question at a time: asking again before taking is no new question. */
+void ant_engine_ask_gains(struct ant_engine *engine);
+bool ant_engine_take_gains(struct ant_engine *engine, struct ant_gains *out);
 void ant_engine_stats(const struct ant_engine *engine, struct ant_engine_stats *out);
 /* Ends the thread; unfinished requests are freed. */
 void ant_engine_stop(struct ant_engine *engine);

@@ -361,6 +361,17 @@ struct ant_request *ant_sched_retire(struct ant_sched *sched)
     return NULL;
 }
 
+void ant_sched_each(const struct ant_sched *sched, void (*visit)(struct ant_request *, void *),
+                    void *data)
+{
+    const struct queue *queue = &sched->waiting;
+
+    for (int i = 0; i < sched->n_running; i++)
+        visit(sched->running[i].request, data);
+    for (int i = 0; i < queue->count; i++)
+        visit(queue->items[(queue->first + i) % queue->cap], data);
+}
+
 void ant_sched_counts(const struct ant_sched *sched, struct ant_sched_counts *out)
 {
     *out = (struct ant_sched_counts){

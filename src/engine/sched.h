@@ -37,6 +37,10 @@ void ant_sched_commit(struct ant_sched *sched);
  * commit. */
 struct ant_request *ant_sched_retire(struct ant_sched *sched);
 
+/* Every request inside. */
+void ant_sched_each(const struct ant_sched *sched, void (*visit)(struct ant_request *, void *),
+                    void *data);
+
 struct ant_sched_counts {
     int running, waiting, pages_used;
     int decode_rows, prefill_rows; /* of the step last planned */

@@ -11,6 +11,8 @@
  *         u8 status   u8 finish   i32 prompt_tokens, dp_rank, attempt   u64 seed
  *         f32 t_first, t_total   u32 n_tokens, text_bytes, error_bytes
  *         i32 tokens[n_tokens]   text   error
+ *     payload of part, tokens [first, first + n_tokens) of an answer under way:
+ *         u32 first, n_tokens   i32 tokens[n_tokens]
  *
  * Replay steps over frames of other kinds. Thread: control. Errors name the file: ANT_EIO,
  * ANT_EDATA, ANT_EUSAGE (another job owns it; settings differ). */
@@ -22,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/mem.h"
 
 enum ant_status {
     ANT_STATUS_OK = 0,
@@ -61,6 +64,14 @@ struct ant_answer {
     uint32_t error_bytes;
 };
 
+/* What an answer under way has gained since its last part: tokens [first, first + n_tokens). */
+struct ant_answer_part {
+    int64_t row;
+    int32_t sample;
+    uint32_t first, n_tokens;
+    const int32_t *tokens; /* borrowed */
+};
+
 /* Where a done or failed frame lies: enough to lay out the results without reading the payload
  * again. Plain data without padding: ranks exchange arrays of it. */
 struct ant_journal_entry {
@@ -71,6 +82,16 @@ struct ant_journal_entry {
     uint64_t offset;               /* of the frame */
     uint32_t length;               /* of the payload */
     uint32_t n_tokens, text_bytes, error_bytes;
+};
+
+/* Where a part frame lies. Plain data, as above. */
+struct ant_journal_part {
+    int64_t row;
+    int32_t sample;
+    int32_t file_rank, file_start;
+    uint32_t length;
+    uint64_t offset;
+    uint32_t first, n_tokens;
 };
 
 struct ant_journal;
@@ -110,22 +131,34 @@ int ant_journal_open(struct ant_journal **out, const char *out_path, int rank, i
                      struct ant_error *err);
 int ant_journal_add(struct ant_journal *journal, const struct ant_answer *answer,
                     struct ant_error *err);
+int ant_journal_add_part(struct ant_journal *journal, const struct ant_answer_part *part,
+                         struct ant_error *err);
 /* fdatasync if 64 rows or 5 s have gone by since the last one, or if `now`. */
 int ant_journal_sync(struct ant_journal *journal, bool now, struct ant_error *err);
 /* Entries added by this process, in order of adding; borrowed until the next add. */
 const struct ant_journal_entry *ant_journal_entries(const struct ant_journal *journal, size_t *n);
 void ant_journal_close(struct ant_journal *journal);
 
-/* Replay: entries of every file in the folder, or only of those whose index among the sorted names
- * is k modulo m (so ranks can share the work); sorted and single as by ant_journal_sort.
- * `dropped_bytes`: what lies behind the last good frame of each file. *entries is malloc'd. Never
- * fails because of a frame's content: a bad frame ends its file. No folder: no entries. */
-int ant_journal_replay(const char *out_path, int k, int m, struct ant_journal_entry **entries,
-                       size_t *n, uint64_t *dropped_bytes, struct ant_error *err);
+/* What journals hold: the finished answers, and what there is of others. */
+struct ant_journal_index {
+    struct ant_journal_entry *entries; /* owned */
+    size_t n;
+    struct ant_journal_part *parts; /* owned */
+    size_t n_parts;
+    uint64_t dropped_bytes; /* behind the last good frame of each file */
+};
 
-/* Sort by (row, sample) and keep one of each: a done one before a failed one, then the first by
- * (start, rank, offset). Returns how many are left. */
-size_t ant_journal_sort(struct ant_journal_entry *entries, size_t n);
+/* Replay: the index of every file in the folder, or only of those whose position among the sorted
+ * names is k modulo m (so ranks can share the work), sorted as by ant_journal_index_sort. Never
+ * fails because of a frame's content: a bad frame ends its file. No folder: nothing. */
+int ant_journal_replay(struct ant_journal_index *out, const char *out_path, int k, int m,
+                       struct ant_error *err);
+
+/* Sort entries by (row, sample) and keep one of each: a done one before a failed one, then the
+ * first by (start, rank, offset). Of rows without an entry keep the parts that, one after the
+ * other, lead from the first token as far as possible. */
+void ant_journal_index_sort(struct ant_journal_index *index);
+void ant_journal_index_release(struct ant_journal_index *index);
 
 /* Read answers back by entry. Keeps files open between calls. The answer borrows memory of the
  * reader until the next call. A frame that has changed since is ANT_EDATA. */
@@ -133,6 +166,9 @@ struct ant_journal_reader;
 struct ant_journal_reader *ant_journal_reader_open(const char *out_path);
 int ant_journal_read(struct ant_journal_reader *reader, const struct ant_journal_entry *entry,
                      struct ant_answer *out, struct ant_error *err);
+/* Append to `out`, which is empty, the tokens that a sorted index has of an answer under way. */
+int ant_journal_read_parts(struct ant_journal_reader *reader, const struct ant_journal_index *index,
+                           int64_t row, int32_t sample, struct ant_ids *out, struct ant_error *err);
 void ant_journal_reader_close(struct ant_journal_reader *reader);
 
 /* Rank 0, after the results are in place: remove the folder and give it up. */

@@ -141,18 +141,20 @@ static int write_file(struct probe *probe, const struct ant_journal *journal, st
     for (int i = 0; i < probe->size; i++)
         bytes += sizes[i];
     free(sizes);
+    struct ant_journal_index index = {.entries = all, .n = bytes / sizeof(*mine)};
+    ant_journal_index_sort(&index);
     struct ant_results_plan plan = {.path = probe->out,
                                     .n_rows = probe->n_rows,
                                     .n_samples = 1,
-                                    .entries = all,
-                                    .n_entries = ant_journal_sort(all, bytes / sizeof(*mine)),
+                                    .entries = index.entries,
+                                    .n_entries = index.n,
                                     .provenance = &fact,
                                     .n_provenance = 1,
                                     .reports = reports,
                                     .n_reports = (size_t)probe->size};
     break_something(probe);
     int rc = ant_results_write(&plan, probe->prompts, probe->world, &n_ok, &n_failed, err);
-    free(all);
+    ant_journal_index_release(&index);
     free(reports);
     if (rc == 0 && probe->rank == 0)
         printf("probe: %lld ok, %lld failed\n", (long long)n_ok, (long long)n_failed);

@@ -68,6 +68,11 @@ static void answers_release(struct answers *answers)
     }
 }
 
+/* What the requests of a run begin with: the first tokens of these answers; NULL: nothing. */
+static const struct answers *begun;
+/* What a run was told of its answers while they were under way; NULL: it does not ask. */
+static struct ant_ids *gained;
+
 static struct ant_request *make_request(int i, const struct ant_sampling *sampling,
                                         const struct ant_stops *stops)
 {
@@ -81,6 +86,9 @@ static struct ant_request *make_request(int i, const struct ant_sampling *sampli
         request->prompt[k] = 3 + (i * 7919 + k * 104729 + k * k) % (vocab - 3);
     request->sampling = *sampling;
     request->stops = stops;
+    if (begun)
+        ant_ids_append(&request->output, begun->ids[i].data, begun->ids[i].len * (size_t)i / 23);
+    request->n_reported = (uint32_t)request->output.len;
     return request;
 }
 
@@ -98,6 +106,26 @@ static void keep(struct answers *answers, struct ant_request *request)
     answers->text[request->row] = text.data;
     request->output = (struct ant_ids){0};
     ant_request_free(request);
+}
+
+static void take_gains(struct ant_engine *engine)
+{
+    struct ant_gains gains;
+    const int32_t *tokens;
+
+    if (!gained)
+        return;
+    if (ant_engine_take_gains(engine, &gains)) {
+        tokens = gains.tokens.data;
+        for (size_t i = 0; i < gains.n; i++) {
+            assert_int_equal(gains.items[i].first, gained[gains.items[i].row].len);
+            ant_ids_append(&gained[gains.items[i].row], tokens, gains.items[i].n_tokens);
+            tokens += gains.items[i].n_tokens;
+        }
+        assert_ptr_equal(tokens, gains.tokens.data + gains.tokens.len);
+        ant_gains_release(&gains);
+    }
+    ant_engine_ask_gains(engine);
 }
 
 static void run(const struct setup *setup, const struct ant_sampling *sampling,
@@ -137,7 +165,8 @@ static void run(const struct setup *setup, const struct ant_sampling *sampling,
             }
             submitted++;
         }
-        must(ant_engine_take(engine, &request, 0.1, &err), &err);
+        must(ant_engine_take(engine, &request, gained ? 0.001 : 0.1, &err), &err);
+        take_gains(engine);
         if (request) {
             keep(answers, request);
             taken++;
@@ -192,6 +221,39 @@ static void test_sampled_is_invariant(void **state)
     (void)state;
     check_setups(&(struct ant_sampling){
         .max_tokens = 20, .temperature = 0.9f, .top_p = 0.95f, .top_k = 50, .seed = 11});
+}
+
+/* An answer that begins with tokens of its own goes on as if it had never stopped; and what is told
+ * of it on the way are its first tokens. */
+static void test_goes_on_where_it_was(void **state)
+{
+    static const struct ant_sampling sampling = {
+        .max_tokens = 40, .temperature = 0.9f, .top_p = 0.95f, .seed = 3};
+    const struct ant_stops stops = {0};
+    struct ant_ids tokens[N_PROMPTS] = {{0}};
+    struct answers expected, answers;
+    size_t told = 0;
+
+    (void)state;
+    gained = tokens;
+    run(&plain, &sampling, &stops, &expected);
+    gained = NULL;
+    for (int i = 0; i < N_PROMPTS; i++) {
+        assert_true(tokens[i].len < expected.ids[i].len);
+        if (tokens[i].len)
+            assert_memory_equal(tokens[i].data, expected.ids[i].data, 4 * tokens[i].len);
+        told += tokens[i].len;
+        ant_ids_release(&tokens[i]);
+    }
+    assert_true(told > 100);
+    begun = &expected;
+    for (int few = 0; few < 2; few++) {
+        run(few ? &(struct setup){8, 9, 6, 2, true} : &plain, &sampling, &stops, &answers);
+        assert_same(&answers, &expected);
+        answers_release(&answers);
+    }
+    begun = NULL;
+    answers_release(&expected);
 }
 
 static void test_seed_matters(void **state)
@@ -319,13 +381,10 @@ static void test_too_small_a_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy_is_invariant),
-        cmocka_unit_test(test_sampled_is_invariant),
-        cmocka_unit_test(test_seed_matters),
-        cmocka_unit_test(test_length_ends),
-        cmocka_unit_test(test_ids_end),
-        cmocka_unit_test(test_strings_end),
-        cmocka_unit_test(test_too_small_a_cache),
+        cmocka_unit_test(test_greedy_is_invariant),  cmocka_unit_test(test_sampled_is_invariant),
+        cmocka_unit_test(test_goes_on_where_it_was), cmocka_unit_test(test_seed_matters),
+        cmocka_unit_test(test_length_ends),          cmocka_unit_test(test_ids_end),
+        cmocka_unit_test(test_strings_end),          cmocka_unit_test(test_too_small_a_cache),
     };
     setenv("ANTIPHON_CHECK", "1", 1);
     return cmocka_run_group_tests(tests, open_all, close_all);

@@ -149,13 +149,17 @@ static void add_rows(int rank, int start, int64_t first, int64_t n)
     ant_journal_close(journal);
 }
 
+/* The whole index; the caller has its entries and need not care for parts. */
 static struct ant_journal_entry *replay(size_t *n, uint64_t *dropped)
 {
-    struct ant_journal_entry *entries = NULL;
+    struct ant_journal_index index = {0};
 
-    if (ant_journal_replay(out, 0, 1, &entries, n, dropped, &err) < 0)
+    if (ant_journal_replay(&index, out, 0, 1, &err) < 0)
         fail_msg("%s", err.text);
-    return entries;
+    *n = index.n;
+    *dropped = index.dropped_bytes;
+    free(index.parts);
+    return index.entries;
 }
 
 static void assert_same(const struct ant_answer *got, const struct ant_answer *want)
@@ -344,7 +348,7 @@ static void other_kinds_are_stepped_over(void **state)
     uint64_t dropped;
 
     prepare(1);
-    write_frame("r0.s1.aj", 1, 2, "part of an answer", 17);
+    write_frame("r0.s1.aj", 1, 98, "of a later version", 18);
     write_frame("r0.s1.aj", 2, 1, payload, sizeof(payload));
     write_frame("r0.s1.aj", 3, 99, NULL, 0);
     write_frame("r0.s1.aj", 4, 1, payload, sizeof(payload));
@@ -419,16 +423,137 @@ static void ranks_share_the_replay(void **state)
     for (int rank = 0; rank < 5; rank++)
         add_rows(rank, 1, rank * 10, rank + 1);
     for (int k = 0; k < 3; k++) {
-        struct ant_journal_entry *entries = NULL;
-        size_t n;
-        uint64_t dropped;
-        assert_int_equal(ant_journal_replay(out, k, 3, &entries, &n, &dropped, &err), 0);
-        for (size_t i = 0; i < n; i++)
-            assert_int_equal(entries[i].file_rank % 3, k);
-        sum += n;
-        free(entries);
+        struct ant_journal_index index = {0};
+        assert_int_equal(ant_journal_replay(&index, out, k, 3, &err), 0);
+        for (size_t i = 0; i < index.n; i++)
+            assert_int_equal(index.entries[i].file_rank % 3, k);
+        sum += index.n;
+        ant_journal_index_release(&index);
     }
     assert_int_equal(sum, 15);
+}
+
+/* ---- answers under way ---- */
+
+/* Token i of an answer is row * 1000 + i. */
+static void add_part(struct ant_journal *journal, int64_t row, uint32_t first, uint32_t n)
+{
+    int32_t tokens[64];
+
+    for (uint32_t i = 0; i < n; i++)
+        tokens[i] = (int32_t)(row * 1000 + first + i);
+    struct ant_answer_part part = {.row = row, .first = first, .n_tokens = n, .tokens = tokens};
+    assert_int_equal(ant_journal_add_part(journal, &part, &err), 0);
+}
+
+static size_t tokens_of(const struct ant_journal_index *index, int64_t row)
+{
+    struct ant_journal_reader *reader = ant_journal_reader_open(out);
+    struct ant_ids tokens = {0};
+
+    assert_int_equal(ant_journal_read_parts(reader, index, row, 0, &tokens, &err), 0);
+    for (size_t i = 0; i < tokens.len; i++)
+        assert_int_equal(tokens.data[i], row * 1000 + (int64_t)i);
+    size_t n = tokens.len;
+    ant_ids_release(&tokens);
+    ant_journal_reader_close(reader);
+    return n;
+}
+
+static void parts_lead_as_far_as_they_can(void **state)
+{
+    (void)state;
+    struct ant_journal *journal;
+    struct ant_journal_index index = {0};
+    char text[64];
+
+    prepare(1);
+    assert_int_equal(ant_journal_open(&journal, out, 0, 1, &err), 0);
+    add_part(journal, 3, 0, 10);
+    add_part(journal, 4, 0, 5); /* finished below */
+    add_part(journal, 3, 10, 7);
+    add_part(journal, 5, 2, 5); /* its beginning is missing */
+    add_part(journal, 6, 0, 4);
+    add_part(journal, 6, 9, 4); /* behind a gap */
+    struct ant_answer answer = answer_to(9, text);
+    answer.row = 4;
+    answer.sample = 0;
+    assert_int_equal(ant_journal_add(journal, &answer, &err), 0);
+    add_part(journal, 4, 5, 5); /* too late */
+    ant_journal_close(journal);
+    assert_int_equal(ant_journal_open(&journal, out, 2, 2, &err), 0);
+    add_part(journal, 3, 0, 12); /* another start that knew less, and got elsewhere */
+    add_part(journal, 3, 15, 20);
+    ant_journal_close(journal);
+
+    assert_int_equal(ant_journal_replay(&index, out, 0, 1, &err), 0);
+    assert_int_equal(index.n, 1);
+    assert_int_equal(index.dropped_bytes, 0);
+    assert_int_equal(index.n_parts, 4); /* of row 3: 0 to 12, 10 to 17, 15 to 35; of row 6 one */
+    assert_int_equal(tokens_of(&index, 3), 35);
+    assert_int_equal(tokens_of(&index, 4), 0);
+    assert_int_equal(tokens_of(&index, 5), 0);
+    assert_int_equal(tokens_of(&index, 6), 4);
+    assert_int_equal(tokens_of(&index, 7), 0);
+    ant_journal_index_release(&index);
+}
+
+/* Parts that lie about themselves behind a good checksum end the file, as answers do. */
+static void parts_that_lie_are_not_believed(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t first, n, length;
+    } lies[] = {{0, 0, 8},           {0, 1, 8},          {0, 1, 16},
+                {0x7fffffff, 1, 12}, {0, 0x40000000, 8}, {0, 0, 7}};
+    struct ant_journal_index index = {0};
+
+    prepare(1);
+    for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
+        uint32_t payload[4] = {lies[i].first, lies[i].n, 0, 0};
+        write_frame("r0.s1.aj", 1, 2, payload, lies[i].length);
+        assert_int_equal(ant_journal_replay(&index, out, 0, 1, &err), 0);
+        if (index.n_parts != 0 || index.dropped_bytes != 23 + lies[i].length)
+            fail_msg("lie %zu was believed", i);
+        ant_journal_index_release(&index);
+        unlink(inside("r0.s1.aj"));
+    }
+}
+
+/* Cut anywhere and with any bit flipped, parts give the first tokens of the answer or none. */
+static void damaged_parts_give_only_right_tokens(void **state)
+{
+    (void)state;
+    struct ant_journal *journal;
+    struct ant_journal_index index = {0};
+    char *bytes, path[160];
+    size_t total;
+
+    prepare(1);
+    assert_int_equal(ant_journal_open(&journal, out, 0, 1, &err), 0);
+    add_part(journal, 1, 0, 4);
+    add_part(journal, 2, 0, 3);
+    add_part(journal, 1, 4, 6);
+    ant_journal_close(journal);
+    snprintf(path, sizeof(path), "%s", inside("r0.s1.aj"));
+    assert_int_equal(ant_file_read(&bytes, &total, path, 1 << 20, &err), 0);
+    for (size_t bit = 0; bit < total * 8; bit++) {
+        int fd = open(path, O_WRONLY);
+        char flipped = (char)(bytes[bit / 8] ^ (1 << bit % 8));
+        assert_int_equal(pwrite(fd, &flipped, 1, (off_t)(bit / 8)), 1);
+        assert_int_equal(ant_journal_replay(&index, out, 0, 1, &err), 0);
+        assert_int_equal(tokens_of(&index, 1), bit / 8 < 23 + 8 + 16 ? 0 : 4);
+        ant_journal_index_release(&index);
+        assert_int_equal(pwrite(fd, &bytes[bit / 8], 1, (off_t)(bit / 8)), 1);
+        close(fd);
+    }
+    for (size_t cut = total; cut-- > 0;) {
+        assert_int_equal(truncate(path, (off_t)cut), 0);
+        assert_int_equal(ant_journal_replay(&index, out, 0, 1, &err), 0);
+        assert_int_equal(tokens_of(&index, 1), cut < 23 + 8 + 16 ? 0 : 4);
+        ant_journal_index_release(&index);
+    }
+    free(bytes);
 }
 
 static void more_files_than_are_kept_open(void **state)
@@ -715,6 +840,9 @@ int main(void)
         TEST(lies_behind_a_good_checksum_end_the_file),
         TEST(first_done_frame_wins),
         TEST(ranks_share_the_replay),
+        TEST(parts_lead_as_far_as_they_can),
+        TEST(parts_that_lie_are_not_believed),
+        TEST(damaged_parts_give_only_right_tokens),
         TEST(more_files_than_are_kept_open),
         TEST(a_restart_must_be_the_same_job),
         TEST(manifest_is_read_back),

@@ -122,10 +122,11 @@ static struct ant_results_plan plan_of(int64_t n_rows, int n_samples,
                                     .n_provenance = 4,
                                     .reports = reports,
                                     .n_reports = 2};
-    uint64_t dropped;
+    struct ant_journal_index index = {0};
 
-    succeed(ant_journal_replay(out, 0, 1, entries, &plan.n_entries, &dropped, &err));
-    plan.entries = *entries;
+    succeed(ant_journal_replay(&index, out, 0, 1, &err));
+    plan.entries = *entries = index.entries;
+    plan.n_entries = index.n;
     return plan;
 }
 
