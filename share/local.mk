@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# What is installed beside the program: documentation, completion, modulefile, job templates.
+# What is installed beside the program: manual, completion, modulefiles, job templates.
 
 examplesdir = $(pkgdatadir)/examples
 dist_examples_DATA = share/examples/prompts.jsonl
@@ -10,3 +10,46 @@ dist_templates_DATA = job-templates/cpu.sbatch
 dist_noinst_SCRIPTS += share/quickstart share/install-packages share/get-smollm2 \
 	share/private-slurm
 EXTRA_DIST += share/packages.debian
+
+# The pages of the commands and the completion are written by the program itself, out of the tables
+# that parse the command line; a cross compiler's program cannot be asked.
+dist_man1_MANS = share/man/antiphon.1
+dist_man5_MANS = share/man/antiphon-hdf5.5
+dist_man7_MANS = share/man/antiphon-slurm.7
+if !CROSS_COMPILING
+COMMAND_PAGES = share/man/antiphon-export.1 share/man/antiphon-manual.1 share/man/antiphon-merge.1 \
+	share/man/antiphon-pack.1 share/man/antiphon-params.1 share/man/antiphon-run.1 \
+	share/man/antiphon-show.1
+man1_MANS = $(COMMAND_PAGES)
+completiondir = $(datadir)/bash-completion/completions
+completion_DATA = share/completion/antiphon
+CLEANFILES += $(COMMAND_PAGES) share/completion/antiphon
+
+$(COMMAND_PAGES): src/antiphon$(EXEEXT)
+	@$(MKDIR_P) $(@D)
+	$(AM_V_GEN)name=`basename $@ .1`; \
+	src/antiphon$(EXEEXT) manual $${name#antiphon-} >$@.new && mv -f $@.new $@
+
+share/completion/antiphon: src/antiphon$(EXEEXT)
+	@$(MKDIR_P) $(@D)
+	$(AM_V_GEN)src/antiphon$(EXEEXT) manual --completion >$@.new && mv -f $@.new $@
+endif
+
+# `module use PREFIX/share/antiphon/modulefiles`: Lmod takes the .lua file, Environment Modules the
+# other. They hold paths relative to their own.
+moduledir = $(pkgdatadir)/modulefiles/antiphon
+module_DATA = share/modulefiles/$(VERSION) share/modulefiles/$(VERSION).lua
+EXTRA_DIST += share/modulefiles/antiphon.tcl.in share/modulefiles/antiphon.lua.in
+CLEANFILES += $(module_DATA)
+MODULE_EDIT = $(SED) -e 's|@VERSION[@]|$(VERSION)|' \
+	-e "s|@to_prefix[@]|`realpath -m --relative-to='$(moduledir)' '$(prefix)'`|" \
+	-e "s|@to_bin[@]|`realpath -m --relative-to='$(prefix)' '$(bindir)'`|" \
+	-e "s|@to_man[@]|`realpath -m --relative-to='$(prefix)' '$(mandir)'`|"
+
+share/modulefiles/$(VERSION): $(srcdir)/share/modulefiles/antiphon.tcl.in Makefile
+	@$(MKDIR_P) $(@D)
+	$(AM_V_GEN)$(MODULE_EDIT) $(srcdir)/share/modulefiles/antiphon.tcl.in >$@
+
+share/modulefiles/$(VERSION).lua: $(srcdir)/share/modulefiles/antiphon.lua.in Makefile
+	@$(MKDIR_P) $(@D)
+	$(AM_V_GEN)$(MODULE_EDIT) $(srcdir)/share/modulefiles/antiphon.lua.in >$@

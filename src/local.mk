@@ -4,7 +4,7 @@
 bin_PROGRAMS += src/antiphon
 src_antiphon_SOURCES = \
 	src/main.c src/cli/cli.c src/cli/cli.h \
-	src/cli/export.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/show.c \
+	src/cli/export.c src/cli/manual.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/show.c \
 	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/provenance.c src/cli/record.c src/cli/report.c
 src_antiphon_LDADD = $(ANT_LDADD)
 
@@ -17,7 +17,8 @@ noinst_HEADERS += \
 	src/base/mem.h src/base/option.h src/base/ring.h src/base/version.h
 libantiphon_a_SOURCES += \
 	src/base/checksum.c src/base/clock.c src/base/error.c src/base/file.c src/base/log.c \
-	src/base/mem.c src/base/option.c src/base/ring.c src/base/version.c
+	src/base/mem.c src/base/option.c src/base/option_help.c src/base/option_settings.c \
+	src/base/ring.c src/base/version.c
 
 # job
 noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h src/job/shared.h src/job/work.h

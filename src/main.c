@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command table. Each command is a file in src/cli. */
+/* Version, help, and the way to the commands in src/cli. */
 #include "config.h"
 
 #include <stdio.h>
@@ -10,26 +10,13 @@
 #include "base/version.h"
 #include "cli/cli.h"
 
-static const struct command {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *purpose;
-} commands[] = {
-    {"run", ant_cli_run, "answer every prompt of a file with a model"},
-    {"pack", ant_cli_pack, "make a prompt file of JSON lines, CSV or text"},
-    {"show", ant_cli_show, "print answers of a result file"},
-    {"export", ant_cli_export, "turn a result file into JSON lines or CSV"},
-    {"merge", ant_cli_merge, "write the result file of an unfinished job"},
-    {"params", ant_cli_params, "list the parameters of a model"},
-};
-
 static void print_help(FILE *out)
 {
     fputs("Usage: antiphon COMMAND [options]\n\n"
           "Offline LLM inference on HPC clusters: prompts from HDF5, answers to HDF5.\n\n",
           out);
-    for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].purpose);
+    for (const struct ant_command *const *command = ant_commands; *command; command++)
+        fprintf(out, "  %-8s %s\n", (*command)->help->name, (*command)->help->summary);
     fputs("\n"
           "'antiphon COMMAND --help' tells a command's options. A parallel job is started by\n"
           "'srun --mpi=pmix -N2 -n8 antiphon run ...' or 'mpirun -n 8 antiphon run ...'.\n",
@@ -54,9 +41,9 @@ int main(int argc, char **argv)
         print_help(stdout);
         return ANT_EXIT_DONE;
     }
-    for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-        if (strcmp(name, commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+    const struct ant_command *command = ant_command_find(name);
+    if (command)
+        return command->run(argc - 1, argv + 1);
     if (*name)
         fprintf(stderr, "antiphon: unknown command '%s'\n\n", name);
     print_help(stderr);

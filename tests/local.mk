@@ -130,8 +130,8 @@ TESTS += tests/launch/results.sh
 EXTRA_DIST += tests/launch/results.sh
 
 # The commands around a job, and files made and read by others. Both use results_probe.
-TESTS += tests/cli/exchange.sh tests/interop/h5py.sh
-EXTRA_DIST += tests/cli/exchange.sh tests/interop/h5py.sh tests/interop/h5py_files.py
+TESTS += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh
+EXTRA_DIST += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh tests/interop/h5py_files.py
 
 AM_CPPFLAGS += $(CMOCKA_CFLAGS)
 LDADD += $(CMOCKA_LIBS)

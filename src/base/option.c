@@ -11,15 +11,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
-#include <jansson.h>
 
 #include "base/mem.h"
 
-static const struct ant_option help_option = {
-    .kind = ANT_OPTION_FLAG, .letter = 'h', .name = "help", .help = "print this text"};
+const struct ant_option ant_option_help_row = {
+    .kind = ANT_OPTION_FLAG, .letter = 'h', .name = "help", .help = "Print this text."};
 
 static bool is_end(const struct ant_option *option)
 {
@@ -239,7 +235,7 @@ struct parse {
 
 static const struct ant_option *row_of(const struct parse *parse, int i)
 {
-    return i == parse->n ? &help_option : &parse->table[i];
+    return i == parse->n ? &ant_option_help_row : &parse->table[i];
 }
 
 static void parse_init(struct parse *parse, const struct ant_option *table)
@@ -330,7 +326,7 @@ static int parse_words(struct parse *parse, void *settings, int argc, char **arg
         const struct ant_option *option = row_of(parse, row);
         if (answer >= FIRST)
             ANT_TRY(check_spelling(parse, option, argv, err));
-        if (option == &help_option)
+        if (option == &ant_option_help_row)
             return 1;
         parse->given[row] = true;
         if (option->kind == ANT_OPTION_FLAG)
@@ -367,215 +363,4 @@ int ant_option_parse(const struct ant_option *table, const struct ant_command_he
     if (code > 0)
         ant_option_help(stdout, table, help);
     return code;
-}
-
-/* --- help ------------------------------------------------------------------------------------ */
-
-enum { HELP_COLUMN = 30, NARROWEST = 60, WIDEST = 120 };
-
-static int page_width(FILE *out)
-{
-    struct winsize size;
-    const char *columns = getenv("COLUMNS");
-    int width = columns ? atoi(columns) : 80;
-    if (ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        width = size.ws_col;
-    return width < NARROWEST ? NARROWEST : width > WIDEST ? WIDEST : width;
-}
-
-/* Print `text` broken at blanks; `column` is where the cursor stands, later lines begin at
- * `indent`. */
-static void print_wrapped(FILE *out, const char *text, int column, int indent, int width)
-{
-    bool first = true;
-    while (*text) {
-        int length = (int)strcspn(text, " ");
-        if (!first && column + 1 + length > width) {
-            fprintf(out, "\n%*s", indent, "");
-            column = indent;
-        } else if (!first) {
-            fputc(' ', out);
-            column++;
-        }
-        fprintf(out, "%.*s", length, text);
-        column += length;
-        first = false;
-        text += length;
-        text += strspn(text, " ");
-    }
-    fputc('\n', out);
-}
-
-static void print_option(FILE *out, const struct ant_option *option, int width)
-{
-    struct ant_buf left = {0};
-    if (option->letter)
-        ant_buf_printf(&left, "  -%c, --%s", option->letter, option->name);
-    else
-        ant_buf_printf(&left, "      --%s", option->name);
-    if (option->argument)
-        ant_buf_printf(&left, "=%s", option->argument);
-    else if (option->kind == ANT_OPTION_CHOICE)
-        for (int i = 0; option->choices[i]; i++)
-            ant_buf_printf(&left, "%c%s", i ? '|' : '=', option->choices[i]);
-
-    if (left.len + 2 > HELP_COLUMN)
-        fprintf(out, "%s\n%*s", left.data, HELP_COLUMN, "");
-    else
-        fprintf(out, "%-*s", HELP_COLUMN, left.data);
-    print_wrapped(out, option->help, HELP_COLUMN, HELP_COLUMN, width);
-    ant_buf_release(&left);
-}
-
-void ant_option_help(FILE *out, const struct ant_option *table, const struct ant_command_help *help)
-{
-    int width = page_width(out);
-    int indent = fprintf(out, "Usage: antiphon %s ", help->name);
-    print_wrapped(out, help->synopsis, indent, indent, width);
-    print_wrapped(out, help->purpose, 0, 0, width);
-    if (table->kind != ANT_OPTION_HEADING)
-        fputc('\n', out);
-    for (const struct ant_option *option = table; !is_end(option); option++) {
-        if (option->kind == ANT_OPTION_HEADING)
-            fprintf(out, "\n%s:\n", option->name);
-        else
-            print_option(out, option, width);
-    }
-    print_option(out, &help_option, width);
-    if (help->epilog)
-        fprintf(out, "\n%s\n", help->epilog);
-}
-
-/* --- the settings that answers depend on ------------------------------------------------------ */
-
-/* One value on one line: a line break within it is escaped. */
-static void add_line(struct ant_buf *out, const char *name, const char *value)
-{
-    ant_buf_printf(out, "%s=", name);
-    for (; *value; value++) {
-        if (*value == '\n')
-            ant_buf_add(out, "\\n", 2);
-        else if (*value == '\\')
-            ant_buf_add(out, "\\\\", 2);
-        else
-            ant_buf_add(out, value, 1);
-    }
-    ant_buf_add(out, "\n", 1);
-}
-
-static void add_answer(struct ant_buf *out, const struct ant_option *option, const void *value)
-{
-    const char *name = option->name;
-    switch (option->kind) {
-    case ANT_OPTION_FLAG:
-        add_line(out, name, *(const bool *)value ? "true" : "false");
-        break;
-    case ANT_OPTION_INT:
-        ant_buf_printf(out, "%s=%d\n", name, *(const int *)value);
-        break;
-    case ANT_OPTION_INT64:
-    case ANT_OPTION_BYTES:
-        ant_buf_printf(out, "%s=%" PRId64 "\n", name, *(const int64_t *)value);
-        break;
-    case ANT_OPTION_SEED:
-        ant_buf_printf(out, "%s=%" PRIu64 "\n", name, *(const uint64_t *)value);
-        break;
-    case ANT_OPTION_REAL:
-        ant_buf_printf(out, "%s=%.17g\n", name, *(const double *)value);
-        break;
-    case ANT_OPTION_TEXT: {
-        const char *text = *(const char *const *)value;
-        add_line(out, name, text ? text : "");
-        break;
-    }
-    case ANT_OPTION_CHOICE:
-        add_line(out, name, option->choices[*(const int *)value]);
-        break;
-    case ANT_OPTION_LIST: {
-        const struct ant_option_list *list = value;
-        for (int i = 0; i < list->count; i++)
-            add_line(out, name, list->items[i]);
-        break;
-    }
-    case ANT_OPTION_HEADING:
-        break;
-    }
-}
-
-char *ant_option_answers(const struct ant_option *table, const void *settings)
-{
-    struct ant_buf out = {0};
-    ant_buf_add(&out, "", 0);
-    for (const struct ant_option *option = table; !is_end(option); option++)
-        if (option->answers)
-            add_answer(&out, option, (const char *)settings + option->offset);
-    return out.data;
-}
-
-/* --- the settings in full --------------------------------------------------------------------- */
-
-/* JSON is UTF-8, a path or a stop text need not be: what is foreign becomes '?'. */
-static json_t *text_value(const char *text)
-{
-    json_t *value = json_string(text);
-    if (value)
-        return value;
-    char *plain = ant_xstrdup(text);
-    for (char *byte = plain; *byte; byte++)
-        if (*byte & 0x80)
-            *byte = '?';
-    value = json_string(plain);
-    free(plain);
-    return value;
-}
-
-static json_t *list_value(const struct ant_option_list *list)
-{
-    json_t *array = json_array();
-    for (int i = 0; i < list->count; i++)
-        json_array_append_new(array, text_value(list->items[i]));
-    return array;
-}
-
-static json_t *json_value(const struct ant_option *option, const void *value)
-{
-    const char *text;
-    char seed[24];
-
-    switch (option->kind) {
-    case ANT_OPTION_FLAG:
-        return json_boolean(*(const bool *)value);
-    case ANT_OPTION_INT:
-        return json_integer(*(const int *)value);
-    case ANT_OPTION_INT64:
-    case ANT_OPTION_BYTES:
-        return json_integer(*(const int64_t *)value);
-    case ANT_OPTION_SEED: /* as text: JSON readers lose digits above 2^53 */
-        snprintf(seed, sizeof(seed), "%" PRIu64, *(const uint64_t *)value);
-        return json_string(seed);
-    case ANT_OPTION_REAL:
-        return json_real(*(const double *)value);
-    case ANT_OPTION_TEXT:
-        text = *(const char *const *)value;
-        return text ? text_value(text) : json_null();
-    case ANT_OPTION_CHOICE:
-        return json_string(option->choices[*(const int *)value]);
-    case ANT_OPTION_LIST:
-        return list_value(value);
-    case ANT_OPTION_HEADING:
-        break;
-    }
-    return NULL;
-}
-
-char *ant_option_json(const struct ant_option *table, const void *settings)
-{
-    json_t *object = json_object();
-    for (const struct ant_option *option = table; !is_end(option); option++)
-        if (option->kind != ANT_OPTION_HEADING)
-            json_object_set_new(object, option->name,
-                                json_value(option, (const char *)settings + option->offset));
-    char *text = json_dumps(object, JSON_INDENT(1));
-    json_decref(object);
-    return text ? text : ant_xstrdup("{}");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Command-line options as one table a command: parsing, --help, and later man
- * page and completion all come from it, so they cannot differ.
+/* Command-line options as one table a command: parsing, --help, the manual page
+ * and the shell's completion all come from it, so they cannot differ.
  *
  * As in GNU programs, options and operands mix, "--" ends the options, and
  * "--name=value", "--name value", "-nvalue", "-n value" and "-qv" mean what
@@ -51,8 +51,9 @@ struct ant_option {
 
 struct ant_command_help {
     const char *name;     /* "run" */
+    const char *summary;  /* "answer every prompt of a file with a model": a line among others */
     const char *synopsis; /* "--model PATH --input FILE --output FILE [options]" */
-    const char *purpose;  /* one sentence */
+    const char *purpose;  /* one or two sentences */
     const char *epilog;   /* exit codes, examples; may be NULL */
 };
 
@@ -64,8 +65,18 @@ int ant_option_parse(const struct ant_option *table, const struct ant_command_he
                      void *settings, int argc, char **argv, int *first_operand,
                      struct ant_error *err);
 
+/* Every command has it, after the rows of its table. */
+extern const struct ant_option ant_option_help_row;
+
 void ant_option_help(FILE *out, const struct ant_option *table,
                      const struct ant_command_help *help);
+
+/* The command's manual page, in the troff of man(7). */
+void ant_option_man(FILE *out, const struct ant_option *table, const struct ant_command_help *help);
+
+/* The command's branch in the bash function of src/cli/manual.c: it sets `words` by `previous`. */
+void ant_option_completion(FILE *out, const struct ant_option *table,
+                           const struct ant_command_help *help);
 
 /* Text of every option marked `answers`, "name=value\n" in table order: what
  * the settings digest is taken of, and what two runs are compared by. Caller

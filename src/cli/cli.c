@@ -4,6 +4,20 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <string.h>
+
+const struct ant_command *const ant_commands[] = {
+    &ant_command_run,   &ant_command_pack,   &ant_command_show,   &ant_command_export,
+    &ant_command_merge, &ant_command_params, &ant_command_manual, NULL,
+};
+
+const struct ant_command *ant_command_find(const char *name)
+{
+    for (const struct ant_command *const *command = ant_commands; *command; command++)
+        if (strcmp((*command)->help->name, name) == 0)
+            return *command;
+    return NULL;
+}
 
 int ant_cli_fail(const char *command, int code, const struct ant_error *err)
 {

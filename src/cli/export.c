@@ -31,6 +31,7 @@ static const struct ant_option options[] = {
 
 static const struct ant_command_help help = {
     .name = "export",
+    .summary = "turn a result file into JSON lines or CSV",
     .synopsis = "FILE [--jsonl | --csv] [--output FILE]",
     .purpose = "Turn a results file into JSON lines or CSV, in the order of its rows.",
 };
@@ -109,7 +110,7 @@ static int export(const struct export_settings *settings, const char *path, stru
     return rc;
 }
 
-int ant_cli_export(int argc, char **argv)
+static int export_main(int argc, char **argv)
 {
     struct export_settings settings = {0};
     struct ant_error err = {0};
@@ -124,3 +125,5 @@ int ant_cli_export(int argc, char **argv)
         rc = export(&settings, argv[first], &err);
     return rc < 0 ? ant_cli_fail("export", rc, &err) : ANT_EXIT_DONE;
 }
+
+const struct ant_command ant_command_export = {export_main, options, &help};

@@ -30,6 +30,7 @@ static const struct ant_option options[] = {
 
 static const struct ant_command_help help = {
     .name = "merge",
+    .summary = "write the result file of an unfinished job",
     .synopsis = "OUT [--output FILE] [--input FILE]",
     .purpose = "Write the results file of a job from OUT.journal as it stands. Rows without an "
                "answer are MISSING, the file then says complete = 0.",
@@ -136,7 +137,7 @@ static int merge(const struct merge_settings *settings, const char *job, struct 
     return rc;
 }
 
-int ant_cli_merge(int argc, char **argv)
+static int merge_main(int argc, char **argv)
 {
     struct merge_settings settings = {0};
     struct ant_error err = {0};
@@ -151,3 +152,5 @@ int ant_cli_merge(int argc, char **argv)
         rc = merge(&settings, argv[first], &err);
     return rc < 0 ? ant_cli_fail("merge", rc, &err) : ANT_EXIT_DONE;
 }
+
+const struct ant_command ant_command_merge = {merge_main, options, &help};

@@ -46,6 +46,7 @@ static const struct ant_option options[] = {
 
 static const struct ant_command_help help = {
     .name = "pack",
+    .summary = "make a prompt file of JSON lines, CSV or text",
     .synopsis = "INPUT... --output FILE [options]",
     .purpose = "Make a prompt file of JSON lines, CSV or text. '-' is standard input.",
     .epilog = "A JSON line is a string, or an object with \"prompt\", \"text\" or \"messages\", or "
@@ -155,7 +156,7 @@ static int pack(const struct pack_settings *settings, int n, char **names, struc
     return rc;
 }
 
-int ant_cli_pack(int argc, char **argv)
+static int pack_main(int argc, char **argv)
 {
     struct pack_settings settings = {0};
     struct ant_error err = {0};
@@ -171,3 +172,5 @@ int ant_cli_pack(int argc, char **argv)
     free(settings.ignored.items);
     return rc < 0 ? ant_cli_fail("pack", rc, &err) : ANT_EXIT_DONE;
 }
+
+const struct ant_command ant_command_pack = {pack_main, options, &help};

@@ -30,6 +30,7 @@ static const struct ant_option options[] = {
 
 static const struct ant_command_help help = {
     .name = "params",
+    .summary = "list the parameters of a model",
     .synopsis = "--model PATH [--json]",
     .purpose = "List every parameter of a model: name, type, shape and bytes in the file.",
 };
@@ -100,7 +101,7 @@ static void print_json(const struct ant_checkpoint *checkpoint)
     json_decref(root);
 }
 
-int ant_cli_params(int argc, char **argv)
+static int params_main(int argc, char **argv)
 {
     struct params_settings settings = {0};
     struct ant_checkpoint *checkpoint;
@@ -126,3 +127,5 @@ int ant_cli_params(int argc, char **argv)
     }
     return ANT_EXIT_DONE;
 }
+
+const struct ant_command ant_command_params = {params_main, options, &help};

@@ -105,6 +105,7 @@ static const struct ant_option options[] = {
 
 static const struct ant_command_help help = {
     .name = "run",
+    .summary = "answer every prompt of a file with a model",
     .synopsis = "--model PATH --input FILE --output FILE [options]",
     .purpose = "Answer every prompt of a file. Started alone, by srun --mpi=pmix or by mpirun.",
     .epilog = "Exit codes: 0 every row has an answer or a reason why not, 64 wrong usage, 65 bad "
@@ -415,7 +416,7 @@ static int end_done(struct run *run)
     return ANT_EXIT_DONE;
 }
 
-int ant_cli_run(int argc, char **argv)
+static int run_main(int argc, char **argv)
 {
     struct run run = {.argc = argc, .argv = argv, .start = ant_now()};
     struct ant_error err = {{0}};
@@ -456,3 +457,5 @@ int ant_cli_run(int argc, char **argv)
     ant_run_tear_down(&run);
     return ANT_EXIT_DONE;
 }
+
+const struct ant_command ant_command_run = {run_main, options, &help};

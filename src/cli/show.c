@@ -28,6 +28,7 @@ static const struct ant_option options[] = {
 
 static const struct ant_command_help help = {
     .name = "show",
+    .summary = "print answers of a result file",
     .synopsis = "FILE [-n N] [--row R] [--failed]",
     .purpose = "Print answers of a results file.",
 };
@@ -123,7 +124,7 @@ static int show(const struct show_settings *settings, const char *path, struct a
     return rc;
 }
 
-int ant_cli_show(int argc, char **argv)
+static int show_main(int argc, char **argv)
 {
     struct show_settings settings = {.n = 10, .row = -1};
     struct ant_error err = {0};
@@ -138,3 +139,5 @@ int ant_cli_show(int argc, char **argv)
         rc = show(&settings, argv[first], &err);
     return rc < 0 ? ant_cli_fail("show", rc, &err) : ANT_EXIT_DONE;
 }
+
+const struct ant_command ant_command_show = {show_main, options, &help};
