@@ -12,8 +12,12 @@
 #include "job/transport.h"
 #include "job/watch.h"
 
-/* A tag: 32 bits of group, 12 of the collective's number in it, 20 of the sender's group rank. */
+/* A tag: 32 bits of group, 12 of the collective's number in it, 20 of the sender's group rank.
+ * Number 0 is for messages between two members. */
 enum { NUMBER_BITS = 12, RANK_BITS = 20 };
+
+/* Sums of less go to everybody whole: one step instead of two. */
+enum { WHOLE_BYTES = 32 << 10 };
 
 static const double close_seconds = 10.0;
 
@@ -21,8 +25,10 @@ struct ant_group {
     struct ant_watch watch;
     int *ranks; /* (n) world ranks */
     int n, me;
-    uint32_t number; /* of collectives begun */
+    uint32_t number; /* of the collective under way */
     struct ant_flight flight;
+    float *blocks; /* (n_blocks) what others sent to be summed; owned */
+    size_t n_blocks;
 };
 
 /* --- open and close ---------------------------------------------------------------------- */
@@ -104,6 +110,7 @@ void ant_group_close(struct ant_group *group)
         ant_group_barrier(group, close_seconds, NULL);
     ant_watch_leave(&group->watch);
     ant_flight_release(&group->flight);
+    free(group->blocks);
     free(group->ranks);
     free(group);
 }
@@ -122,24 +129,24 @@ int ant_group_size(const struct ant_group *group)
 
 static void begin(struct ant_group *group)
 {
-    group->number++;
+    group->number = group->number % ((1U << NUMBER_BITS) - 1) + 1;
 }
 
-static uint64_t tag_from(const struct ant_group *group, int source)
+static uint64_t tag_from(const struct ant_group *group, uint32_t number, int source)
 {
-    uint32_t number = group->number & ((1U << NUMBER_BITS) - 1);
-
     return (uint64_t)group->watch.id << 32 | (uint64_t)number << RANK_BITS | (uint32_t)source;
 }
 
 static void send_to(struct ant_group *group, int to, const void *data, size_t bytes)
 {
-    ant_flight_send(&group->flight, group->ranks[to], tag_from(group, group->me), data, bytes);
+    ant_flight_send(&group->flight, group->ranks[to], tag_from(group, group->number, group->me),
+                    data, bytes);
 }
 
 static void receive_from(struct ant_group *group, int from, void *data, size_t bytes)
 {
-    ant_flight_receive(&group->flight, group->ranks[from], tag_from(group, from), data, bytes);
+    ant_flight_receive(&group->flight, group->ranks[from], tag_from(group, group->number, from),
+                       data, bytes);
 }
 
 static int wait_all(struct ant_group *group, const char *what, double timeout,
@@ -263,6 +270,114 @@ int ant_group_all_gather_v(struct ant_group *group, const void *mine, size_t byt
     }
     *out = blocks;
     return 0;
+}
+
+/* Where the part that rank i sums begins; i = size: the end. */
+static size_t part_start(const struct ant_group *group, size_t n, int i)
+{
+    return n * (size_t)i / (size_t)group->n;
+}
+
+/* Room for a block of each rank; the own one is not used. */
+static float *room_for_blocks(struct ant_group *group, size_t block)
+{
+    size_t n = block * (size_t)group->n;
+
+    if (n > group->n_blocks) {
+        free(group->blocks);
+        group->blocks = ant_xcalloc(n, sizeof(float));
+        group->n_blocks = n;
+    }
+    return group->blocks;
+}
+
+/* `mine` (n) becomes the sum of everybody's block in rank order. */
+static void sum_blocks(const struct ant_group *group, float *mine, size_t n)
+{
+    const float *blocks = group->blocks;
+
+    for (size_t i = 0; i < n; i++) {
+        float sum = group->me == 0 ? mine[i] : blocks[i];
+
+        for (int rank = 1; rank < group->n; rank++)
+            sum += rank == group->me ? mine[i] : blocks[(size_t)rank * n + i];
+        mine[i] = sum;
+    }
+}
+
+/* Everybody gets everybody's numbers. */
+static int reduce_whole(struct ant_group *group, float *data, size_t n, double timeout,
+                        struct ant_error *err)
+{
+    float *blocks = room_for_blocks(group, n);
+
+    begin(group);
+    for (int i = 0; i < group->n; i++) {
+        if (i == group->me)
+            continue;
+        receive_from(group, i, blocks + (size_t)i * n, n * sizeof(float));
+        send_to(group, i, data, n * sizeof(float));
+    }
+    ANT_TRY(wait_all(group, "all-reduce", timeout, err));
+    sum_blocks(group, data, n);
+    return 0;
+}
+
+/* Each rank sums one part, then gives it to all. */
+static int reduce_parts(struct ant_group *group, float *data, size_t n, double timeout,
+                        struct ant_error *err)
+{
+    size_t start = part_start(group, n, group->me);
+    size_t count = part_start(group, n, group->me + 1) - start;
+    float *blocks = room_for_blocks(group, count);
+
+    begin(group);
+    for (int i = 0; i < group->n; i++) {
+        size_t theirs = part_start(group, n, i);
+
+        if (i == group->me)
+            continue;
+        receive_from(group, i, blocks + (size_t)i * count, count * sizeof(float));
+        send_to(group, i, data + theirs, (part_start(group, n, i + 1) - theirs) * sizeof(float));
+    }
+    ANT_TRY(wait_all(group, "all-reduce", timeout, err));
+    sum_blocks(group, data + start, count);
+
+    begin(group);
+    for (int i = 0; i < group->n; i++) {
+        size_t theirs = part_start(group, n, i);
+
+        if (i == group->me)
+            continue;
+        receive_from(group, i, data + theirs,
+                     (part_start(group, n, i + 1) - theirs) * sizeof(float));
+        send_to(group, i, data + start, count * sizeof(float));
+    }
+    return wait_all(group, "all-reduce", timeout, err);
+}
+
+int ant_group_all_reduce(struct ant_group *group, float *data, size_t n, double timeout,
+                         struct ant_error *err)
+{
+    if (group->n == 1)
+        return 0;
+    if (n * sizeof(float) <= WHOLE_BYTES)
+        return reduce_whole(group, data, n, timeout, err);
+    return reduce_parts(group, data, n, timeout, err);
+}
+
+int ant_group_send(struct ant_group *group, int to, const void *data, size_t bytes, double timeout,
+                   struct ant_error *err)
+{
+    ant_flight_send(&group->flight, group->ranks[to], tag_from(group, 0, group->me), data, bytes);
+    return wait_all(group, "send", timeout, err);
+}
+
+int ant_group_receive(struct ant_group *group, int from, void *data, size_t bytes, double timeout,
+                      struct ant_error *err)
+{
+    ant_flight_receive(&group->flight, group->ranks[from], tag_from(group, 0, from), data, bytes);
+    return wait_all(group, "receive", timeout, err);
 }
 
 int ant_group_agree(struct ant_group *group, int rc, double timeout, struct ant_error *err)

@@ -52,6 +52,18 @@ int ant_group_all_gather(struct ant_group *group, const void *mine, size_t bytes
 int ant_group_all_gather_v(struct ant_group *group, const void *mine, size_t bytes, void **out,
                            size_t *sizes, double timeout, struct ant_error *err);
 
+/* `data` (n) becomes the sum over all ranks, taken in rank order: the same bits on every rank and
+ * whatever n is cut into. Allocates only when n is larger than ever before. */
+int ant_group_all_reduce(struct ant_group *group, float *data, size_t n, double timeout,
+                         struct ant_error *err);
+
+/* Between two members, the others not taking part: one sends as many bytes as the other receives,
+ * and messages of a pair arrive in the order sent. A send may wait for its receiver. */
+int ant_group_send(struct ant_group *group, int to, const void *data, size_t bytes, double timeout,
+                   struct ant_error *err);
+int ant_group_receive(struct ant_group *group, int from, void *data, size_t bytes, double timeout,
+                      struct ant_error *err);
+
 /* Send a small message (at most 512 bytes, copied) to group rank `to` without waiting; not
  * collective, best effort: for news, not for data. It arrives whole, in the order of its sender's
  * posts, when `to` looks for it: ant_group_next_post is false when none is there, and `bytes` must

@@ -161,6 +161,58 @@ static int try_all_gather_v(struct ant_group *group, size_t bytes, int round, st
     return rc;
 }
 
+/* Summand i of `rank`: numbers whose sum depends on the order it is taken in. */
+static float summand(int rank, size_t i)
+{
+    return (float)((rank + 1) * 0.1 + (double)(i % 1000) * 1e-3) * (rank % 2 ? -1e4F : 1.0F);
+}
+
+static int try_all_reduce(struct ant_group *group, size_t bytes, struct ant_error *err)
+{
+    int n = ant_group_size(group), me = ant_group_rank(group);
+    size_t count = bytes / sizeof(float);
+    float *data = ant_xcalloc(count + 1, sizeof(*data));
+
+    for (size_t i = 0; i < count; i++)
+        data[i] = summand(me, i);
+    int rc = ant_group_all_reduce(group, data, count, timeout, err);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        float sum = summand(0, i);
+
+        for (int rank = 1; rank < n; rank++)
+            sum += summand(rank, i);
+        if (data[i] != sum)
+            rc = ant_fail(err, ANT_EBUG, "all-reduce of %zu: sum %zu is %g, not %g", count, i,
+                          (double)data[i], (double)sum);
+    }
+    free(data);
+    return rc;
+}
+
+/* Around the ring, even ranks sending first, two messages of different sizes each. */
+static int try_messages(struct ant_group *group, size_t bytes, int round, struct ant_error *err)
+{
+    int n = ant_group_size(group), me = ant_group_rank(group), rc = 0;
+    int next = (me + 1) % n, before = (me + n - 1) % n;
+    unsigned char *out = ant_xmalloc(bytes + 1), *in = ant_xcalloc(1, bytes + 1);
+
+    fill(out, bytes, me, round);
+    for (int turn = 0; rc == 0 && n > 1 && turn < 4; turn++) {
+        size_t part = turn < 2 ? bytes : bytes / 3;
+
+        if (turn % 2 == me % 2)
+            rc = ant_group_send(group, next, out, part, timeout, err);
+        if (rc == 0 && turn % 2 == before % 2) {
+            rc = ant_group_receive(group, before, in, part, timeout, err);
+            if (rc == 0)
+                rc = check(in, part, before, round, "message", err);
+        }
+    }
+    free(out);
+    free(in);
+    return rc;
+}
+
 static int try_agree(struct ant_group *group, struct ant_error *err)
 {
     int n = ant_group_size(group), me = ant_group_rank(group), first = n / 2, rc;
@@ -186,6 +238,8 @@ static int try_group(struct ant_group *group, struct ant_error *err)
         ANT_TRY(try_broadcast(group, sizes[i], i, err));
         ANT_TRY(try_all_gather(group, sizes[i], i, err));
         ANT_TRY(try_all_gather_v(group, sizes[i], i, err));
+        ANT_TRY(try_all_reduce(group, sizes[i], err));
+        ANT_TRY(try_messages(group, sizes[i], i, err));
         ANT_TRY(ant_group_barrier(group, timeout, err));
     }
     return try_agree(group, err);
@@ -314,12 +368,30 @@ static int time_broadcast(struct probe *probe, size_t bytes, struct ant_error *e
     return rc;
 }
 
+static int time_all_reduce(struct probe *probe, size_t n, struct ant_error *err)
+{
+    enum { ROUNDS = 200 };
+    float *data = ant_xcalloc(n, sizeof(*data));
+    int rc = ant_group_all_reduce(probe->world, data, n, timeout, err);
+    double start = ant_now();
+
+    for (int i = 0; rc == 0 && i < ROUNDS; i++)
+        rc = ant_group_all_reduce(probe->world, data, n, timeout, err);
+    if (rc == 0 && probe->rank == 0)
+        printf("all-reduce of %zu floats: %.1f us\n", n, (ant_now() - start) / ROUNDS * 1e6);
+    free(data);
+    return rc;
+}
+
 static int try_speed(struct probe *probe, struct ant_error *err)
 {
     if (probe->rank == 0)
         printf("transport open %.1f ms, exchange %.1f ms\n", probe->transport_seconds * 1e3,
                probe->exchange_seconds * 1e3);
     ANT_TRY(time_barrier(probe, err));
+    ANT_TRY(time_all_reduce(probe, 576, err));
+    ANT_TRY(time_all_reduce(probe, 64 * 576, err));
+    ANT_TRY(time_all_reduce(probe, 512 * 4096, err));
     ANT_TRY(time_broadcast(probe, 1 << 20, err));
     return time_broadcast(probe, 256 << 20, err);
 }
