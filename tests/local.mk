@@ -33,6 +33,8 @@ UNIT_TESTS += tests/unit/test_base_log
 UNIT_TESTS += tests/unit/test_base_mem
 UNIT_TESTS += tests/unit/test_base_option
 UNIT_TESTS += tests/unit/test_base_ring
+UNIT_TESTS += tests/unit/test_bench
+tests_unit_test_bench_SOURCES = tests/unit/test_bench.c src/cli/bench_report.c src/cli/bench_work.c
 UNIT_TESTS += tests/unit/test_checkpoint
 UNIT_TESTS += tests/unit/test_gguf
 UNIT_TESTS += tests/unit/test_safetensors
@@ -124,6 +126,8 @@ tests_launch_group_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/group.sh tests/launch/run.sh tests/launch/restart.sh
 EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
 	tests/launch/restart.sh
+TESTS += tests/launch/bench.sh
+EXTRA_DIST += tests/launch/bench.sh
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/results.sh
@@ -132,6 +136,8 @@ EXTRA_DIST += tests/launch/results.sh
 # The commands around a job, and files made and read by others. Both use results_probe.
 TESTS += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh
 EXTRA_DIST += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh tests/interop/h5py_files.py
+TESTS += tests/cli/bench.sh
+EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py
 
 AM_CPPFLAGS += $(CMOCKA_CFLAGS)
 LDADD += $(CMOCKA_LIBS)

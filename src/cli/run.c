@@ -19,9 +19,9 @@
 #define KV_SHARE 0.8
 
 static const char *const partitions[] = {"modulo", "block", "rank", NULL};
-static const char *const backends[] = {"auto", "cpu", "cuda", NULL};
-static const char *const kv_types[] = {"auto", "f32", "bf16", NULL};
-static const char *const log_levels[] = {"error", "warn", "info", "debug", "trace", NULL};
+const char *const ant_run_backends[] = {"auto", "cpu", "cuda", NULL};
+const char *const ant_run_kv_types[] = {"auto", "f32", "bf16", NULL};
+const char *const ant_run_log_levels[] = {"error", "warn", "info", "debug", "trace", NULL};
 
 #define AT(member) offsetof(struct run_settings, member)
 
@@ -52,7 +52,7 @@ static const struct ant_option options[] = {
     {ANT_OPTION_CHOICE, 0, "partition", "HOW", AT(partition), .choices = partitions,
      .help = "Which replica answers a row: modulo (row % dp, the default), block, or rank: the "
              "input's own rank column."},
-    {ANT_OPTION_CHOICE, 0, "backend", "NAME", AT(backend), .choices = backends,
+    {ANT_OPTION_CHOICE, 0, "backend", "NAME", AT(backend), .choices = ant_run_backends,
      .help = "auto takes the first that works and says why others do not; a name is a must."},
     {ANT_OPTION_INT, 't', "threads", "N", AT(threads), 0, 4096,
      .help = "Compute threads of a rank. Default: the cores the rank is bound to, shared evenly "
@@ -91,14 +91,14 @@ static const struct ant_option options[] = {
     {ANT_OPTION_BYTES, 0, "kv-memory", "BYTES", AT(kv_memory), 0, 1e18,
      .help = "Memory of a rank for the KV cache. Default: what all prompts in flight can need, at "
              "most 80 % of what the weights leave free."},
-    {ANT_OPTION_CHOICE, 0, "kv-type", "TYPE", AT(kv_type), .choices = kv_types, .answers = true,
-     .help = "Elements of the KV cache; auto is bf16."},
+    {ANT_OPTION_CHOICE, 0, "kv-type", "TYPE", AT(kv_type), .choices = ant_run_kv_types,
+     .answers = true, .help = "Elements of the KV cache; auto is bf16."},
 
     {ANT_OPTION_HEADING, .name = "Talk"},
     {ANT_OPTION_INT, 0, "progress", "SECONDS", AT(progress), 0, 86400,
      .help = "Time between progress lines in a log; 0: none. Default 30; on a terminal one line "
              "is redrawn every second."},
-    {ANT_OPTION_CHOICE, 0, "log-level", "LEVEL", AT(log_level), .choices = log_levels,
+    {ANT_OPTION_CHOICE, 0, "log-level", "LEVEL", AT(log_level), .choices = ant_run_log_levels,
      .help = "error, warn, info (default), debug or trace."},
     {0},
 };
@@ -113,7 +113,7 @@ static const struct ant_command_help help = {
               "was.",
 };
 
-static void set_defaults(struct run_settings *settings)
+void ant_run_set_defaults(struct run_settings *settings)
 {
     *settings = (struct run_settings){
         .tp_size = 1,
@@ -318,7 +318,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         .kv_type = (enum ant_kv_type)settings->kv_type,
     };
     run->settings.threads = backend.n_threads;
-    ANT_TRY(ant_backend_choose(&run->ops, backends[settings->backend], err));
+    ANT_TRY(ant_backend_choose(&run->ops, ant_run_backends[settings->backend], err));
     ANT_TRY(run->ops->open(&run->be, &backend, err));
     run->ops->facts(run->be, &run->facts);
     run->weight_bytes = ant_model_weight_bytes(run->checkpoint, run->be);
@@ -422,7 +422,7 @@ static int run_main(int argc, char **argv)
     struct ant_error err = {{0}};
     int first_operand;
 
-    set_defaults(&run.settings);
+    ant_run_set_defaults(&run.settings);
     int rc = ant_option_parse(options, &help, &run.settings, argc, argv, &first_operand, &err);
     if (rc == 0 && first_operand < argc)
         rc = ant_fail(&err, ANT_EUSAGE, "'%s' is not an option", argv[first_operand]);

@@ -86,6 +86,9 @@ struct run {
 };
 
 /* run.c: the parts of a run that bench has as well, in their order. */
+/* What the settings of these names can be: choices of options, ended by NULL. */
+extern const char *const ant_run_backends[], *const ant_run_kv_types[], *const ant_run_log_levels[];
+void ant_run_set_defaults(struct run_settings *settings);
 /* Who the ranks are, and groups of all of them and of those of a host. */
 int ant_run_launch(struct run *run, struct ant_error *err);
 /* Of the open checkpoint: a backend, and what goes where in memory. */

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* antiphon bench: how fast a model runs here, and how far from the machine's limits that is. */
+#include "config.h"
+
+#include "cli/bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+
+/* How long ranks may come apart before one is taken for dead. */
+#define PATIENCE_S 3600
+/* How long the loop sleeps at most for an answer. */
+#define NAP_S 0.2
+enum { WARM_UP_TOKENS = 16 };
+
+struct bench_settings {
+    struct run_settings run;
+    const char *dummy, *works, *json;
+    int dummy_type, repeat, n, in, out;
+};
+
+static const char *const dummy_types[] = {"bf16", "f16", "f32", "q8_0", "q4_0", NULL};
+static const enum ant_type dummy_type_of[] = {ANT_BF16, ANT_F16, ANT_F32, ANT_Q8_0, ANT_Q4_0};
+
+#define AT(member) offsetof(struct bench_settings, member)
+
+static const struct ant_option options[] = {
+    {ANT_OPTION_HEADING, .name = "What to measure"},
+    {ANT_OPTION_TEXT, 'm', "model", "PATH", AT(run.model),
+     .help = "GGUF file, or Hugging Face folder."},
+    {ANT_OPTION_TEXT, 0, "dummy", "SHAPE", AT(dummy),
+     .help = "Random weights instead: a config.json, a folder with one, or a known shape such as "
+             "smollm2-135m, llama-3.1-8b, qwen2.5-0.5b."},
+    {ANT_OPTION_CHOICE, 0, "dummy-type", "TYPE", AT(dummy_type), .choices = dummy_types,
+     .help = "Of the random weights: bf16 (default), f16, f32, q8_0, q4_0."},
+    {ANT_OPTION_TEXT, 'w', "work", "NAME[,NAME...]", AT(works),
+     .help = "Workloads, see below. Default prefill,single,batch."},
+    {ANT_OPTION_INT, 'r', "repeat", "N", AT(repeat), 1, 1000,
+     .help = "Repetitions of each; the median is shown. Default 3."},
+    {ANT_OPTION_INT, 0, "prompts", "N", AT(n), 0, 1 << 24,
+     .help = "Prompts, instead of a workload's own number."},
+    {ANT_OPTION_INT, 0, "in", "N", AT(in), 0, 1 << 24,
+     .help = "Tokens of a prompt, instead of a workload's own number."},
+    {ANT_OPTION_INT, 0, "out", "N", AT(out), 0, 1 << 24, .help = "Tokens of an answer, likewise."},
+    {ANT_OPTION_TEXT, 0, "json", "FILE", AT(json),
+     .help = "Write the figures, each repetition's too, as JSON; - is standard output, without "
+             "the table."},
+
+    {ANT_OPTION_HEADING, .name = "How"},
+    {ANT_OPTION_INT, 0, "dp-size", "N", AT(run.dp_size), 0, 1 << 20,
+     .help = "Replicas of the model. Default: as many as ranks."},
+    {ANT_OPTION_CHOICE, 0, "backend", "NAME", AT(run.backend), .choices = ant_run_backends,
+     .help = "auto (default), cpu or cuda."},
+    {ANT_OPTION_INT, 't', "threads", "N", AT(run.threads), 0, 4096,
+     .help = "Compute threads of a rank. Default: its fair part of the cores."},
+    {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(run.max_num_seqs), 1, 1 << 20,
+     .help = "Prompts in flight at once on a rank. Default 256."},
+    {ANT_OPTION_INT, 0, "max-num-batched-tokens", "N", AT(run.max_batched_tokens), 1, 1 << 20,
+     .help = "Most rows of one step. Default 512."},
+    {ANT_OPTION_BYTES, 0, "kv-memory", "BYTES", AT(run.kv_memory), 0, 1e18,
+     .help = "Memory of a rank for the KV cache. Default: as for antiphon run."},
+    {ANT_OPTION_CHOICE, 0, "kv-type", "TYPE", AT(run.kv_type), .choices = ant_run_kv_types,
+     .help = "Elements of the KV cache; auto is bf16."},
+    {ANT_OPTION_CHOICE, 0, "log-level", "LEVEL", AT(run.log_level), .choices = ant_run_log_levels,
+     .help = "error, warn, info (default), debug or trace."},
+    {0},
+};
+
+static const struct ant_command_help help = {
+    .name = "bench",
+    .summary = "measure how fast a model runs here",
+    .synopsis = "(--model PATH | --dummy SHAPE) [options]",
+    .purpose = "Measure how fast a model runs here, beside what the machine could do. Under srun "
+               "each rank is a replica and answers its share.",
+    .epilog = "Workloads: prompts x tokens of a prompt x tokens of an answer; tokens are random\n"
+              "  batch    256 x 128 x 128     many prompts of one length\n"
+              "  mix      256 x ~76 x ~230    lengths as in conversations (ShareGPT)\n"
+              "  prefill    1 x 512 x 1       one prompt, one token of answer\n"
+              "  single     1 x 128 x 128     one answer at a time\n"
+              "  prefix   200 x 1032 x 32     prompts that begin with the same 1000 tokens\n"
+              "  topp     256 x 128 x 128     batch with temperature 0.8, top-p 0.95\n"
+              "  W1      1000 x 1024 x 128    for GPUs: long prompts\n"
+              "  W2      2000 x 128 x 128     batch\n"
+              "  W3       512 x 128 x 1024    long answers\n"
+              "  W4         1 x 128 x 256     one answer at a time\n"
+              "  W5      2000 x 128 x 128     batch with temperature 0.8, top-p 0.95\n"
+              "  W6      1000 x 1088 x 64     prompts that begin with the same 1024 tokens",
+};
+
+static int parse(struct bench_settings *settings, int argc, char **argv, struct ant_error *err)
+{
+    int first;
+    int rc = ant_option_parse(options, &help, settings, argc, argv, &first, err);
+
+    if (rc != 0)
+        return rc;
+    if (first < argc)
+        return ant_fail(err, ANT_EUSAGE, "'%s' is not an option", argv[first]);
+    if (!settings->run.model == !settings->dummy)
+        return ant_fail(err, ANT_EUSAGE, "one of --model and --dummy is needed");
+    return 0;
+}
+
+/* ---- what to measure ------------------------------------------------------------------------ */
+
+static int add_work(struct bench *bench, const struct bench_settings *settings, const char *name,
+                    size_t bytes, struct ant_error *err)
+{
+    int n;
+    const struct bench_work *works = ant_bench_works(&n);
+
+    for (int i = 0; i < n; i++) {
+        if (strlen(works[i].name) != bytes || strncmp(works[i].name, name, bytes) != 0)
+            continue;
+        struct bench_result *result = &bench->results[bench->n_results++];
+        struct bench_work *work = ant_xcalloc(1, sizeof *work);
+        *work = works[i];
+        work->n = settings->n ? settings->n : work->n;
+        work->in = settings->in ? settings->in : work->in;
+        work->out = settings->out ? settings->out : work->out;
+        *result = (struct bench_result){.work = work};
+        result->samples = ant_xcalloc((size_t)settings->repeat, sizeof *result->samples);
+        return 0;
+    }
+    return ant_fail(err, ANT_EUSAGE, "--work '%.*s' is no workload (--help lists them)", (int)bytes,
+                    name);
+}
+
+static int choose_works(struct bench *bench, const struct bench_settings *settings,
+                        struct ant_error *err)
+{
+    bench->results = ant_xcalloc(strlen(settings->works) + 1, sizeof *bench->results);
+    for (const char *at = settings->works; *at;) {
+        size_t bytes = strcspn(at, ",");
+        ANT_TRY(add_work(bench, settings, at, bytes, err));
+        at += bytes + (at[bytes] == ',');
+    }
+    if (bench->n_results == 0)
+        return ant_fail(err, ANT_EUSAGE, "--work names no workload");
+    return 0;
+}
+
+/* The model, and sequences as long as the longest workload needs. */
+static int open_model(struct bench *bench, const struct bench_settings *settings,
+                      struct ant_error *err)
+{
+    struct run *run = &bench->run;
+
+    if (settings->dummy)
+        ANT_TRY(ant_checkpoint_open_dummy(&run->checkpoint, settings->dummy,
+                                          dummy_type_of[settings->dummy_type], err));
+    else
+        ANT_TRY(ant_checkpoint_open(&run->checkpoint, settings->run.model, err));
+    if (!settings->dummy)
+        ANT_TRY(ant_checkpoint_tokenizer(run->checkpoint, &run->tokenizer, err));
+    int context = ant_checkpoint_arch(run->checkpoint)->context;
+    for (int i = 0; i < bench->n_results; i++) {
+        const struct bench_work *work = bench->results[i].work;
+        int length = work->shared + work->in + work->out;
+        if (length > context)
+            return ant_fail(err, ANT_EUSAGE,
+                            "workload %s has sequences of %d tokens, the model was made for %d",
+                            work->name, length, context);
+        if (length > run->settings.max_model_len)
+            run->settings.max_model_len = length;
+    }
+    return 0;
+}
+
+static int set_up(struct bench *bench, const struct bench_settings *settings, struct ant_error *err)
+{
+    struct run *run = &bench->run;
+
+    ANT_TRY(ant_run_agree(run, open_model(bench, settings, err), err));
+    ANT_TRY(ant_run_agree(run, ant_run_plan(run, err), err));
+    ANT_TRY(ant_run_load(run, err));
+    bench->ready_s = ant_now() - run->start;
+    return 0;
+}
+
+/* ---- measuring ------------------------------------------------------------------------------ */
+
+static struct ant_request *make_request(const struct bench *bench, const struct bench_work *work,
+                                        int repetition, int i)
+{
+    static const struct ant_stops no_stops;
+    struct ant_request *request = ant_xcalloc(1, sizeof *request);
+    int vocab = ant_checkpoint_arch(bench->run.checkpoint)->vocab, n_output;
+
+    request->row = i;
+    ant_bench_lengths(work, i, &request->n_prompt, &n_output);
+    request->prompt = ant_bench_prompt(work, vocab, repetition, i);
+    request->sampling = (struct ant_sampling){
+        .max_tokens = n_output,
+        .temperature = work->temperature,
+        .top_p = work->top_p,
+        .ignore_eos = true,
+    };
+    request->stops = &no_stops;
+    return request;
+}
+
+static void count_answer(struct bench_sample *sample, const struct ant_request *request,
+                         double start)
+{
+    double seconds = request->t_done - request->t_first;
+
+    sample->n++;
+    sample->prompt_tokens += request->n_prompt;
+    sample->output_tokens += (int64_t)request->output.len;
+    sample->first_s += request->t_first - start;
+    sample->stream += seconds > 0 ? (double)(request->output.len - 1) / seconds : 0;
+    if (request->t_done - start > sample->wall_s)
+        sample->wall_s = request->t_done - start;
+}
+
+/* This rank's share of the prompts through the engine, all handed over as fast as it takes them. */
+static int answer(struct bench *bench, const struct bench_work *work, int repetition, double start,
+                  struct bench_sample *sample, struct ant_error *err)
+{
+    struct run *run = &bench->run;
+    struct ant_request *next = NULL, *finished;
+    int i = run->layout.dp_rank, in_flight = 0, rc = 0;
+
+    while (rc == 0 && (i < work->n || next || in_flight > 0)) {
+        for (;;) {
+            if (!next && i < work->n) {
+                next = make_request(bench, work, repetition, i);
+                i += run->layout.dp_size;
+            }
+            if (!next || !ant_engine_submit(run->engine, next))
+                break;
+            next = NULL;
+            in_flight++;
+        }
+        rc = ant_engine_take(run->engine, &finished, NAP_S, err);
+        if (rc == 0 && finished) {
+            count_answer(sample, finished, start);
+            ant_request_free(finished);
+            in_flight--;
+        }
+    }
+    ant_request_free(next);
+    return rc;
+}
+
+/* What engine and backend have counted so far, once the engine has come to rest. */
+static void read_counts(const struct bench *bench, struct ant_engine_stats *stats,
+                        struct ant_backend_counts *counts)
+{
+    const struct run *run = &bench->run;
+
+    ant_engine_stats(run->engine, stats);
+    for (int i = 0; i < 1000 && stats->running > 0; i++) {
+        usleep(1000); /* the last answer is handed out before its step is counted */
+        ant_engine_stats(run->engine, stats);
+    }
+    run->ops->counts(run->be, counts);
+}
+
+static int measure_rank(struct bench *bench, const struct bench_work *work, int repetition,
+                        struct bench_sample *sample, struct ant_error *err)
+{
+    struct ant_engine_stats before, after;
+    struct ant_backend_counts old, new;
+
+    *sample = (struct bench_sample){0};
+    read_counts(bench, &before, &old);
+    ANT_TRY(ant_group_barrier(bench->run.world, PATIENCE_S, err));
+    ANT_TRY(answer(bench, work, repetition, ant_now(), sample, err));
+    read_counts(bench, &after, &new);
+    double prefill = after.prefill_s - before.prefill_s, decode = after.decode_s - before.decode_s;
+    sample->prefill_share = prefill > 0 ? prefill / (prefill + decode) : 0;
+    sample->prefilled_tokens = after.prompt_tokens - before.prompt_tokens;
+    sample->steps = after.steps - before.steps;
+    sample->weight_bytes = new.weight_bytes - old.weight_bytes;
+    sample->kv_bytes = new.kv_bytes - old.kv_bytes;
+    sample->flops = new.flops - old.flops;
+    sample->gemm_s = new.seconds_gemm - old.seconds_gemm;
+    sample->attention_s = new.seconds_attention - old.seconds_attention;
+    sample->other_s = new.seconds_other - old.seconds_other;
+    return 0;
+}
+
+/* One sample of all ranks: sums, means over prompts and over ranks, the longest time. */
+static void sum_up(const struct bench_sample *ranks, int n, struct bench_sample *out)
+{
+    *out = (struct bench_sample){0};
+    for (int i = 0; i < n; i++) {
+        const struct bench_sample *r = &ranks[i];
+        out->wall_s = r->wall_s > out->wall_s ? r->wall_s : out->wall_s;
+        out->first_s += r->first_s;
+        out->stream += r->stream;
+        out->prefill_share += r->prefill_share / n;
+        out->n += r->n;
+        out->prompt_tokens += r->prompt_tokens;
+        out->prefilled_tokens += r->prefilled_tokens;
+        out->output_tokens += r->output_tokens;
+        out->steps += r->steps;
+        out->weight_bytes += r->weight_bytes;
+        out->kv_bytes += r->kv_bytes;
+        out->flops += r->flops;
+        out->gemm_s += r->gemm_s / n;
+        out->attention_s += r->attention_s / n;
+        out->other_s += r->other_s / n;
+    }
+    out->first_s /= (double)out->n;
+    out->stream /= (double)out->n;
+}
+
+static int measure(struct bench *bench, const struct bench_work *work, int repetition,
+                   struct bench_sample *out, struct ant_error *err)
+{
+    struct bench_sample mine;
+    int n = bench->run.layout.world;
+    struct bench_sample *all = ant_xcalloc((size_t)n, sizeof *all);
+    int rc = measure_rank(bench, work, repetition, &mine, err);
+
+    if (rc == 0)
+        rc = ant_group_all_gather(bench->run.world, &mine, sizeof mine, all, PATIENCE_S, err);
+    if (rc == 0)
+        sum_up(all, n, out);
+    free(all);
+    return rc;
+}
+
+/* The first token that comes out, as a user waits for it. */
+static int warm_up(struct bench *bench, struct ant_error *err)
+{
+    struct bench_work work = {.n = bench->run.layout.dp_size, .in = WARM_UP_TOKENS, .out = 2};
+    struct bench_sample sample;
+
+    work.in = work.in < bench->run.settings.max_model_len - 2
+                  ? work.in
+                  : bench->run.settings.max_model_len - 2;
+    work.in = work.in < 1 ? 1 : work.in;
+    double start = ant_now();
+    ANT_TRY(measure(bench, &work, 0, &sample, err));
+    bench->first_token_s = start + sample.first_s - bench->run.start;
+    return 0;
+}
+
+static int measure_limits(struct bench *bench, struct ant_error *err)
+{
+    struct run *run = &bench->run;
+    int n = run->layout.world;
+    struct bench_limits mine, *all = ant_xcalloc((size_t)n, sizeof *all);
+
+    run->ops->facts(run->be, &run->facts);
+    mine = (struct bench_limits){.bandwidth = run->facts.bandwidth};
+    int rc = ant_group_all_gather(run->world, &mine, sizeof mine, all, PATIENCE_S, err);
+    for (int i = 0; i < n && rc == 0; i++)
+        bench->limits.bandwidth += all[i].bandwidth;
+    free(all);
+    return rc;
+}
+
+static int run_all(struct bench *bench, const struct bench_settings *settings,
+                   struct ant_error *err)
+{
+    bool is_speaking = bench->run.layout.rank == 0;
+    bool has_table = is_speaking && !(settings->json && strcmp(settings->json, "-") == 0);
+
+    ANT_TRY(warm_up(bench, err));
+    ANT_TRY(measure_limits(bench, err));
+    if (has_table) {
+        ant_bench_print_setup(bench);
+        ant_bench_print_head();
+    }
+    for (int i = 0; i < bench->n_results; i++) {
+        struct bench_result *result = &bench->results[i];
+        for (int r = 0; r < settings->repeat; r++, result->n_samples++)
+            ANT_TRY(measure(bench, result->work, r + 1, &result->samples[r], err));
+        if (has_table)
+            ant_bench_print(bench, result);
+    }
+    if (is_speaking && settings->json)
+        return ant_bench_write_json(bench, settings->json, err);
+    return 0;
+}
+
+static void release(struct bench *bench)
+{
+    for (int i = 0; i < bench->n_results; i++) {
+        free((void *)bench->results[i].work);
+        free(bench->results[i].samples);
+    }
+    free(bench->results);
+}
+
+static int bench_main(int argc, char **argv)
+{
+    struct bench_settings settings = {.works = "prefill,single,batch", .repeat = 3};
+    struct bench bench = {.run = {.argc = argc, .argv = argv, .start = ant_now()}};
+    struct run *run = &bench.run;
+    struct ant_error err = {{0}};
+
+    ant_run_set_defaults(&settings.run);
+    int rc = parse(&settings, argc, argv, &err);
+    if (rc > 0)
+        return ANT_EXIT_DONE;
+    if (rc == 0)
+        rc = choose_works(&bench, &settings, &err);
+    run->settings = settings.run;
+    ant_log_set_level((enum ant_log_level)run->settings.log_level);
+    bool is_shared = rc < 0; /* does every rank have this error? */
+    if (rc == 0) {
+        rc = ant_run_launch(run, &err);
+        is_shared = rc == ANT_EUSAGE || rc == ANT_EUNSUPP;
+    }
+    if (rc == 0) {
+        rc = set_up(&bench, &settings, &err);
+        is_shared = rc != ANT_EPEER;
+    }
+    if (rc == 0) {
+        rc = run_all(&bench, &settings, &err);
+        is_shared = false;
+    }
+    release(&bench);
+    if (rc < 0)
+        return is_shared ? ant_run_end_together(run, rc, &err) : ant_run_end_alone(run, rc, &err);
+    ant_run_tear_down(run);
+    return ANT_EXIT_DONE;
+}
+
+const struct ant_command ant_command_bench = {bench_main, options, &help};

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* antiphon bench: what its parts share. bench.c sets up and measures, bench_work.c makes the
+ * workloads, bench_report.c prints. Thread: main. */
+#ifndef ANT_CLI_BENCH_H
+#define ANT_CLI_BENCH_H
+
+#include "cli/run.h"
+
+/* ---- bench_work.c: prompts of random tokens, the same for the same workload everywhere ---- */
+
+struct bench_work {
+    const char *name;
+    int n;               /* prompts */
+    int shared, in, out; /* tokens: of one beginning of all prompts, of each prompt's own, of each
+                            answer; in a mix the longest of each */
+    bool is_mix;         /* lengths as in conversations */
+    float temperature, top_p;
+};
+
+/* The workloads there are, (n). */
+const struct bench_work *ant_bench_works(int *n);
+
+/* The lengths of prompt i, and its tokens (n_prompt), malloc'd, below `vocab`. Each repetition has
+ * prompts of its own, so that nothing of one helps the next. */
+void ant_bench_lengths(const struct bench_work *work, int i, int *n_prompt, int *n_output);
+int32_t *ant_bench_prompt(const struct bench_work *work, int vocab, int repetition, int i);
+
+/* ---- bench_report.c ---- */
+
+/* One repetition: of one rank, or, summed up, of all. Plain data. */
+struct bench_sample {
+    double wall_s;        /* from the common start to the last answer */
+    double first_s;       /* from the common start to a prompt's first token, mean over prompts */
+    double stream;        /* tokens/s of one answer after its first token, mean over prompts */
+    double prefill_share; /* of the engine's busy time, the rows of prompts */
+    int64_t n, prompt_tokens, prefilled_tokens, output_tokens, steps;
+    double weight_bytes, kv_bytes, flops; /* of the backend */
+    double gemm_s, attention_s, other_s;
+};
+
+/* The machine's limits, summed over ranks. */
+struct bench_limits {
+    double bandwidth; /* bytes/s over memory of the weights' size; 0: not measured */
+};
+
+struct bench_result {
+    const struct bench_work *work;
+    struct bench_sample *samples; /* owned, (n_samples) in the order measured */
+    int n_samples;
+};
+
+struct bench {
+    struct run run;
+    struct bench_limits limits;
+    double ready_s,
+        first_token_s;            /* since the command began; the first of an answer to 16 tokens */
+    struct bench_result *results; /* owned, (n_results) */
+    int n_results;
+};
+
+/* The sample whose wall time is the median one. */
+const struct bench_sample *ant_bench_median(const struct bench_result *result);
+/* The least time that the sample's bytes and operations take at the limits; 0: not known. */
+double ant_bench_floor(const struct bench_limits *limits, const struct bench_sample *sample);
+
+void ant_bench_print_setup(const struct bench *bench);
+void ant_bench_print_head(void);
+void ant_bench_print(const struct bench *bench, const struct bench_result *result);
+/* Everything, to a file or, for "-", standard output. */
+int ant_bench_write_json(const struct bench *bench, const char *path, struct ant_error *err);
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/version.h"
+#include "cli/bench.h"
+
+static int by_wall(const void *a, const void *b)
+{
+    double x = (*(const struct bench_sample *const *)a)->wall_s;
+    double y = (*(const struct bench_sample *const *)b)->wall_s;
+
+    return (x > y) - (x < y);
+}
+
+/* Samples from the fastest to the slowest. Caller frees. */
+static const struct bench_sample **sorted(const struct bench_result *result)
+{
+    const struct bench_sample **order = ant_xcalloc((size_t)result->n_samples, sizeof(void *));
+
+    for (int i = 0; i < result->n_samples; i++)
+        order[i] = &result->samples[i];
+    qsort(order, (size_t)result->n_samples, sizeof(void *), by_wall);
+    return order;
+}
+
+const struct bench_sample *ant_bench_median(const struct bench_result *result)
+{
+    const struct bench_sample **order = sorted(result);
+    const struct bench_sample *median = order[result->n_samples / 2];
+
+    free(order);
+    return median;
+}
+
+/* The slowest repetition's time over the fastest's, less 1. */
+static double spread(const struct bench_result *result)
+{
+    const struct bench_sample **order = sorted(result);
+    double ratio = order[result->n_samples - 1]->wall_s / order[0]->wall_s;
+
+    free(order);
+    return ratio - 1;
+}
+
+double ant_bench_floor(const struct bench_limits *limits, const struct bench_sample *sample)
+{
+    return limits->bandwidth > 0 ? (sample->weight_bytes + sample->kv_bytes) / limits->bandwidth
+                                 : 0;
+}
+
+/* ---- the table ------------------------------------------------------------------------------ */
+
+void ant_bench_print_setup(const struct bench *bench)
+{
+    const struct run *run = &bench->run;
+    const struct ant_arch *arch = ant_checkpoint_arch(run->checkpoint);
+    const struct ant_engine_config *config = &run->engine_config;
+
+    printf("antiphon %s (%s)\n", ant_version, ant_version_commit);
+    printf("model    %s (%s, %s), %.1f M parameters, %.3f GB of weights as prepared\n",
+           ant_checkpoint_path(run->checkpoint), arch->family,
+           ant_checkpoint_format(run->checkpoint), (double)ant_arch_parameters(arch) / 1e6,
+           (double)run->weight_bytes / 1e9);
+    printf("device   %s; %d rank%s of %d thread%s\n", run->facts.device, run->layout.world,
+           run->layout.world == 1 ? "" : "s", run->settings.threads,
+           run->settings.threads == 1 ? "" : "s");
+    printf("engine   %d prompts in flight, %d rows a step, %lld tokens of KV cache a rank\n",
+           config->max_seqs, config->max_step_rows, (long long)config->n_pages * ANT_PAGE_TOKENS);
+    if (bench->limits.bandwidth > 0)
+        printf("limits   memory read at %.1f GB/s\n", bench->limits.bandwidth / 1e9);
+    printf("start    ready after %.3f s (weights %.3f s), first token after %.3f s\n\n",
+           bench->ready_s, run->load_s, bench->first_token_s);
+}
+
+void ant_bench_print_head(void)
+{
+    printf("%-8s %7s %6s %5s %9s %5s %9s %9s %9s %8s %8s %7s %8s %6s\n", "work", "prompts", "in",
+           "out", "wall s", "+ %", "prompt/s", "output/s", "total/s", "stream/s", "first s", "GB/s",
+           "GFLOP/s", "floor");
+}
+
+void ant_bench_print(const struct bench *bench, const struct bench_result *result)
+{
+    const struct bench_sample *s = ant_bench_median(result);
+    double bytes = s->weight_bytes + s->kv_bytes, floor = ant_bench_floor(&bench->limits, s);
+
+    printf("%-8s %7lld %6.0f %5.0f %9.3f %5.1f %9.1f %9.1f %9.1f %8.1f %8.3f %7.1f %8.1f ",
+           result->work->name, (long long)s->n, (double)s->prompt_tokens / (double)s->n,
+           (double)s->output_tokens / (double)s->n, s->wall_s, 100 * spread(result),
+           (double)s->prompt_tokens / s->wall_s, (double)s->output_tokens / s->wall_s,
+           (double)(s->prompt_tokens + s->output_tokens) / s->wall_s, s->stream, s->first_s,
+           bytes / s->wall_s / 1e9, s->flops / s->wall_s / 1e9);
+    if (floor > 0)
+        printf("%4.0f %%\n", 100 * floor / s->wall_s);
+    else
+        printf("%6s\n", "-");
+    fflush(stdout);
+}
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
+
+static json_t *sample_json(const struct bench *bench, const struct bench_sample *s)
+{
+    json_t *json = json_pack(
+        "{s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "wall_s", s->wall_s, "prompt_tokens",
+        (json_int_t)s->prompt_tokens, "prefilled_tokens", (json_int_t)s->prefilled_tokens,
+        "output_tokens", (json_int_t)s->output_tokens, "steps", (json_int_t)s->steps,
+        "prompt_tokens_per_s", (double)s->prompt_tokens / s->wall_s, "output_tokens_per_s",
+        (double)s->output_tokens / s->wall_s, "total_tokens_per_s",
+        (double)(s->prompt_tokens + s->output_tokens) / s->wall_s, "stream_tokens_per_s", s->stream,
+        "first_token_s", s->first_s);
+    json_t *work =
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "weight_bytes", s->weight_bytes,
+                  "kv_bytes", s->kv_bytes, "flops", s->flops, "gemm_s", s->gemm_s, "attention_s",
+                  s->attention_s, "other_s", s->other_s, "prefill_share", s->prefill_share,
+                  "floor_s", ant_bench_floor(&bench->limits, s));
+
+    json_object_update_new(json, work);
+    return json;
+}
+
+static json_t *result_json(const struct bench *bench, const struct bench_result *result)
+{
+    const struct bench_work *work = result->work;
+    json_t *samples = json_array();
+
+    for (int i = 0; i < result->n_samples; i++)
+        json_array_append_new(samples, sample_json(bench, &result->samples[i]));
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:b, s:f, s:f, s:o, s:f, s:o}", "name", work->name,
+                     "prompts", work->n, "shared_tokens", work->shared, "in", work->in, "out",
+                     work->out, "mixed_lengths", work->is_mix, "temperature",
+                     (double)work->temperature, "top_p", (double)work->top_p, "median",
+                     sample_json(bench, ant_bench_median(result)), "spread", spread(result),
+                     "repetitions", samples);
+}
+
+static json_t *bench_json(const struct bench *bench)
+{
+    const struct run *run = &bench->run;
+    const struct ant_arch *arch = ant_checkpoint_arch(run->checkpoint);
+    json_t *works = json_array();
+    char now[24];
+
+    ant_utc(now, sizeof now, time(NULL));
+    for (int i = 0; i < bench->n_results; i++)
+        json_array_append_new(works, result_json(bench, &bench->results[i]));
+    return json_pack(
+        "{s:s, s:s, s:s, s:{s:s, s:s, s:s, s:I, s:I}, s:{s:s, s:s, s:s, s:i, s:i}, "
+        "s:{s:i, s:i, s:i}, s:{s:f}, s:{s:f, s:f, s:f}, s:o}",
+        "antiphon", ant_version, "commit", ant_version_commit, "date", now, "model", "path",
+        ant_checkpoint_path(run->checkpoint), "family", arch->family, "format",
+        ant_checkpoint_format(run->checkpoint), "parameters", (json_int_t)ant_arch_parameters(arch),
+        "weight_bytes", (json_int_t)run->weight_bytes, "device", "name", run->facts.device,
+        "backend", run->ops->name, "level", run->facts.level, "ranks", run->layout.world, "threads",
+        run->settings.threads, "engine", "max_num_seqs", run->engine_config.max_seqs,
+        "max_num_batched_tokens", run->engine_config.max_step_rows, "kv_pages",
+        run->engine_config.n_pages, "limits", "read_bytes_per_s", bench->limits.bandwidth, "start",
+        "ready_s", bench->ready_s, "load_s", run->load_s, "first_token_s", bench->first_token_s,
+        "workloads", works);
+}
+
+int ant_bench_write_json(const struct bench *bench, const char *path, struct ant_error *err)
+{
+    bool is_standard = strcmp(path, "-") == 0;
+    FILE *file = is_standard ? stdout : fopen(path, "w");
+
+    if (!file)
+        return ant_fail(err, ANT_EIO, "cannot create '%s': %m", path);
+    json_t *json = bench_json(bench);
+    bool is_bad = json_dumpf(json, file, JSON_INDENT(1)) != 0;
+    json_decref(json);
+    is_bad = fputc('\n', file) == EOF || is_bad;
+    is_bad = (is_standard ? fflush(file) : fclose(file)) != 0 || is_bad;
+    if (is_bad)
+        return ant_fail(err, ANT_EIO, "cannot write the figures to '%s'", path);
+    return 0;
+}

@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# antiphon bench on several ranks: one table and one file of figures, summed over all of them.
+set -u
+# shellcheck source=tests/launch/lib.sh
+. "$(dirname "$0")/lib.sh"
+under_slurm 2 2
+antiphon=$TOP_BUILDDIR/src/antiphon
+model=$TOP_SRCDIR/tests/golden/tiny/llama
+
+on_nodes 2 2 "$antiphon" bench --dummy "$model" --prompts 21 --in 40 --out 10 --work batch,single \
+    --repeat 2 --threads 1 --json "$tmp/two.json"
+expect "two ranks" 0 "2 ranks of 1 thread" "batch         21"
+if [ "$(grep -c '^work' "$out")" -eq 1 ]; then
+    ok "one table"
+else
+    not_ok "one table" "$(cat "$out")"
+fi
+if command -v python3 >/dev/null; then
+    empty "the figures of both add up" "$(python3 -B "$TOP_SRCDIR/tests/cli/bench_check.py" \
+        "$tmp/two.json" 2 batch,single "$model/config.json" 2>&1)"
+else
+    skip python3 "the figures of both add up" "no python3"
+fi
+on_nodes 2 2 "$antiphon" bench --dummy "$tmp/none"
+expect "an error of all is told once" 65 "antiphon bench: '$tmp/none' is neither"
+if [ "$(grep -c "is neither" "$err")" -ne 1 ]; then
+    not_ok "told once" "$(cat "$err")"
+fi
+done_testing
