@@ -36,7 +36,10 @@ struct ant_draw {
 
 /* One step: rows of several sequences, prefill chunks and single decode tokens
  * mixed. Plain arrays, owned by the engine, valid until step_end returns. The
- * rows of a sequence are consecutive and in order of position. */
+ * rows of a sequence are consecutive and in order of position. Sequences that
+ * begin alike share pages: one of them at most writes to a page, the others may
+ * read it in the same step. Steps run in the order they were handed over: a
+ * step may write to pages that the one before it still reads. */
 struct ant_batch {
     int n_rows, n_seqs, n_sampled;
     const int32_t *tokens;        /* (n_rows) token ids; ~i: what the i-th sampled row of the
@@ -45,8 +48,9 @@ struct ant_batch {
     const int32_t *row_start;     /* (n_seqs + 1) first row of each sequence */
     const int32_t *context;       /* (n_seqs) tokens in the cache when the step is done */
     const int32_t *page_start;    /* (n_seqs + 1) first entry of each sequence in `pages` */
-    const int32_t *pages;         /* (page_start[n_seqs]) page ids: token t of a
-                                     sequence is in its page t / ANT_PAGE_TOKENS */
+    const int32_t *pages;         /* (page_start[n_seqs], at most max_seqs times the pages of
+                                     max_context) page ids: token t of a sequence is in its page
+                                     t / ANT_PAGE_TOKENS */
     const int32_t *sampled;       /* (n_sampled) rows whose next token is wanted, ascending */
     const struct ant_draw *draws; /* (n_sampled) */
 };

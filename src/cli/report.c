@@ -201,6 +201,7 @@ void ant_run_report(const struct run *run, struct ant_rank_report *out)
         .rows = run->counts.done,
         .failed = run->counts.failed,
         .prompt_tokens = stats.prompt_tokens,
+        .shared_tokens = stats.shared_tokens,
         .output_tokens = stats.output_tokens,
         .steps = stats.steps,
         .preemptions = stats.preemptions,
@@ -281,10 +282,11 @@ void ant_run_summary(const struct run *run, const struct ant_rank_report *report
                      int64_t n_ok, int64_t n_failed)
 {
     double now = ant_now(), answers = reports[0].total_s;
-    int64_t prompt = 0, output = 0;
+    int64_t prompt = 0, shared = 0, output = 0;
 
     for (int i = 0; i < run->layout.world; i++) {
         prompt += reports[i].prompt_tokens;
+        shared += reports[i].shared_tokens;
         output += reports[i].output_tokens;
         if (reports[i].total_s > answers)
             answers = reports[i].total_s;
@@ -297,8 +299,10 @@ void ant_run_summary(const struct run *run, const struct ant_rank_report *report
            now - run->start_answers - answers);
     if (run->first_token > 0)
         printf("; first token after %.2f s", run->first_token - run->start);
-    printf("\ntokens   %lld prompt (%.0f/s), %lld output (%.0f/s)\n", (long long)prompt,
-           (double)prompt / answers, (long long)output, (double)output / answers);
+    printf("\ntokens   %lld prompt (%.0f/s), ", (long long)prompt, (double)prompt / answers);
+    if (shared > 0)
+        printf("%lld more shared, ", (long long)shared);
+    printf("%lld output (%.0f/s)\n", (long long)output, (double)output / answers);
     print_limits(run, reports);
     printf("antiphon: COMPLETE %lld/%lld rows, %lld failed\n", (long long)(n_ok + n_failed),
            (long long)n_rows, (long long)n_failed);

@@ -88,6 +88,9 @@ static const struct ant_option options[] = {
      .help = "Prompts in flight at once on a rank. Default 256."},
     {ANT_OPTION_INT, 0, "max-num-batched-tokens", "N", AT(max_batched_tokens), 1, 1 << 20,
      .help = "Most rows of one step, prompt chunks and answers together. Default 512."},
+    {ANT_OPTION_FLAG, 0, "no-prefix-sharing", NULL, AT(no_prefix_sharing),
+     .help = "Compute every prompt whole, also where it begins like another one. Answers are the "
+             "same."},
     {ANT_OPTION_BYTES, 0, "kv-memory", "BYTES", AT(kv_memory), 0, 1e18,
      .help = "Memory of a rank for the KV cache. Default: what all prompts in flight can need, at "
              "most 80 % of what the weights leave free."},
@@ -306,6 +309,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     config->max_context = settings->max_model_len ? settings->max_model_len : arch->context;
     config->max_seqs = settings->max_num_seqs;
     config->max_step_rows = settings->max_batched_tokens;
+    config->no_prefix_sharing = settings->no_prefix_sharing;
     struct ant_backend_config backend = {
         .arch = arch,
         .max_rows = config->max_step_rows,
@@ -321,6 +325,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     ANT_TRY(ant_backend_choose(&run->ops, ant_run_backends[settings->backend], err));
     ANT_TRY(run->ops->open(&run->be, &backend, err));
     run->ops->facts(run->be, &run->facts);
+    config->steps_in_flight = run->facts.steps_in_flight;
     run->weight_bytes = ant_model_weight_bytes(run->checkpoint, run->be);
     return plan_pages(run, card->local_size, err);
 }

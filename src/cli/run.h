@@ -32,6 +32,7 @@ struct run_settings {
     bool ignore_eos;
     int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type;
     int64_t kv_memory;
+    bool no_prefix_sharing;
     bool restart_over;
     double save_every;
     int progress, log_level;

@@ -25,7 +25,6 @@ struct ant_engine {
     struct ant_model *model;
     const struct ant_tokenizer *tokenizer;
     struct ant_engine_config config;
-    struct ant_sched *sched; /* the engine thread's alone */
     struct ant_ring *inbox, *outbox;
     pthread_t thread;
     _Atomic bool is_stopping;
@@ -34,8 +33,13 @@ struct ant_engine {
     _Atomic int gains_state;
     struct ant_gains gains; /* the engine thread's while asked for, else the control thread's */
 
+    /* The engine thread's alone. */
+    struct ant_sched *sched;
+    int steps_in_flight, n_in_flight; /* most, and now */
+    double last_end;                  /* of a step, or when the first one since began */
+
     /* Written by the engine thread, read by the control thread. */
-    _Atomic int64_t steps, prompt_tokens, output_tokens, finished, preemptions;
+    _Atomic int64_t steps, prompt_tokens, shared_tokens, output_tokens, finished, preemptions;
     _Atomic int64_t prefill_ns, decode_ns, idle_ns;
     _Atomic int running, waiting, pages_used;
 };
@@ -113,77 +117,107 @@ static void add_ns(_Atomic int64_t *counter, double seconds)
     atomic_fetch_add_explicit(counter, (int64_t)(seconds * 1e9), memory_order_relaxed);
 }
 
-static void count_step(struct ant_engine *engine, const struct ant_batch *batch, double seconds)
+/* The oldest step has run, `seconds` after the one before it. */
+static void count_step(struct ant_engine *engine, double seconds)
 {
     struct ant_sched_counts counts;
 
     ant_sched_counts(engine->sched, &counts);
-    double decode = seconds * counts.decode_rows / batch->n_rows;
+    double decode = seconds * counts.decode_rows / (counts.decode_rows + counts.prefill_rows);
     add_ns(&engine->decode_ns, decode);
     add_ns(&engine->prefill_ns, seconds - decode);
     atomic_fetch_add_explicit(&engine->steps, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->prompt_tokens, counts.prefill_rows, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->output_tokens, batch->n_sampled, memory_order_relaxed);
+    atomic_store_explicit(&engine->shared_tokens, counts.shared_tokens, memory_order_relaxed);
     atomic_store_explicit(&engine->preemptions, counts.preemptions, memory_order_relaxed);
     atomic_store_explicit(&engine->running, counts.running, memory_order_relaxed);
     atomic_store_explicit(&engine->waiting, counts.waiting, memory_order_relaxed);
     atomic_store_explicit(&engine->pages_used, counts.pages_used, memory_order_relaxed);
 }
 
-static void append_drawn(struct ant_engine *engine, const struct ant_batch *batch,
-                         const struct ant_drawn *drawn)
+static void append_drawn(struct ant_engine *engine, const struct ant_drawn *drawn)
 {
+    struct ant_sched_counts counts;
     double now = ant_now();
+    int n = 0;
 
-    for (int i = 0; i < batch->n_sampled; i++) {
+    ant_sched_counts(engine->sched, &counts);
+    for (int i = 0; i < counts.n_sampled; i++) {
         struct ant_request *request = ant_sched_sampled(engine->sched, i);
+        if (!request)
+            continue;
         if (request->t_first == 0)
             request->t_first = now;
         ant_ids_add(&request->output, drawn->ids[i]);
         ant_stop_check(request, engine->tokenizer, engine->config.max_context);
         if (request->finish != ANT_FINISH_NONE)
             request->t_done = now;
+        n++;
     }
+    atomic_fetch_add_explicit(&engine->output_tokens, n, memory_order_relaxed);
 }
 
-static int run_step(struct ant_engine *engine, const struct ant_batch *batch)
+/* Wait for the oldest step. */
+static int end_step(struct ant_engine *engine)
 {
-    double start = ant_now();
     struct ant_drawn drawn;
     struct ant_request *request;
 
-    ant_model_forward(engine->model, batch);
     ANT_TRY(ant_model_wait(engine->model, &drawn, &engine->error));
-    append_drawn(engine, batch, &drawn);
+    double now = ant_now();
+    count_step(engine, now - engine->last_end);
+    engine->last_end = now;
+    append_drawn(engine, &drawn);
     ant_sched_commit(engine->sched);
+    engine->n_in_flight--;
     while ((request = ant_sched_retire(engine->sched))) {
         atomic_fetch_add_explicit(&engine->finished, 1, memory_order_relaxed);
         hand_back(engine, request);
     }
-    count_step(engine, batch, ant_now() - start);
     return 0;
 }
 
+/* Hand the backend a step, if there is one. */
+static bool begin_step(struct ant_engine *engine)
+{
+    struct ant_batch batch;
+
+    take_in(engine);
+    if (!ant_sched_plan(engine->sched, &batch))
+        return false;
+    if (engine->n_in_flight++ == 0)
+        engine->last_end = ant_now();
+    ant_model_forward(engine->model, &batch);
+    return true;
+}
+
+static void wait_for_request(struct ant_engine *engine)
+{
+    double start = ant_now();
+
+    ant_ring_wait_item(engine->inbox, NAP_S);
+    add_ns(&engine->idle_ns, ant_now() - start);
+}
+
+/* Where the backend takes two steps at once, the next is planned and handed over before the one
+ * under way is waited for. */
 static void *engine_main(void *argument)
 {
     struct ant_engine *engine = argument;
-    struct ant_batch batch;
+    int rc = 0;
 
-    while (!atomic_load(&engine->is_stopping)) {
+    while (rc == 0 && !atomic_load(&engine->is_stopping)) {
         serve_gains(engine);
-        take_in(engine);
-        if (!ant_sched_plan(engine->sched, &batch)) {
-            double start = ant_now();
-            ant_ring_wait_item(engine->inbox, NAP_S);
-            add_ns(&engine->idle_ns, ant_now() - start);
-            continue;
-        }
-        int rc = run_step(engine, &batch);
-        if (rc < 0) {
-            atomic_store_explicit(&engine->failure, rc, memory_order_release);
-            break;
-        }
+        bool has_begun = begin_step(engine);
+        if (engine->n_in_flight == 0)
+            wait_for_request(engine);
+        else if (!has_begun || engine->n_in_flight == engine->steps_in_flight)
+            rc = end_step(engine);
     }
+    while (rc == 0 && engine->n_in_flight > 0)
+        rc = end_step(engine);
+    if (rc < 0)
+        atomic_store_explicit(&engine->failure, rc, memory_order_release);
     return NULL;
 }
 
@@ -202,6 +236,7 @@ int ant_engine_start(struct ant_engine **out, struct ant_model *model,
     engine->model = model;
     engine->tokenizer = tokenizer;
     engine->config = *config;
+    engine->steps_in_flight = config->steps_in_flight > 1 ? ANT_MAX_STEPS_IN_FLIGHT : 1;
     engine->sched = ant_sched_open(config);
     engine->inbox = ant_ring_open((size_t)config->max_seqs);
     engine->outbox = ant_ring_open(2 * (size_t)config->max_seqs);
@@ -260,6 +295,7 @@ void ant_engine_stats(const struct ant_engine *engine, struct ant_engine_stats *
     *out = (struct ant_engine_stats){
         .steps = atomic_load_explicit(&engine->steps, memory_order_relaxed),
         .prompt_tokens = atomic_load_explicit(&engine->prompt_tokens, memory_order_relaxed),
+        .shared_tokens = atomic_load_explicit(&engine->shared_tokens, memory_order_relaxed),
         .output_tokens = atomic_load_explicit(&engine->output_tokens, memory_order_relaxed),
         .finished = atomic_load_explicit(&engine->finished, memory_order_relaxed),
         .preemptions = atomic_load_explicit(&engine->preemptions, memory_order_relaxed),

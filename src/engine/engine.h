@@ -37,7 +37,8 @@ struct ant_request {
     struct ant_sampling sampling;
     const struct ant_stops *stops; /* borrowed, lives as long as the engine */
 
-    struct ant_ids output; /* owned; may start non-empty: an answer to be gone on with */
+    struct ant_ids output; /* owned; may start non-empty: an answer to be gone on with, shorter than
+                              it may become */
     uint32_t n_reported;   /* of output: known already to who asks for gains */
     enum ant_finish finish;
     int stop_string; /* index into stops->strings of the one that ended it, or -1 */
@@ -46,16 +47,19 @@ struct ant_request {
 void ant_request_free(struct ant_request *request);
 
 struct ant_engine_config {
-    int max_seqs;      /* sequences in flight */
-    int max_step_rows; /* token budget of one step */
-    int max_context;   /* prompt and answer together */
-    int n_pages;       /* of the KV cache */
+    int max_seqs;           /* sequences in flight */
+    int max_step_rows;      /* token budget of one step */
+    int max_context;        /* prompt and answer together */
+    int n_pages;            /* of the KV cache */
+    int steps_in_flight;    /* most steps at once, from the backend's facts; 0: one */
+    bool no_prefix_sharing; /* compute every prompt whole */
 };
 
 /* Counted since start; may be read from the control thread at any time, each value right by itself.
  */
 struct ant_engine_stats {
-    int64_t steps, prompt_tokens, output_tokens, finished, preemptions;
+    int64_t steps, output_tokens, finished, preemptions;
+    int64_t prompt_tokens, shared_tokens; /* computed, and found in the cache instead */
     int running, waiting, pages_used, pages_total;
     double prefill_s, decode_s, idle_s; /* mixed steps are split by rows */
 };

@@ -8,14 +8,19 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/pages.h"
+#include "engine/stop.h"
 
-/* A request in flight. Its tokens are the prompt and then the output; the first n_cached are in the
- * KV cache. */
+/* A request in flight. Its tokens are the prompt and then the answer. */
 struct sequence {
     struct ant_request *request;
-    uint64_t key; /* of its random draws */
-    int n_cached, n_planned;
-    int32_t *pages;
+    uint64_t key;    /* of its random draws */
+    int n_drawn;     /* tokens of the answer, with the one that is being drawn */
+    int drawn_at;    /* which draw of the step planned last gives that one */
+    int n_cached;    /* tokens in the KV cache once the planned steps have run */
+    int n_planned;   /* those that the step being planned adds */
+    int n_published; /* of its first pages: others can find them */
+    int32_t *pages;  /* owned, room for the longest sequence */
     int n_pages;
 };
 
@@ -25,21 +30,27 @@ struct queue {
     int first, count, cap; /* a circle */
 };
 
-struct ant_sched {
-    struct ant_engine_config config;
-    struct sequence *running; /* oldest first */
-    int n_running;
-    struct queue waiting;
-    int32_t *free_pages;
-    int n_free;
-    int64_t preemptions;
-    bool is_checked;
-
-    /* The planned step, as the arrays of struct ant_batch. */
+/* A planned step, as the arrays of struct ant_batch. */
+struct step {
     int32_t *tokens, *positions, *row_start, *context, *page_start, *pages, *sampled;
     struct ant_draw *draws;
-    struct ant_request **sampled_requests;
-    int n_rows, n_seqs, n_sampled, decode_rows, prefill_rows;
+    struct ant_request **requests; /* (n_sampled) who draws; NULL: has ended meanwhile */
+    int n_rows, n_seqs, n_sampled, decode_rows;
+};
+
+struct ant_sched {
+    struct ant_engine_config config;
+    struct sequence *running; /* (max_seqs) oldest first */
+    struct sequence *leaving; /* (2 * max_seqs) last token planned, not known yet; no pages */
+    int n_running, n_leaving;
+    struct queue waiting;
+    struct ant_pages *pages;
+    int64_t preemptions, shared_tokens;
+    bool has_preempted; /* in the step being planned */
+    bool is_checked;
+
+    struct step steps[ANT_MAX_STEPS_IN_FLIGHT]; /* a circle */
+    int oldest, n_in_flight;
 };
 
 static void queue_grow(struct queue *queue)
@@ -69,6 +80,11 @@ static void queue_push_front(struct queue *queue, struct ant_request *request)
     queue->count++;
 }
 
+static struct ant_request *queue_front(const struct queue *queue)
+{
+    return queue->count > 0 ? queue->items[queue->first] : NULL;
+}
+
 static struct ant_request *queue_pop(struct queue *queue)
 {
     struct ant_request *request = queue->items[queue->first];
@@ -78,42 +94,71 @@ static struct ant_request *queue_pop(struct queue *queue)
     return request;
 }
 
-static int n_tokens(const struct ant_request *request)
-{
-    return request->n_prompt + (int)request->output.len;
-}
-
-static int32_t token_at(const struct ant_request *request, int i)
-{
-    return i < request->n_prompt ? request->prompt[i] : request->output.data[i - request->n_prompt];
-}
-
 static int pages_for(int tokens)
 {
     return (tokens + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
 }
 
+static int n_known(const struct ant_request *request)
+{
+    return request->n_prompt + (int)request->output.len;
+}
+
+static int n_tokens(const struct sequence *sequence)
+{
+    return sequence->request->n_prompt + sequence->n_drawn;
+}
+
+static int32_t known_token(const struct ant_request *request, int t)
+{
+    return t < request->n_prompt ? request->prompt[t] : request->output.data[t - request->n_prompt];
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static void open_step(struct step *step, const struct ant_engine_config *config)
+{
+    size_t rows = (size_t)config->max_step_rows, seqs = (size_t)config->max_seqs;
+
+    step->tokens = ant_xcalloc(rows, sizeof(*step->tokens));
+    step->positions = ant_xcalloc(rows, sizeof(*step->positions));
+    step->row_start = ant_xcalloc(seqs + 1, sizeof(*step->row_start));
+    step->context = ant_xcalloc(seqs, sizeof(*step->context));
+    step->page_start = ant_xcalloc(seqs + 1, sizeof(*step->page_start));
+    step->pages = ant_xcalloc(seqs * (size_t)pages_for(config->max_context), sizeof(*step->pages));
+    step->sampled = ant_xcalloc(seqs, sizeof(*step->sampled));
+    step->draws = ant_xcalloc(seqs, sizeof(*step->draws));
+    step->requests = ant_xcalloc(seqs, sizeof(struct ant_request *));
+}
+
+static void close_step(struct step *step)
+{
+    free(step->tokens);
+    free(step->positions);
+    free(step->row_start);
+    free(step->context);
+    free(step->page_start);
+    free(step->pages);
+    free(step->sampled);
+    free(step->draws);
+    free(step->requests);
+}
+
 struct ant_sched *ant_sched_open(const struct ant_engine_config *config)
 {
     struct ant_sched *sched = ant_xcalloc(1, sizeof(*sched));
-    size_t rows = (size_t)config->max_step_rows, seqs = (size_t)config->max_seqs;
+    size_t seqs = (size_t)config->max_seqs, most = (size_t)pages_for(config->max_context);
     const char *check = getenv("ANTIPHON_CHECK");
 
     sched->config = *config;
     sched->is_checked = check && *check == '1';
     sched->running = ant_xcalloc(seqs, sizeof(*sched->running));
-    sched->free_pages = ant_xcalloc((size_t)config->n_pages, sizeof(*sched->free_pages));
-    for (int i = 0; i < config->n_pages; i++)
-        sched->free_pages[sched->n_free++] = config->n_pages - 1 - i;
-    sched->tokens = ant_xcalloc(rows, sizeof(*sched->tokens));
-    sched->positions = ant_xcalloc(rows, sizeof(*sched->positions));
-    sched->row_start = ant_xcalloc(seqs + 1, sizeof(*sched->row_start));
-    sched->context = ant_xcalloc(seqs, sizeof(*sched->context));
-    sched->page_start = ant_xcalloc(seqs + 1, sizeof(*sched->page_start));
-    sched->pages = ant_xcalloc((size_t)config->n_pages, sizeof(*sched->pages));
-    sched->sampled = ant_xcalloc(seqs, sizeof(*sched->sampled));
-    sched->draws = ant_xcalloc(seqs, sizeof(*sched->draws));
-    sched->sampled_requests = ant_xcalloc(seqs, sizeof(struct ant_request *));
+    for (size_t i = 0; i < seqs; i++)
+        sched->running[i].pages = ant_xcalloc(most, sizeof(int32_t));
+    sched->leaving = ant_xcalloc(2 * seqs, sizeof(*sched->leaving));
+    sched->pages = ant_pages_open(config->n_pages);
+    for (int i = 0; i < ANT_MAX_STEPS_IN_FLIGHT; i++)
+        open_step(&sched->steps[i], config);
     return sched;
 }
 
@@ -121,24 +166,20 @@ void ant_sched_close(struct ant_sched *sched)
 {
     if (!sched)
         return;
-    for (int i = 0; i < sched->n_running; i++) {
+    for (int i = 0; i < sched->n_running; i++)
         ant_request_free(sched->running[i].request);
-        free(sched->running[i].pages);
-    }
+    for (int i = 0; i < sched->n_leaving; i++)
+        ant_request_free(sched->leaving[i].request);
     while (sched->waiting.count)
         ant_request_free(queue_pop(&sched->waiting));
+    for (int i = 0; i < sched->config.max_seqs; i++)
+        free(sched->running[i].pages);
+    for (int i = 0; i < ANT_MAX_STEPS_IN_FLIGHT; i++)
+        close_step(&sched->steps[i]);
+    ant_pages_close(sched->pages);
     free(sched->waiting.items);
     free(sched->running);
-    free(sched->free_pages);
-    free(sched->tokens);
-    free(sched->positions);
-    free(sched->row_start);
-    free(sched->context);
-    free(sched->page_start);
-    free(sched->pages);
-    free(sched->sampled);
-    free(sched->draws);
-    free(sched->sampled_requests);
+    free(sched->leaving);
     free(sched);
 }
 
@@ -147,48 +188,103 @@ void ant_sched_add(struct ant_sched *sched, struct ant_request *request)
     queue_push_back(&sched->waiting, request);
 }
 
-/* Give the sequence pages for `tokens` tokens. False, and nothing changed, when too few are free.
+/* ---- pages ---------------------------------------------------------------------------------- */
+
+/* Give the sequence pages for `tokens` tokens. False, and nothing changed, when too few are left.
  */
 static bool take_pages(struct ant_sched *sched, struct sequence *sequence, int tokens)
 {
     int wanted = pages_for(tokens) - sequence->n_pages;
 
-    if (wanted > sched->n_free)
+    if (wanted > ant_pages_available(sched->pages))
         return false;
-    if (wanted <= 0)
-        return true;
-    sequence->pages = ant_xrealloc(sequence->pages, (size_t)(sequence->n_pages + wanted),
-                                   sizeof(*sequence->pages));
     while (wanted-- > 0)
-        sequence->pages[sequence->n_pages++] = sched->free_pages[--sched->n_free];
+        sequence->pages[sequence->n_pages++] = ant_pages_take(sched->pages);
     return true;
 }
 
-/* Remove running[i]; its pages are free again. */
-static struct ant_request *remove_running(struct ant_sched *sched, int i)
+static void give_pages(struct ant_sched *sched, struct sequence *sequence)
 {
-    struct sequence *sequence = &sched->running[i];
-    struct ant_request *request = sequence->request;
-
     while (sequence->n_pages > 0)
-        sched->free_pages[sched->n_free++] = sequence->pages[--sequence->n_pages];
-    free(sequence->pages);
-    memmove(sequence, sequence + 1, (size_t)(sched->n_running - 1 - i) * sizeof(*sequence));
-    sched->n_running--;
-    return request;
+        ant_pages_give(sched->pages, sequence->pages[--sequence->n_pages]);
 }
+
+/* The tokens of a page. */
+static void page_tokens(const struct ant_request *request, int page, int32_t out[ANT_PAGE_TOKENS])
+{
+    for (int i = 0; i < ANT_PAGE_TOKENS; i++)
+        out[i] = known_token(request, page * ANT_PAGE_TOKENS + i);
+}
+
+static int32_t page_before(const struct sequence *sequence, int page)
+{
+    return page > 0 ? sequence->pages[page - 1] : ANT_NO_PAGE;
+}
+
+/* Let others find the pages that the first `tokens` tokens fill. */
+static void publish_pages(struct ant_sched *sched, struct sequence *sequence, int tokens)
+{
+    int32_t held[ANT_PAGE_TOKENS];
+
+    if (sched->config.no_prefix_sharing)
+        return;
+    for (int i = sequence->n_published; i < tokens / ANT_PAGE_TOKENS; i++) {
+        page_tokens(sequence->request, i, held);
+        if (!ant_pages_publish(sched->pages, sequence->pages[i], page_before(sequence, i), held))
+            return;
+        sequence->n_published++;
+    }
+}
+
+/* Take the pages that others have filled with the same tokens; one token at least is left to
+ * compute. */
+static void share_pages(struct ant_sched *sched, struct sequence *sequence)
+{
+    int32_t held[ANT_PAGE_TOKENS], page;
+
+    for (int i = 0; i < (n_tokens(sequence) - 1) / ANT_PAGE_TOKENS; i++) {
+        page_tokens(sequence->request, i, held);
+        page = ant_pages_share(sched->pages, page_before(sequence, i), held);
+        if (page == ANT_NO_PAGE)
+            break;
+        sequence->pages[sequence->n_pages++] = page;
+    }
+    sequence->n_published = sequence->n_pages;
+    sequence->n_cached = sequence->n_pages * ANT_PAGE_TOKENS;
+}
+
+/* Take running[i] out, its pages given back; *out becomes it without pages. */
+static void remove_running(struct ant_sched *sched, int i, struct sequence *out)
+{
+    struct sequence *sequence = &sched->running[i], *last = &sched->running[sched->n_running - 1];
+
+    give_pages(sched, sequence);
+    struct sequence removed = *sequence;
+    memmove(sequence, sequence + 1, (size_t)(last - sequence) * sizeof(*sequence));
+    last->pages = removed.pages;
+    sched->n_running--;
+    removed.pages = NULL;
+    *out = removed;
+}
+
+/* ---- planning ------------------------------------------------------------------------------- */
 
 static void preempt_youngest(struct ant_sched *sched)
 {
-    queue_push_front(&sched->waiting, remove_running(sched, sched->n_running - 1));
+    struct sequence *youngest = &sched->running[sched->n_running - 1], removed;
+    int known = n_known(youngest->request);
+
+    publish_pages(sched, youngest, youngest->n_cached < known ? youngest->n_cached : known);
+    remove_running(sched, sched->n_running - 1, &removed);
+    queue_push_front(&sched->waiting, removed.request);
     sched->preemptions++;
+    sched->has_preempted = true;
 }
 
 static bool is_decoding(const struct sequence *sequence)
 {
-    const struct ant_request *request = sequence->request;
-
-    return sequence->n_cached >= request->n_prompt && n_tokens(request) - sequence->n_cached == 1;
+    return sequence->n_cached >= sequence->request->n_prompt &&
+           n_tokens(sequence) - sequence->n_cached == 1;
 }
 
 /* One row of every sequence that decodes, taking pages from the youngest where they are short. */
@@ -211,24 +307,31 @@ static int plan_decodes(struct ant_sched *sched)
     return rows;
 }
 
-/* Admit the first in the queue if it leaves a free page for each sequence already running:
- * otherwise the next steps would have to throw it out again. */
+/* Admit the first in the queue if it leaves a page for each sequence already running: otherwise
+ * the next steps would have to throw it out again. */
 static bool admit(struct ant_sched *sched)
 {
     struct sequence *sequence = &sched->running[sched->n_running];
+    struct ant_request *request = queue_front(&sched->waiting);
 
-    if (sched->n_running == sched->config.max_seqs || sched->waiting.count == 0)
+    if (!request || request->finish != ANT_FINISH_NONE || sched->has_preempted ||
+        sched->n_running == sched->config.max_seqs)
         return false;
-    struct ant_request *request = sched->waiting.items[sched->waiting.first];
-    int wanted = pages_for(n_tokens(request) + 1);
-    if (wanted + sched->n_running > sched->n_free && sched->n_running > 0)
+    *sequence = (struct sequence){
+        .request = request, .n_drawn = (int)request->output.len, .pages = sequence->pages};
+    share_pages(sched, sequence);
+    int wanted = pages_for(n_tokens(sequence) + 1) - sequence->n_pages;
+    if (wanted + sched->n_running > ant_pages_available(sched->pages) && sched->n_running > 0) {
+        give_pages(sched, sequence);
         return false;
-    *sequence = (struct sequence){.request = queue_pop(&sched->waiting)};
+    }
+    if (!take_pages(sched, sequence, n_tokens(sequence)))
+        ant_die("a sequence of %d tokens was admitted to a cache of %d pages", n_tokens(sequence),
+                sched->config.n_pages);
     sequence->key =
         ant_draw_key(request->sampling.seed, request->prompt, request->n_prompt, request->sample);
-    if (!take_pages(sched, sequence, n_tokens(request)))
-        ant_die("a sequence of %d tokens was admitted to a cache of %d pages", n_tokens(request),
-                sched->config.n_pages);
+    sched->shared_tokens += sequence->n_cached;
+    queue_pop(&sched->waiting);
     sched->n_running++;
     return true;
 }
@@ -243,19 +346,22 @@ static int plan_prefills(struct ant_sched *sched, int budget)
         struct sequence *sequence = &sched->running[i];
         if (is_decoding(sequence))
             continue;
-        int left = n_tokens(sequence->request) - sequence->n_cached;
+        int left = n_tokens(sequence) - sequence->n_cached, end;
         sequence->n_planned = left < budget - rows ? left : budget - rows;
         rows += sequence->n_planned;
+        end = sequence->n_cached + sequence->n_planned;
+        publish_pages(sched, sequence,
+                      end < sequence->request->n_prompt ? end : sequence->request->n_prompt);
     }
     return rows;
 }
 
-static void plan_draw(struct ant_sched *sched, const struct sequence *sequence)
+static void emit_draw(struct step *step, struct sequence *sequence)
 {
     const struct ant_request *request = sequence->request;
     const struct ant_sampling *sampling = &request->sampling;
-    struct ant_draw *draw = &sched->draws[sched->n_sampled];
-    bool is_early = (int)request->output.len + 1 < sampling->min_tokens;
+    struct ant_draw *draw = &step->draws[step->n_sampled];
+    bool is_early = sequence->n_drawn + 1 < sampling->min_tokens;
     int n_passed = sampling->ignore_eos ? request->stops->n_eos : 0;
 
     *draw = (struct ant_draw){
@@ -264,100 +370,138 @@ static void plan_draw(struct ant_sched *sched, const struct sequence *sequence)
         .min_p = sampling->min_p,
         .top_k = sampling->top_k,
         .key = sequence->key,
-        .position = request->output.len,
+        .position = (uint64_t)sequence->n_drawn++,
         .banned = request->stops->ids + n_passed,
         .n_banned = is_early ? request->stops->n_ids - n_passed : 0,
     };
-    sched->sampled[sched->n_sampled] = sched->n_rows - 1;
-    sched->sampled_requests[sched->n_sampled++] = sequence->request;
+    step->sampled[step->n_sampled] = step->n_rows - 1;
+    step->requests[step->n_sampled] = sequence->request;
+    sequence->drawn_at = step->n_sampled++;
 }
 
-/* Write the planned rows of one sequence into the batch. */
-static void emit(struct ant_sched *sched, const struct sequence *sequence)
+/* Write the planned rows of one sequence into the step. */
+static void emit(struct step *step, struct sequence *sequence)
 {
     int end = sequence->n_cached + sequence->n_planned, n_pages = pages_for(end);
-    int first_page = sched->page_start[sched->n_seqs];
+    int first_page = step->page_start[step->n_seqs], known = n_known(sequence->request);
 
     for (int t = sequence->n_cached; t < end; t++) {
-        sched->tokens[sched->n_rows] = token_at(sequence->request, t);
-        sched->positions[sched->n_rows++] = t;
+        step->tokens[step->n_rows] =
+            t < known ? known_token(sequence->request, t) : ~sequence->drawn_at;
+        step->positions[step->n_rows++] = t;
     }
-    memcpy(sched->pages + first_page, sequence->pages, (size_t)n_pages * sizeof(*sched->pages));
-    sched->context[sched->n_seqs++] = end;
-    sched->row_start[sched->n_seqs] = sched->n_rows;
-    sched->page_start[sched->n_seqs] = first_page + n_pages;
-    if (end == n_tokens(sequence->request))
-        plan_draw(sched, sequence);
+    memcpy(step->pages + first_page, sequence->pages, (size_t)n_pages * sizeof(*step->pages));
+    step->context[step->n_seqs++] = end;
+    step->row_start[step->n_seqs] = step->n_rows;
+    step->page_start[step->n_seqs] = first_page + n_pages;
+    sequence->n_cached = end;
+    if (end == n_tokens(sequence))
+        emit_draw(step, sequence);
+}
+
+/* Sequences whose answer is as long as it may be with what is being drawn: nothing more to plan. */
+static void let_go(struct ant_sched *sched)
+{
+    for (int i = sched->n_running - 1; i >= 0; i--) {
+        const struct sequence *sequence = &sched->running[i];
+        if (ant_stop_is_longest(sequence->request, sequence->n_drawn, sched->config.max_context))
+            remove_running(sched, i, &sched->leaving[sched->n_leaving++]);
+    }
 }
 
 bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
 {
-    sched->decode_rows = plan_decodes(sched);
-    sched->prefill_rows = plan_prefills(sched, sched->config.max_step_rows - sched->decode_rows);
-    sched->n_rows = sched->n_seqs = sched->n_sampled = 0;
+    struct step *step =
+        &sched->steps[(sched->oldest + sched->n_in_flight) % ANT_MAX_STEPS_IN_FLIGHT];
+
+    if (sched->n_in_flight == ANT_MAX_STEPS_IN_FLIGHT)
+        ant_die("a step more than %d was planned", ANT_MAX_STEPS_IN_FLIGHT);
+    sched->has_preempted = false;
+    step->n_rows = step->n_seqs = step->n_sampled = 0;
+    step->decode_rows = plan_decodes(sched);
+    plan_prefills(sched, sched->config.max_step_rows - step->decode_rows);
     for (int i = 0; i < sched->n_running; i++)
         if (sched->running[i].n_planned > 0)
-            emit(sched, &sched->running[i]);
+            emit(step, &sched->running[i]);
+    if (step->n_rows == 0)
+        return false;
+    let_go(sched);
+    sched->n_in_flight++;
     *batch = (struct ant_batch){
-        .n_rows = sched->n_rows,
-        .n_seqs = sched->n_seqs,
-        .n_sampled = sched->n_sampled,
-        .tokens = sched->tokens,
-        .positions = sched->positions,
-        .row_start = sched->row_start,
-        .context = sched->context,
-        .page_start = sched->page_start,
-        .pages = sched->pages,
-        .sampled = sched->sampled,
-        .draws = sched->draws,
+        .n_rows = step->n_rows,
+        .n_seqs = step->n_seqs,
+        .n_sampled = step->n_sampled,
+        .tokens = step->tokens,
+        .positions = step->positions,
+        .row_start = step->row_start,
+        .context = step->context,
+        .page_start = step->page_start,
+        .pages = step->pages,
+        .sampled = step->sampled,
+        .draws = step->draws,
     };
-    return sched->n_rows > 0;
+    return true;
 }
+
+/* ---- after the step ------------------------------------------------------------------------- */
 
 struct ant_request *ant_sched_sampled(const struct ant_sched *sched, int i)
 {
-    return sched->sampled_requests[i];
+    return sched->steps[sched->oldest].requests[i];
 }
 
-/* Every page is free or owned by one sequence; every sequence has the pages its cached tokens need.
- */
+/* Every page is accounted for; every sequence has the pages its cached tokens need. */
 static void check(const struct ant_sched *sched)
 {
-    char *owned = ant_xcalloc((size_t)sched->config.n_pages, 1);
-    int n = 0;
+    int *users = ant_xcalloc((size_t)sched->config.n_pages, sizeof(*users));
 
-    for (int i = 0; i < sched->n_free; i++, n++)
-        if (owned[sched->free_pages[i]]++)
-            ant_die("page %d is free twice", sched->free_pages[i]);
     for (int i = 0; i < sched->n_running; i++) {
         const struct sequence *sequence = &sched->running[i];
         if (pages_for(sequence->n_cached) > sequence->n_pages)
             ant_die("row %lld has %d tokens in %d pages", (long long)sequence->request->row,
                     sequence->n_cached, sequence->n_pages);
-        for (int k = 0; k < sequence->n_pages; k++, n++)
-            if (owned[sequence->pages[k]]++)
-                ant_die("page %d has two owners", sequence->pages[k]);
+        for (int k = 0; k < sequence->n_pages; k++)
+            users[sequence->pages[k]]++;
     }
-    if (n != sched->config.n_pages)
-        ant_die("%d of %d pages are lost", sched->config.n_pages - n, sched->config.n_pages);
-    free(owned);
+    ant_pages_check(sched->pages, users);
+    free(users);
 }
 
 void ant_sched_commit(struct ant_sched *sched)
 {
-    for (int i = 0; i < sched->n_running; i++) {
-        sched->running[i].n_cached += sched->running[i].n_planned;
-        sched->running[i].n_planned = 0;
-    }
+    sched->oldest = (sched->oldest + 1) % ANT_MAX_STEPS_IN_FLIGHT;
+    sched->n_in_flight--;
     if (sched->is_checked)
         check(sched);
 }
 
+/* The sequence has ended: if another step draws for it already, nobody wants to know. */
+static struct ant_request *drop_draw(struct ant_sched *sched, const struct sequence *sequence)
+{
+    if (sequence->n_drawn > (int)sequence->request->output.len)
+        sched->steps[sched->oldest].requests[sequence->drawn_at] = NULL;
+    return sequence->request;
+}
+
 struct ant_request *ant_sched_retire(struct ant_sched *sched)
 {
+    const struct ant_request *first = queue_front(&sched->waiting);
+    struct sequence ended;
+
+    for (int i = 0; i < sched->n_leaving; i++) {
+        ended = sched->leaving[i];
+        if (ended.request->finish == ANT_FINISH_NONE)
+            continue;
+        sched->leaving[i] = sched->leaving[--sched->n_leaving];
+        return drop_draw(sched, &ended);
+    }
     for (int i = 0; i < sched->n_running; i++)
-        if (sched->running[i].request->finish != ANT_FINISH_NONE)
-            return remove_running(sched, i);
+        if (sched->running[i].request->finish != ANT_FINISH_NONE) {
+            remove_running(sched, i, &ended);
+            return drop_draw(sched, &ended);
+        }
+    if (first && first->finish != ANT_FINISH_NONE) /* preempted while it drew its last token */
+        return queue_pop(&sched->waiting);
     return NULL;
 }
 
@@ -368,18 +512,24 @@ void ant_sched_each(const struct ant_sched *sched, void (*visit)(struct ant_requ
 
     for (int i = 0; i < sched->n_running; i++)
         visit(sched->running[i].request, data);
+    for (int i = 0; i < sched->n_leaving; i++)
+        visit(sched->leaving[i].request, data);
     for (int i = 0; i < queue->count; i++)
         visit(queue->items[(queue->first + i) % queue->cap], data);
 }
 
 void ant_sched_counts(const struct ant_sched *sched, struct ant_sched_counts *out)
 {
+    const struct step *step = &sched->steps[sched->oldest];
+
     *out = (struct ant_sched_counts){
-        .running = sched->n_running,
+        .running = sched->n_running + sched->n_leaving,
         .waiting = sched->waiting.count,
-        .pages_used = sched->config.n_pages - sched->n_free,
-        .decode_rows = sched->decode_rows,
-        .prefill_rows = sched->prefill_rows,
+        .pages_used = sched->config.n_pages - ant_pages_available(sched->pages),
+        .decode_rows = step->decode_rows,
+        .prefill_rows = step->n_rows - step->decode_rows,
+        .n_sampled = step->n_sampled,
         .preemptions = sched->preemptions,
+        .shared_tokens = sched->shared_tokens,
     };
 }

@@ -6,8 +6,19 @@
  * step takes one row of every sequence that decodes, then fills the row budget with prefill chunks,
  * oldest first, then admits waiting requests while pages last. When a decoding sequence needs a
  * page and none is free, the youngest gives up its own and is prefilled again later; its answer
- * does not change. With every check on (`ANTIPHON_CHECK=1`) the invariants are verified after each
- * step. Thread: engine. */
+ * does not change.
+ *
+ * A prompt that begins like one before it shares its full pages instead of computing them again,
+ * also when that one is planned in the same step, and when it has ended and its pages are not yet
+ * needed. What a preempted sequence has computed is kept the same way.
+ *
+ * Up to two steps may be planned and not yet committed: a sequence then goes on with a token that
+ * is not known yet. If it turns out to have ended, what it draws in the later step is dropped.
+ * Steps run in the order they were planned in: so a sequence's pages can be given to another as
+ * soon as its last row is planned.
+ *
+ * With every check on (`ANTIPHON_CHECK=1`) the invariants are verified after each step. Thread:
+ * engine. */
 #ifndef ANT_ENGINE_SCHED_H
 #define ANT_ENGINE_SCHED_H
 
@@ -15,6 +26,8 @@
 
 #include "backend/backend.h"
 #include "engine/engine.h"
+
+enum { ANT_MAX_STEPS_IN_FLIGHT = 2 };
 
 struct ant_sched;
 
@@ -24,17 +37,19 @@ void ant_sched_close(struct ant_sched *sched); /* frees the requests still insid
 /* The scheduler owns the request from here until ant_sched_retire hands it back. */
 void ant_sched_add(struct ant_sched *sched, struct ant_request *request);
 
-/* True when there is a step to run; `batch` is valid until the next call of ant_sched_commit. */
+/* True when there is a step to run; `batch` is valid until the step is committed. */
 bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch);
 
-/* The request whose next token is the batch's i-th sampled row. */
+/* The oldest step not yet committed has run: the request whose next token is its i-th sampled row;
+ * NULL when the request has ended before. */
 struct ant_request *ant_sched_sampled(const struct ant_sched *sched, int i);
 
-/* The planned step has run, and the tokens drawn were appended to the requests' outputs. */
+/* The tokens that step drew were appended to the requests' outputs, and `finish` is set in those
+ * that have ended. */
 void ant_sched_commit(struct ant_sched *sched);
 
 /* Take back one request whose `finish` is set, its pages freed; NULL when there is none. After
- * commit. */
+ * commit, before the next plan. */
 struct ant_request *ant_sched_retire(struct ant_sched *sched);
 
 /* Every request inside. */
@@ -43,8 +58,9 @@ void ant_sched_each(const struct ant_sched *sched, void (*visit)(struct ant_requ
 
 struct ant_sched_counts {
     int running, waiting, pages_used;
-    int decode_rows, prefill_rows; /* of the step last planned */
+    int decode_rows, prefill_rows, n_sampled; /* of the oldest step not yet committed */
     int64_t preemptions;
+    int64_t shared_tokens; /* that need not be computed because another sequence has */
 };
 void ant_sched_counts(const struct ant_sched *sched, struct ant_sched_counts *out);
 

@@ -74,6 +74,11 @@ static int find_stop_string(const struct ant_request *request,
     return found;
 }
 
+bool ant_stop_is_longest(const struct ant_request *request, int n, int max_context)
+{
+    return n >= request->sampling.max_tokens || request->n_prompt + n >= max_context;
+}
+
 void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tokenizer,
                     int max_context)
 {
@@ -89,9 +94,7 @@ void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tok
                 request->finish = ANT_FINISH_STOP;
         }
     }
-    if (request->finish != ANT_FINISH_NONE)
-        return;
-    if (n >= sampling->max_tokens || request->n_prompt + n >= max_context)
+    if (request->finish == ANT_FINISH_NONE && ant_stop_is_longest(request, n, max_context))
         request->finish = ANT_FINISH_LENGTH;
 }
 

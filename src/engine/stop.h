@@ -6,8 +6,12 @@
 
 #include "engine/engine.h"
 
+/* An answer of `n` tokens to this request must end: it is as long as it may be. `max_context`
+ * bounds prompt and answer together. */
+bool ant_stop_is_longest(const struct ant_request *request, int n, int max_context);
+
 /* Look at the token just appended to request->output; sets `finish` (and `stop_string`) if the
- * answer is over. `max_context` bounds prompt and answer together. */
+ * answer is over. */
 void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tokenizer,
                     int max_context);
 

@@ -51,7 +51,7 @@ static int close_all(void **state)
 
 struct setup {
     int max_seqs, max_rows, n_pages, n_threads;
-    bool is_reversed;
+    bool is_reversed, is_whole; /* order, and no prefix sharing */
 };
 
 struct answers {
@@ -82,8 +82,10 @@ static struct ant_request *make_request(int i, const struct ant_sampling *sampli
     request->row = i;
     request->n_prompt = 1 + i * 37 % 61;
     request->prompt = ant_xcalloc((size_t)request->n_prompt, sizeof(int32_t));
-    for (int k = 0; k < request->n_prompt; k++)
-        request->prompt[k] = 3 + (i * 7919 + k * 104729 + k * k) % (vocab - 3);
+    for (int k = 0; k < request->n_prompt; k++) { /* every fourth begins alike, a page and more */
+        int own = i % 4 != 1 || k >= 35 ? i * 7919 : 0;
+        request->prompt[k] = 3 + (own + k * 104729 + k * k) % (vocab - 3);
+    }
     request->sampling = *sampling;
     request->stops = stops;
     if (begun)
@@ -139,7 +141,13 @@ static void run(const struct setup *setup, const struct ant_sampling *sampling,
         .max_context = CONTEXT,
         .n_threads = setup->n_threads,
     };
-    struct ant_engine_config config = {setup->max_seqs, setup->max_rows, CONTEXT, setup->n_pages};
+    struct ant_engine_config config = {
+        .max_seqs = setup->max_seqs,
+        .max_step_rows = setup->max_rows,
+        .max_context = CONTEXT,
+        .n_pages = setup->n_pages,
+        .no_prefix_sharing = setup->is_whole,
+    };
     const struct ant_backend_ops *ops;
     struct ant_backend *be;
     struct ant_model *model;
@@ -194,9 +202,11 @@ static const struct setup plain = {.max_seqs = 8, .max_rows = 64, .n_pages = 64,
 static void check_setups(const struct ant_sampling *sampling)
 {
     static const struct setup setups[] = {
-        {1, 64, 3, 1, false}, {7, 16, 64, 2, false}, {64, 512, 256, 3, false},
-        {8, 64, 64, 1, true}, {8, 9, 6, 2, true}, /* few pages: some are preempted */
-        {5, 1, 40, 1, false}, {3, 2, 12, 2, false},
+        {1, 64, 3, 1, false, false},     {7, 16, 64, 2, false, false},
+        {64, 512, 256, 3, false, false}, {8, 64, 64, 1, true, false},
+        {8, 9, 6, 2, true, false}, /* few pages: some are preempted */
+        {8, 9, 6, 2, true, true},        {64, 512, 256, 2, false, true},
+        {5, 1, 40, 1, false, false},     {3, 2, 12, 2, false, false},
     };
     const struct ant_stops stops = {0};
     struct answers expected, answers;
@@ -248,7 +258,7 @@ static void test_goes_on_where_it_was(void **state)
     assert_true(told > 100);
     begun = &expected;
     for (int few = 0; few < 2; few++) {
-        run(few ? &(struct setup){8, 9, 6, 2, true} : &plain, &sampling, &stops, &answers);
+        run(few ? &(struct setup){8, 9, 6, 2, true, false} : &plain, &sampling, &stops, &answers);
         assert_same(&answers, &expected);
         answers_release(&answers);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The scheduler under random traffic: a batch is always well-formed, pages are never shared, every
- * request comes back once with just the tokens that it would have drawn alone, and small caches
- * only cost time. */
+/* The scheduler under random traffic, one step at a time and two: a batch is always well-formed,
+ * every request comes back once with just the tokens that it would have drawn alone, whatever pages
+ * it shares, and small caches only cost time. */
 #include "config.h"
 
 #include <setjmp.h>
@@ -26,30 +26,41 @@ static int random_below(int n)
 
 static const struct ant_stops no_stops;
 
-static struct ant_request *make_request(int row, int n_prompt, int n_output)
+/* The first `n_common` tokens are those of every prompt of the family. */
+static struct ant_request *make_request(int row, int family, int n_common, int n_prompt,
+                                        int n_output)
 {
     struct ant_request *request = ant_xcalloc(1, sizeof(*request));
 
     request->row = row;
     request->prompt = ant_xcalloc((size_t)n_prompt, sizeof(int32_t));
     for (int i = 0; i < n_prompt; i++)
-        request->prompt[i] = row * 1000 + i;
+        request->prompt[i] = i < n_common ? family * 17 + i * i : row * 1000 + i;
     request->n_prompt = n_prompt;
     request->sampling = (struct ant_sampling){.max_tokens = n_output, .seed = (uint64_t)row};
     request->stops = &no_stops;
     return request;
 }
 
-/* Stands for the model: a token is a function of the tokens before it, which are read from the
- * cache that the batches have filled: a wrong page, position or order gives a wrong answer. */
+/* Stands for the model and the device: a token is a function of the tokens before it, which are
+ * read from the cache that the batches have filled: a wrong page, position or order gives a wrong
+ * answer. Steps are waited for in order, `depth` of them at once. */
 struct fake {
     int32_t *cache; /* (n_pages * ANT_PAGE_TOKENS) */
-    int n_pages;
+    int n_pages, depth, n_in_flight;
+    int32_t *drawn[ANT_MAX_STEPS_IN_FLIGHT]; /* by the steps in flight, oldest first */
+    int n_drawn[ANT_MAX_STEPS_IN_FLIGHT];
+    int64_t prefill_rows;
 };
 
 static int32_t next_token(int64_t sum, int n)
 {
     return (int32_t)((sum * 31 + n * 7) % 1000003);
+}
+
+static bool is_end(int32_t token)
+{
+    return token % 29 == 0;
 }
 
 static void check_shape(const struct ant_batch *batch, const struct ant_engine_config *config)
@@ -62,61 +73,130 @@ static void check_shape(const struct ant_batch *batch, const struct ant_engine_c
         assert_true(batch->sampled[i] > last && batch->sampled[i] < batch->n_rows);
 }
 
+/* Write the rows of sequence `s` into the cache. */
+static void fake_append(struct fake *fake, const struct ant_batch *batch, int s)
+{
+    const int32_t *pages = batch->pages + batch->page_start[s];
+
+    for (int row = batch->row_start[s]; row < batch->row_start[s + 1]; row++) {
+        int t = batch->positions[row], token = batch->tokens[row];
+        if (token < 0) { /* drawn by the step before, which is still in flight */
+            assert_int_equal(fake->n_in_flight, 1);
+            assert_in_range(~token, 0, fake->n_drawn[0] - 1);
+            token = fake->drawn[0][~token];
+        }
+        assert_in_range(t / ANT_PAGE_TOKENS, 0,
+                        batch->page_start[s + 1] - batch->page_start[s] - 1);
+        assert_in_range(pages[t / ANT_PAGE_TOKENS], 0, fake->n_pages - 1);
+        fake->cache[pages[t / ANT_PAGE_TOKENS] * ANT_PAGE_TOKENS + t % ANT_PAGE_TOKENS] = token;
+    }
+}
+
 /* Write the batch's rows into the cache, then draw for the sampled ones from what the cache holds.
  */
-static void fake_step(struct fake *fake, const struct ant_batch *batch, struct ant_sched *sched)
+static void fake_begin(struct fake *fake, const struct ant_batch *batch)
 {
+    int32_t *ids = ant_xcalloc((size_t)batch->n_sampled + 1, sizeof(*ids));
     int drawn = 0;
 
+    for (int s = 0; s < batch->n_seqs; s++)
+        fake_append(fake, batch, s);
     for (int s = 0; s < batch->n_seqs; s++) {
         const int32_t *pages = batch->pages + batch->page_start[s];
-        int64_t sum = 0;
-        for (int row = batch->row_start[s]; row < batch->row_start[s + 1]; row++) {
-            int t = batch->positions[row];
-            assert_in_range(t / ANT_PAGE_TOKENS, 0,
-                            batch->page_start[s + 1] - batch->page_start[s] - 1);
-            assert_in_range(pages[t / ANT_PAGE_TOKENS], 0, fake->n_pages - 1);
-            fake->cache[pages[t / ANT_PAGE_TOKENS] * ANT_PAGE_TOKENS + t % ANT_PAGE_TOKENS] =
-                batch->tokens[row];
-        }
         int last = batch->row_start[s + 1] - 1, n = batch->positions[last] + 1;
+        int64_t sum = 0;
         assert_int_equal(n, batch->context[s]);
         if (drawn == batch->n_sampled || batch->sampled[drawn] != last)
             continue;
         for (int t = 0; t < n; t++)
             sum += fake->cache[pages[t / ANT_PAGE_TOKENS] * ANT_PAGE_TOKENS + t % ANT_PAGE_TOKENS];
-        struct ant_request *request = ant_sched_sampled(sched, drawn);
-        assert_int_equal(batch->draws[drawn].position, request->output.len);
-        ant_ids_add(&request->output, next_token(sum, n));
-        if ((int)request->output.len == request->sampling.max_tokens)
-            request->finish = ANT_FINISH_LENGTH;
-        drawn++;
+        ids[drawn++] = next_token(sum, n);
     }
     assert_int_equal(drawn, batch->n_sampled);
+    fake->drawn[fake->n_in_flight] = ids;
+    fake->n_drawn[fake->n_in_flight++] = drawn;
+}
+
+static void fake_end(struct fake *fake, struct ant_sched *sched)
+{
+    struct ant_sched_counts counts;
+
+    ant_sched_counts(sched, &counts);
+    assert_int_equal(counts.n_sampled, fake->n_drawn[0]);
+    fake->prefill_rows += counts.prefill_rows;
+    for (int i = 0; i < fake->n_drawn[0]; i++) {
+        struct ant_request *request = ant_sched_sampled(sched, i);
+        if (!request)
+            continue;
+        assert_int_equal(request->finish, ANT_FINISH_NONE);
+        ant_ids_add(&request->output, fake->drawn[0][i]);
+        if (is_end(fake->drawn[0][i]))
+            request->finish = ANT_FINISH_EOS;
+        else if ((int)request->output.len == request->sampling.max_tokens)
+            request->finish = ANT_FINISH_LENGTH;
+    }
+    free(fake->drawn[0]);
+    fake->drawn[0] = fake->drawn[1];
+    fake->n_drawn[0] = fake->n_drawn[1];
+    fake->n_in_flight--;
+    ant_sched_commit(sched);
 }
 
 static void check_answer(const struct ant_request *request)
 {
     int64_t sum = 0;
+    size_t n = request->output.len;
 
     for (int i = 0; i < request->n_prompt; i++)
         sum += request->prompt[i];
-    assert_int_equal(request->output.len, request->sampling.max_tokens);
-    for (size_t i = 0; i < request->output.len; i++) {
+    for (size_t i = 0; i < n; i++) {
         assert_int_equal(request->output.data[i], next_token(sum, request->n_prompt + (int)i));
+        assert_true(i == n - 1 || !is_end(request->output.data[i]));
         sum += request->output.data[i];
     }
+    assert_true(is_end(request->output.data[n - 1]) || (int)n == request->sampling.max_tokens);
+}
+
+static struct fake fake_open(const struct ant_engine_config *config)
+{
+    return (struct fake){
+        .cache = ant_xcalloc((size_t)config->n_pages * ANT_PAGE_TOKENS, sizeof(int32_t)),
+        .n_pages = config->n_pages,
+        .depth = config->steps_in_flight,
+    };
+}
+
+/* As the engine does: plan up to `depth` steps, then wait for one. Returns how many requests came
+ * back. */
+static int run_once(struct fake *fake, struct ant_sched *sched,
+                    const struct ant_engine_config *config)
+{
+    struct ant_request *request;
+    struct ant_batch batch;
+    int returned = 0;
+
+    bool has_begun = ant_sched_plan(sched, &batch);
+    if (has_begun) {
+        check_shape(&batch, config);
+        fake_begin(fake, &batch);
+    }
+    if (fake->n_in_flight == 0 || (has_begun && fake->n_in_flight < fake->depth))
+        return 0;
+    fake_end(fake, sched);
+    while ((request = ant_sched_retire(sched))) {
+        check_answer(request);
+        ant_request_free(request);
+        returned++;
+    }
+    return returned;
 }
 
 /* Run `n` requests through; returns how often one was preempted. */
-static int64_t run_traffic(const struct ant_engine_config *config, int n, uint32_t seed)
+static int64_t run_depth(const struct ant_engine_config *config, int n, uint32_t seed)
 {
-    struct fake fake = {ant_xcalloc((size_t)config->n_pages * ANT_PAGE_TOKENS, sizeof(int32_t)),
-                        config->n_pages};
+    struct fake fake = fake_open(config);
     struct ant_sched *sched = ant_sched_open(config);
     struct ant_sched_counts counts;
-    struct ant_request *request;
-    struct ant_batch batch;
     int added = 0, returned = 0;
 
     random_state = seed;
@@ -125,19 +205,13 @@ static int64_t run_traffic(const struct ant_engine_config *config, int n, uint32
         for (int k = random_below(4); k > 0 && added < n; k--) {
             int n_prompt = 1 + random_below(config->max_context * 2 / 3);
             int n_output = 1 + random_below(config->max_context - n_prompt);
-            ant_sched_add(sched, make_request(added++, n_prompt, n_output));
+            ant_sched_add(sched, make_request(added++, random_below(3), random_below(2 * n_prompt),
+                                              n_prompt, n_output));
         }
-        if (!ant_sched_plan(sched, &batch))
-            continue;
-        check_shape(&batch, config);
-        fake_step(&fake, &batch, sched);
-        ant_sched_commit(sched);
-        while ((request = ant_sched_retire(sched))) {
-            check_answer(request);
-            ant_request_free(request);
-            returned++;
-        }
+        returned += run_once(&fake, sched, config);
     }
+    while (fake.n_in_flight > 0) /* draws that nobody wants to know */
+        assert_int_equal(run_once(&fake, sched, config), 0);
     ant_sched_counts(sched, &counts);
     assert_int_equal(counts.running, 0);
     assert_int_equal(counts.waiting, 0);
@@ -145,6 +219,20 @@ static int64_t run_traffic(const struct ant_engine_config *config, int n, uint32
     ant_sched_close(sched);
     free(fake.cache);
     return counts.preemptions;
+}
+
+static int64_t run_traffic(const struct ant_engine_config *config, int n, uint32_t seed)
+{
+    struct ant_engine_config both = *config;
+    int64_t preemptions = 0;
+
+    for (both.steps_in_flight = 1; both.steps_in_flight <= 2; both.steps_in_flight++) {
+        preemptions += run_depth(&both, n, seed);
+        both.no_prefix_sharing = true;
+        preemptions += run_depth(&both, n, seed);
+        both.no_prefix_sharing = false;
+    }
+    return preemptions;
 }
 
 static void test_plenty(void **state)
@@ -191,6 +279,63 @@ static void test_random_sizes(void **state)
     }
 }
 
+/* Twenty prompts begin with the same hundred tokens: three pages, computed once; and again for free
+ * when all have ended, as long as nothing else needed the pages. */
+static void test_prefix_is_computed_once(void **state)
+{
+    enum { N = 20, COMMON = 100, OWN = 10, OUT = 5, SHARED = COMMON / ANT_PAGE_TOKENS * 32 };
+    struct ant_engine_config config = {
+        .max_seqs = 8, .max_step_rows = 70, .max_context = 200, .n_pages = 60};
+
+    (void)state;
+    for (int depth = 1; depth <= 2; depth++) {
+        config.steps_in_flight = depth;
+        struct fake fake = fake_open(&config);
+        struct ant_sched *sched = ant_sched_open(&config);
+        struct ant_sched_counts counts;
+        for (int pass = 0; pass < 2; pass++) {
+            int returned = 0;
+            for (int i = 0; i < N; i++)
+                ant_sched_add(sched, make_request(1 + pass * N + i, 1, COMMON, COMMON + OWN, OUT));
+            while (returned < N || fake.n_in_flight > 0)
+                returned += run_once(&fake, sched, &config);
+            ant_sched_counts(sched, &counts);
+            int64_t n_shared = (pass + 1) * N - 1;
+            assert_int_equal(counts.shared_tokens, n_shared * SHARED);
+            assert_int_equal(fake.prefill_rows,
+                             (pass + 1) * N * (COMMON + OWN) - n_shared * SHARED);
+            assert_int_equal(counts.pages_used, 0);
+        }
+        ant_sched_close(sched);
+        free(fake.cache);
+    }
+}
+
+/* The same prompt again and again: all but its last page is shared, and at least one token left to
+ * compute. */
+static void test_equal_prompts(void **state)
+{
+    struct ant_engine_config config = {.max_seqs = 4,
+                                       .max_step_rows = 64,
+                                       .max_context = 100,
+                                       .n_pages = 20,
+                                       .steps_in_flight = 2};
+
+    (void)state;
+    for (int n_prompt = 1; n_prompt <= 70; n_prompt++) {
+        struct fake fake = fake_open(&config);
+        struct ant_sched *sched = ant_sched_open(&config);
+        int returned = 0, n_own = n_prompt - (n_prompt - 1) / ANT_PAGE_TOKENS * ANT_PAGE_TOKENS;
+        for (int i = 0; i < 6; i++)
+            ant_sched_add(sched, make_request(7, 0, 0, n_prompt, 3));
+        while (returned < 6 || fake.n_in_flight > 0)
+            returned += run_once(&fake, sched, &config);
+        assert_int_equal(fake.prefill_rows, n_prompt + 5 * n_own);
+        ant_sched_close(sched);
+        free(fake.cache);
+    }
+}
+
 /* Unfinished requests are freed with the scheduler (a leak checker sees to it). */
 static void test_close_in_flight(void **state)
 {
@@ -201,7 +346,8 @@ static void test_close_in_flight(void **state)
 
     (void)state;
     for (int i = 0; i < 100; i++)
-        ant_sched_add(sched, make_request(i, 5, 5));
+        ant_sched_add(sched, make_request(i, 0, 5, 5, 1 + i % 5));
+    assert_true(ant_sched_plan(sched, &batch));
     assert_true(ant_sched_plan(sched, &batch));
     ant_sched_close(sched);
 }
@@ -209,8 +355,12 @@ static void test_close_in_flight(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plenty),          cmocka_unit_test(test_scarce_pages),
-        cmocka_unit_test(test_corners),         cmocka_unit_test(test_random_sizes),
+        cmocka_unit_test(test_plenty),
+        cmocka_unit_test(test_scarce_pages),
+        cmocka_unit_test(test_corners),
+        cmocka_unit_test(test_random_sizes),
+        cmocka_unit_test(test_prefix_is_computed_once),
+        cmocka_unit_test(test_equal_prompts),
         cmocka_unit_test(test_close_in_flight),
     };
     setenv("ANTIPHON_CHECK", "1", 1);
