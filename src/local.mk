@@ -79,9 +79,11 @@ noinst_HEADERS += src/backend/backend.h
 libantiphon_a_SOURCES += src/backend/backend.c
 
 # backend/cuda
-noinst_HEADERS += src/backend/cuda/attn_plan.h src/backend/cuda/gemm_plan.h
+noinst_HEADERS += src/backend/cuda/attn_plan.h src/backend/cuda/cuda.h src/backend/cuda/gemm_plan.h
 if HAVE_CUDA
-libantiphon_a_SOURCES += src/backend/cuda/attn_plan.c src/backend/cuda/gemm_plan.c
+libantiphon_a_SOURCES += \
+	src/backend/cuda/attn_plan.c src/backend/cuda/cuda.c src/backend/cuda/cuda_ops.c \
+	src/backend/cuda/cuda_step.c src/backend/cuda/cuda_weight.c src/backend/cuda/gemm_plan.c
 endif
 
 # backend/cpu
@@ -90,10 +92,6 @@ libantiphon_a_SOURCES += \
 	src/backend/cpu/cpu.c src/backend/cpu/cpu_attention.c src/backend/cpu/cpu_gemm.c \
 	src/backend/cpu/cpu_level.c src/backend/cpu/cpu_memory.c src/backend/cpu/cpu_weight.c \
 	src/backend/cpu/team.c
-
-# backend/cuda
-if HAVE_CUDA
-endif
 
 # The commit is looked up at every make, the header rewritten only when it has changed.
 BUILT_SOURCES += src/base/commit.h

@@ -76,7 +76,7 @@ check-gpu:
 endif
 tests_gpu_check_gpu_SOURCES = \
 	tests/gpu/check.c tests/gpu/check_attention.c tests/gpu/check_gemm.c \
-	tests/gpu/check_rows.c tests/gpu/check_sampling.c
+	tests/gpu/check_model.c tests/gpu/check_rows.c tests/gpu/check_sampling.c
 CLEANFILES += tests/gpu/check-gpu
 .PHONY: check-gpu
 
@@ -124,9 +124,9 @@ EXTRA_DIST += tests/golden/text/get-vectors tests/golden/text/make_golden.py \
 # Launch tests: scripts that run the real thing under srun and mpirun (tests/launch/lib.sh).
 check_PROGRAMS += tests/launch/group_probe
 tests_launch_group_probe_LDADD = $(ANT_LDADD)
-TESTS += tests/launch/group.sh tests/launch/run.sh tests/launch/restart.sh tests/launch/samples.sh
+TESTS += tests/launch/group.sh tests/launch/run.sh tests/launch/restart.sh
 EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
-	tests/launch/restart.sh tests/launch/samples.sh
+	tests/launch/restart.sh
 TESTS += tests/launch/bench.sh
 EXTRA_DIST += tests/launch/bench.sh
 check_PROGRAMS += tests/launch/results_probe

@@ -255,7 +255,9 @@ __global__ void __launch_bounds__(THREADS) decode(const __grid_constant__ kern_a
 {
     extern __shared__ __align__(128) char smem[];
 
-    for (int i = blockIdx.x; i < args.n_items * args.kv_heads; i += gridDim.x) {
+    int n_items = args.count ? *args.count : args.n_items;
+
+    for (int i = blockIdx.x; i < n_items * args.kv_heads; i += gridDim.x) {
         kern_attn_item item = args.items[i / args.kv_heads];
         do_item<D>(args, item, i % args.kv_heads, smem);
         __syncthreads();

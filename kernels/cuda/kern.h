@@ -58,6 +58,8 @@ struct kern_attn {
     const uint16_t *k_cache, *v_cache;
     const int32_t *pages;
     const struct kern_attn_item *items; /* (n_items), heaviest first */
+    const int32_t *count; /* decode: number of items, read on the device, or NULL: n_items, which
+                             else bounds the blocks only */
     float *partial;                     /* kern_attn_partial_bytes(): decode only */
     int32_t *arrived; /* (partials, kv_heads) zero before and after: decode only */
     int n_items;
@@ -99,6 +101,14 @@ struct kern_norm {
     float eps;
 };
 cudaError_t kern_norm(struct kern_norm args, cudaStream_t stream);
+
+/* out += bias, for each row. */
+struct kern_bias {
+    float *out;           /* (rows, n) */
+    const uint16_t *bias; /* (n) */
+    int rows, n;          /* n: a multiple of 8 */
+};
+cudaError_t kern_bias(struct kern_bias args, cudaStream_t stream);
 
 /* out = silu(gate) * up. */
 struct kern_glu {
@@ -156,6 +166,12 @@ struct kern_chain {
 cudaError_t kern_chain(struct kern_chain args, cudaStream_t stream);
 /* The same for at most KERN_FEW_ROWS rows, at the speed of memory. */
 cudaError_t kern_few_rows(struct kern_chain args, cudaStream_t stream);
+
+/* Noise around 0, uniform in [-scale, scale): a function of the index alone. */
+cudaError_t kern_fill_noise(uint16_t *out, size_t n, float scale, cudaStream_t stream);
+
+/* Read all of it and nothing else; `bytes` a multiple of 16. *out may be overwritten. */
+cudaError_t kern_read(const void *data, size_t bytes, int32_t *out, cudaStream_t stream);
 
 /* *count += 4-byte words that differ. */
 cudaError_t kern_count_differences(const void *a, const void *b, size_t bytes, int32_t *count,

@@ -54,7 +54,90 @@ __global__ void __launch_bounds__(THREADS)
     *(uint4 *)(a.out + (size_t)row * a.ff + unit * 8) = pack8(gate);
 }
 
+__global__ void __launch_bounds__(THREADS)
+    bias(const __grid_constant__ struct kern_bias a, unsigned units, unsigned total)
+{
+    unsigned i = blockIdx.x * THREADS + threadIdx.x;
+    if (i >= total)
+        return;
+    float *out = a.out + (size_t)(i / units) * a.n + i % units * 8;
+    float x[8], b[8];
+
+    load8(x, out);
+    unpack8(b, *(const uint4 *)(a.bias + i % units * 8));
+#pragma unroll
+    for (int k = 0; k < 8; k++)
+        x[k] += b[k];
+    store8(out, x);
+}
+
+/* A mixing of the index (the finaliser of a 64-bit hash) gives four values. */
+__global__ void __launch_bounds__(THREADS) fill_noise(uint16_t *out, size_t n, float scale)
+{
+    size_t step = (size_t)gridDim.x * THREADS;
+
+    for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i * 4 < n; i += step) {
+        uint64_t z = (i + 1) * 0x9e3779b97f4a7c15u;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+        z ^= z >> 31;
+        for (int k = 0; k < 4 && i * 4 + k < n; k++, z >>= 16)
+            out[i * 4 + k] = __bfloat16_as_ushort(
+                __float2bfloat16_rn(((int)(z & 0xffff) - 32768) * (scale / 32768)));
+    }
+}
+
+/* The sum decides whether something is written, or the compiler would leave out the reading. */
+__global__ void __launch_bounds__(THREADS) read_all(const uint4 *data, size_t n, int32_t *out)
+{
+    constexpr int AHEAD = 8;
+    uint32_t seen = 0;
+
+    for (size_t i = (size_t)blockIdx.x * AHEAD * THREADS + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * AHEAD * THREADS) {
+        uint4 x[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            x[k] = i + k * THREADS < n ? __ldcs(data + i + k * THREADS) : make_uint4(0, 0, 0, 0);
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            seen += x[k].x ^ x[k].y ^ x[k].z ^ x[k].w;
+    }
+    if (seen == 0x5eed5eed)
+        *out = 1;
+}
+
 } // namespace
+
+cudaError_t kern_read(const void *data, size_t bytes, int32_t *out, cudaStream_t stream)
+{
+    if (bytes % 16)
+        return cudaErrorInvalidValue;
+    if (bytes == 0)
+        return cudaSuccess;
+    read_all<<<132 * 8, THREADS, 0, stream>>>((const uint4 *)data, bytes / 16, out);
+    return cudaGetLastError();
+}
+
+cudaError_t kern_bias(struct kern_bias a, cudaStream_t stream)
+{
+    long long total = (long long)a.rows * (a.n / 8);
+
+    if (a.n % 8 || total > 0x7fffffff)
+        return cudaErrorInvalidValue;
+    if (total == 0)
+        return cudaSuccess;
+    bias<<<blocks_for(total, THREADS), THREADS, 0, stream>>>(a, a.n / 8, total);
+    return cudaGetLastError();
+}
+
+cudaError_t kern_fill_noise(uint16_t *out, size_t n, float scale, cudaStream_t stream)
+{
+    if (n == 0)
+        return cudaSuccess;
+    fill_noise<<<1056, THREADS, 0, stream>>>(out, n, scale);
+    return cudaGetLastError();
+}
 
 cudaError_t kern_embed(struct kern_embed a, cudaStream_t stream)
 {

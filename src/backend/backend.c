@@ -8,7 +8,12 @@
 #include "base/log.h"
 
 /* In order of preference. */
-static const struct ant_backend_ops *const backends[] = {&ant_backend_cpu};
+static const struct ant_backend_ops *const backends[] = {
+#ifdef HAVE_CUDA
+    &ant_backend_cuda,
+#endif
+    &ant_backend_cpu,
+};
 
 enum { N_BACKENDS = sizeof backends / sizeof *backends };
 

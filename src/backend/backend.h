@@ -91,7 +91,9 @@ struct ant_weight_spec {
     const struct ant_tensor *bias[3]; /* NULL entries: none */
     int n_parts;
     bool is_vector;
-    bool is_table; /* also read by rows: the embedding */
+    bool is_table;                   /* also read by rows: the embedding */
+    bool rows_by_head, cols_by_head; /* its rows or columns are heads of head_dim each, which a
+                                        backend may pad: q, k, v; o */
 };
 struct ant_weight; /* a backend's own prepared form */
 
@@ -104,6 +106,7 @@ struct ant_backend_config {
     int n_threads;                       /* CPU: 0 = every core of the process */
     int local_rank;
     enum ant_kv_type kv_type;
+    bool reads_slots; /* read_slot will be called: each operation is launched by itself */
 };
 
 /* What a backend tells of itself, for the plan, banner and report. */
@@ -112,8 +115,11 @@ struct ant_backend_facts {
     const char *level; /* part of what determines answers: "avx512", "sm_90" */
     size_t workspace_bytes;
     size_t kv_page_bytes; /* one page over all layers */
-    size_t free_bytes;    /* memory for weights and cache together, before anything
+    size_t free_bytes;    /* memory for weights, workspace and cache together, before anything
                              was loaded */
+    bool is_host;         /* that memory is the host's: its ranks hold the weights once and share
+                             the rest */
+    double kv_share;      /* what of the rest the cache may take by default */
     double bandwidth;     /* bytes/s, measured once weights are there; 0: not
                              measured */
     int steps_in_flight;  /* steps that may have ended but not been waited for, 1 or 2: a device
@@ -131,22 +137,27 @@ struct ant_backend; /* each backend's own; begins with `const struct
                        ant_backend_ops *ops` */
 
 struct ant_backend_ops {
-    const char *name; /* "cuda", "cpu" */
+    const char *name;               /* "cuda", "cpu" */
+    int default_seqs, default_rows; /* prompts in flight and rows of a step, if nobody says */
 
     /* 0 when this process can use the backend; else the reason is in `why`. */
     int (*probe)(struct ant_error *why);
+    /* Name of the device that the rank with this local number would use, which no two ranks may
+     * share; empty when they may. */
+    int (*unit)(int local_rank, char out[64], struct ant_error *err);
     int (*open)(struct ant_backend **out, const struct ant_backend_config *config,
                 struct ant_error *err);
     void (*close)(struct ant_backend *be);
     void (*facts)(const struct ant_backend *be, struct ant_backend_facts *out);
     void (*counts)(const struct ant_backend *be, struct ant_backend_counts *out);
 
-    /* Weights. `weight_bytes` is what the prepared form takes; `weight_put`
-     * prepares it in `memory` of that size (from the loader: may be shared by
-     * the ranks of a node), or, with `fill` false, only adopts memory that
-     * another rank of the node fills. Safe to call for different weights from
-     * several threads. */
+    /* Weights. `weight_bytes` is what the prepared form takes. `weight_open` gives the device's
+     * memory for all of them, or NULL: then it is the loader's, on the host, and may be shared by
+     * the ranks of a node. `weight_put` prepares one in `memory` of its size, or, with `fill`
+     * false, only adopts memory that another rank of the node fills. Safe to call for different
+     * weights from several threads. */
     size_t (*weight_bytes)(const struct ant_backend *be, const struct ant_weight_spec *spec);
+    int (*weight_open)(struct ant_backend *be, size_t bytes, void **memory, struct ant_error *err);
     int (*weight_put)(struct ant_backend *be, struct ant_weight **out,
                       const struct ant_weight_spec *spec, void *memory, bool fill,
                       struct ant_error *err);
@@ -185,7 +196,7 @@ struct ant_backend {
     const struct ant_backend_ops *ops;
 };
 
-extern const struct ant_backend_ops ant_backend_cpu;
+extern const struct ant_backend_ops ant_backend_cpu, ant_backend_cuda;
 
 /* The first backend in the list whose probe answers 0; refusals are logged.
  * `name` other than NULL or "auto" makes that backend's refusal the error. */

@@ -15,9 +15,6 @@
 #include "cli/cli.h"
 #include "cli/run.h"
 
-/* Share of the memory left after the weights that the KV cache may take by default. */
-#define KV_SHARE 0.8
-
 static const char *const partitions[] = {"modulo", "block", "rank", NULL};
 const char *const ant_run_backends[] = {"auto", "cpu", "cuda", NULL};
 const char *const ant_run_kv_types[] = {"auto", "f32", "bf16", NULL};
@@ -59,9 +56,6 @@ static const struct ant_option options[] = {
              "with ranks bound to the same ones."},
 
     {ANT_OPTION_HEADING, .name = "Answers (per-row columns of the input come first)"},
-    {ANT_OPTION_INT, 'n', "samples", "N", AT(samples), 1, UINT16_MAX, .answers = true,
-     .help = "Answers to each prompt, drawn independently; its tokens are computed once. Default "
-             "1."},
     {ANT_OPTION_INT, 0, "max-tokens", "N", AT(max_tokens), 1, 1 << 30, .answers = true,
      .help = "Longest answer. Default 256."},
     {ANT_OPTION_INT, 0, "min-tokens", "N", AT(min_tokens), 0, 1 << 30, .answers = true,
@@ -88,15 +82,16 @@ static const struct ant_option options[] = {
 
     {ANT_OPTION_HEADING, .name = "Engine"},
     {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(max_num_seqs), 1, 1 << 20,
-     .help = "Prompts in flight at once on a rank. Default 256."},
+     .help = "Prompts in flight at once on a rank. Default 256, on a GPU 1024."},
     {ANT_OPTION_INT, 0, "max-num-batched-tokens", "N", AT(max_batched_tokens), 1, 1 << 20,
-     .help = "Most rows of one step, prompt chunks and answers together. Default 512."},
+     .help = "Most rows of one step, prompt chunks and answers together. Default 512, on a GPU "
+             "8192."},
     {ANT_OPTION_FLAG, 0, "no-prefix-sharing", NULL, AT(no_prefix_sharing),
      .help = "Compute every prompt whole, also where it begins like another one. Answers are the "
              "same."},
     {ANT_OPTION_BYTES, 0, "kv-memory", "BYTES", AT(kv_memory), 0, 1e18,
      .help = "Memory of a rank for the KV cache. Default: what all prompts in flight can need, at "
-             "most 80 % of what the weights leave free."},
+             "most 80 % of what the weights leave free, on a GPU 98 %."},
     {ANT_OPTION_CHOICE, 0, "kv-type", "TYPE", AT(kv_type), .choices = ant_run_kv_types,
      .answers = true, .help = "Elements of the KV cache; auto is bf16."},
 
@@ -124,12 +119,9 @@ void ant_run_set_defaults(struct run_settings *settings)
     *settings = (struct run_settings){
         .tp_size = 1,
         .pp_size = 1,
-        .samples = 1,
         .max_tokens = 256,
         .temperature = 1,
         .top_p = 1,
-        .max_num_seqs = 256,
-        .max_batched_tokens = 512,
         .save_every = 10,
         .progress = 30,
         .log_level = ANT_LOG_INFO,
@@ -264,26 +256,29 @@ static int default_threads(const struct ant_card *card)
     return threads > 0 ? threads : 1;
 }
 
-/* Pages for every sequence in flight at full length, or as many as the memory allows. */
+/* Pages for every sequence in flight at full length, or as many as the memory allows: of the host,
+ * whose ranks share it, or of the rank's own device. */
 static int plan_pages(struct run *run, int local_size, struct ant_error *err)
 {
     const struct run_settings *settings = &run->settings;
+    const struct ant_backend_facts *facts = &run->facts;
     struct ant_engine_config *config = &run->engine_config;
-    double free_bytes = (double)run->facts.free_bytes - (double)run->weight_bytes;
-    double share =
-        (free_bytes - (double)run->facts.workspace_bytes * local_size) * KV_SHARE / local_size;
-    double page = (double)run->facts.kv_page_bytes;
+    int sharers = facts->is_host ? local_size : 1;
+    double left = ((double)facts->free_bytes - (double)run->weight_bytes) / sharers -
+                  (double)facts->workspace_bytes;
+    double share = left * facts->kv_share, page = (double)facts->kv_page_bytes;
     int each = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
+    const char *where = facts->is_host ? "host" : "GPU";
 
-    if (settings->kv_memory > 0 && (double)settings->kv_memory < share / KV_SHARE)
+    if (settings->kv_memory > 0 && (double)settings->kv_memory < left)
         share = (double)settings->kv_memory;
     else if (settings->kv_memory > 0)
         return ant_fail(
             err, ANT_EUSAGE,
-            "--kv-memory asks for %.2f GB a rank, %.2f GB are free for it: %.2f GB in all, "
-            "%.2f GB weights, %d ranks on this host",
-            (double)settings->kv_memory / 1e9, share / KV_SHARE / 1e9,
-            (double)run->facts.free_bytes / 1e9, (double)run->weight_bytes / 1e9, local_size);
+            "--kv-memory asks for %.2f GB a rank, %.2f GB are free for it: %.2f GB on the %s, "
+            "%.2f GB weights, shared by %d",
+            (double)settings->kv_memory / 1e9, left / 1e9, (double)facts->free_bytes / 1e9, where,
+            (double)run->weight_bytes / 1e9, sharers);
     double pages = (double)each * config->max_seqs;
     if (pages * page > share)
         pages = share / page;
@@ -291,12 +286,46 @@ static int plan_pages(struct run *run, int local_size, struct ant_error *err)
         return ant_fail(
             err, ANT_EUSAGE,
             "does not fit: one sequence of %d tokens needs %.2f GB of KV cache, there is room "
-            "for %.2f GB (%.2f GB free on the host, %.2f GB weights, %d ranks share it): "
+            "for %.2f GB (%.2f GB free on the %s, %.2f GB weights, ranks that share it: %d): "
             "lower --max-model-len",
             config->max_context, each * page / 1e9, share > 0 ? share / 1e9 : 0.0,
-            (double)run->facts.free_bytes / 1e9, (double)run->weight_bytes / 1e9, local_size);
+            (double)facts->free_bytes / 1e9, where, (double)run->weight_bytes / 1e9, sharers);
     config->n_pages = (int)pages;
     return 0;
+}
+
+/* No two ranks of a host on one GPU. Collective over the host. */
+static int check_units(struct run *run, int local_rank, struct ant_error *err)
+{
+    int size = ant_group_size(run->node), rank = ant_group_rank(run->node);
+    char mine[64] = "", (*all)[64] = ant_xcalloc((size_t)size, sizeof(*all));
+    int rc = run->ops ? run->ops->unit(local_rank, mine, err) : 0;
+    struct ant_error why;
+
+    if (ant_group_all_gather(run->node, mine, sizeof(mine), all, START_TIMEOUT_S, &why) < 0)
+        rc = ant_fail(err, ANT_EPEER, "%s", why.text);
+    for (int i = 0; i < size && rc == 0 && *mine; i++)
+        if (i != rank && strcmp(all[i], mine) == 0)
+            rc = ant_fail(err, ANT_EUSAGE,
+                          "ranks %d and %d of this host would both use %s: give each rank a GPU "
+                          "of its own (srun --gpus-per-task=1) or start fewer ranks",
+                          i < rank ? i : rank, i < rank ? rank : i, mine);
+    free(all);
+    return rc;
+}
+
+static int choose_backend(struct run *run, int local_rank, struct ant_error *err)
+{
+    struct run_settings *settings = &run->settings;
+    struct ant_error why;
+    int rc = ant_backend_choose(&run->ops, ant_run_backends[settings->backend], err);
+    int units = check_units(run, local_rank, rc < 0 ? &why : err);
+
+    if (rc == 0 && !settings->max_num_seqs)
+        settings->max_num_seqs = run->ops->default_seqs;
+    if (rc == 0 && !settings->max_batched_tokens)
+        settings->max_batched_tokens = run->ops->default_rows;
+    return rc < 0 ? rc : units;
 }
 
 int ant_run_plan(struct run *run, struct ant_error *err)
@@ -311,6 +340,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
                         "--max-model-len %d is more than the %d the model was made for",
                         settings->max_model_len, arch->context);
     config->max_context = settings->max_model_len ? settings->max_model_len : arch->context;
+    ANT_TRY(choose_backend(run, card->local_rank, err));
     config->max_seqs = settings->max_num_seqs;
     config->max_step_rows = settings->max_batched_tokens;
     config->no_prefix_sharing = settings->no_prefix_sharing;
@@ -326,7 +356,6 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         .kv_type = (enum ant_kv_type)settings->kv_type,
     };
     run->settings.threads = backend.n_threads;
-    ANT_TRY(ant_backend_choose(&run->ops, ant_run_backends[settings->backend], err));
     ANT_TRY(run->ops->open(&run->be, &backend, err));
     run->ops->facts(run->be, &run->facts);
     config->steps_in_flight = run->facts.steps_in_flight;

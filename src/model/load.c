@@ -74,12 +74,14 @@ static void add_layer(struct load *load, struct ant_layer *layer, int i)
                      ant_checkpoint_role(checkpoint, ANT_W_K_BIAS, i),
                      ant_checkpoint_role(checkpoint, ANT_W_V_BIAS, i)},
             .n_parts = 3,
+            .rows_by_head = true,
         });
     add(load, &layer->o,
         (struct ant_weight_spec){
             .parts = {ant_checkpoint_role(checkpoint, ANT_W_O, i)},
             .bias = {ant_checkpoint_role(checkpoint, ANT_W_O_BIAS, i)},
             .n_parts = 1,
+            .cols_by_head = true,
         });
     add_vector(load, &layer->mlp_norm, ANT_W_MLP_NORM, i);
     add(load, &layer->gate_up,
@@ -129,7 +131,7 @@ size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint, const str
 struct team {
     const struct load *load;
     struct ant_backend *be;
-    const struct ant_shared *memory;
+    char *memory;
     int rank, size; /* among those who share the memory */
     _Atomic int next, failure;
 };
@@ -138,8 +140,7 @@ static int prepare(struct team *team, int i, struct ant_error *err)
 {
     const struct job *job = &team->load->jobs[i];
 
-    return team->be->ops->weight_put(team->be, job->handle, &job->spec,
-                                     (char *)team->memory->memory + job->offset,
+    return team->be->ops->weight_put(team->be, job->handle, &job->spec, team->memory + job->offset,
                                      i % team->size == team->rank, err);
 }
 
@@ -185,6 +186,26 @@ static int prepare_all(struct team *team, int n_threads, struct ant_error *err)
     return rc;
 }
 
+/* The device's memory, or the host's, then of all ranks of the node together. */
+static int open_memory(struct team *team, struct ant_model *model, struct ant_group *node,
+                       struct ant_error *err)
+{
+    size_t bytes = team->load->bytes;
+    void *memory;
+
+    ANT_TRY(team->be->ops->weight_open(team->be, bytes, &memory, err));
+    if (memory == NULL) {
+        ANT_TRY(ant_shared_open(&model->weights, node, bytes, "weights", err));
+        memory = model->weights.memory;
+    }
+    if (model->weights.is_shared) {
+        team->rank = ant_group_rank(node);
+        team->size = ant_group_size(node);
+    }
+    team->memory = memory;
+    return 0;
+}
+
 int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoint,
                    struct ant_backend *be, struct ant_group *node, int n_threads,
                    struct ant_error *err)
@@ -194,15 +215,10 @@ int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoi
 
     init(model, checkpoint, be);
     list_weights(&load, model);
-    int rc = ant_shared_open(&model->weights, node, load.bytes, "weights", err);
-    if (rc == 0) {
-        struct team team = {.load = &load, .be = be, .memory = &model->weights, .size = 1};
-        if (model->weights.is_shared) {
-            team.rank = ant_group_rank(node);
-            team.size = ant_group_size(node);
-        }
+    struct team team = {.load = &load, .be = be, .size = 1};
+    int rc = open_memory(&team, model, node, err);
+    if (rc == 0)
         rc = prepare_all(&team, n_threads, err);
-    }
     if (node && rc != ANT_EPEER)
         rc = ant_group_agree(node, rc, TIMEOUT_S, err);
     free(load.jobs);

@@ -16,7 +16,7 @@ struct ant_model {
     struct ant_backend *be;
     struct ant_weight *embed, *final_norm, *output; /* tied: output == embed */
     struct ant_layer *layers;                       /* owned, (arch->n_layers) */
-    struct ant_shared weights;                      /* owned: the memory of all of them */
+    struct ant_shared weights;                      /* owned: their memory, unless the device's */
 };
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check-gpu [--quick] [--seed N] [attention|gemm|rows|sampling]
+/* check-gpu [--quick] [--seed N] [attention|gemm|model|rows|sampling]
  * check-gpu --bench [decode|prefill|gemm|rows|sampling]
  * Exit status 0: all passed, 1: something failed, 77: no GPU to check on. */
 #include "config.h"
@@ -251,10 +251,10 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*check)(void), (*bench)(void);
-    } parts[] = {
-        {"attention", check_attention, NULL}, {"decode", NULL, bench_decode},
-        {"prefill", NULL, bench_prefill},     {"gemm", check_gemm, bench_gemm},
-        {"rows", check_rows, bench_rows},     {"sampling", check_sampling, bench_sampling}};
+    } parts[] = {{"attention", check_attention, NULL}, {"decode", NULL, bench_decode},
+                 {"prefill", NULL, bench_prefill},     {"gemm", check_gemm, bench_gemm},
+                 {"rows", check_rows, bench_rows},     {"sampling", check_sampling, bench_sampling},
+                 {"model", check_model, NULL}};
     const char *only = NULL;
     bool bench = false;
 

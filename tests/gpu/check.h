@@ -52,6 +52,7 @@ extern double check_copy; /* bytes/s of a large device copy, read + written; 0: 
 
 void check_attention(void);
 void check_gemm(void);
+void check_model(void);
 void check_rows(void);
 void check_sampling(void);
 void bench_decode(void);

@@ -142,7 +142,9 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
                               .page_start = p->page_start,
                               .pages = p->pages};
     struct ant_attn_plan plan = {.decode = malloc(sizeof(*plan.decode) * bound.n_decode),
-                                 .prefill = malloc(sizeof(*plan.prefill) * bound.n_prefill)};
+                                 .prefill = malloc(sizeof(*plan.prefill) * bound.n_prefill),
+                                 .round_end = malloc(sizeof(*plan.round_end) * batch.n_seqs),
+                                 .max_partials = bound.n_partials};
     size_t n_out = (size_t)p->n_rows * p->heads * p->dim;
     uint16_t *out = malloc(n_out * 2);
 
@@ -369,7 +371,9 @@ static void bench_case(const char *model, int heads, int kv_heads, int dim, int 
                               .page_start = p.page_start,
                               .pages = p.pages};
     struct ant_attn_plan plan = {.decode = malloc(sizeof(*plan.decode) * bound.n_decode),
-                                 .prefill = malloc(sizeof(*plan.prefill) * bound.n_prefill)};
+                                 .prefill = malloc(sizeof(*plan.prefill) * bound.n_prefill),
+                                 .round_end = malloc(sizeof(*plan.round_end) * batch.n_seqs),
+                                 .max_partials = bound.n_partials};
     ant_attn_plan(&plan, &batch, group, 0);
 
     struct bench b = {.layer = p.n_pages * page_values(&p)};

@@ -11,6 +11,9 @@
 #include "base/mem.h"
 #include "engine/sampling.h"
 
+/* Of the memory left after the weights: the host has other work, too. */
+#define KV_SHARE 0.8
+
 /* ---- steps ---- */
 
 void ant_cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text)
@@ -266,6 +269,22 @@ static int probe(struct ant_error *why)
     return ant_cpu_choose(&level, why);
 }
 
+/* Ranks share the cores and the memory that they were given. */
+static int unit(int local_rank, char out[64], struct ant_error *err)
+{
+    (void)local_rank, (void)err;
+    *out = '\0';
+    return 0;
+}
+
+/* Weights lie where the loader wants them: once a host. */
+static int weight_open(struct ant_backend *be, size_t bytes, void **memory, struct ant_error *err)
+{
+    (void)be, (void)bytes, (void)err;
+    *memory = NULL;
+    return 0;
+}
+
 static void close_cpu(struct ant_backend *be)
 {
     struct cpu_backend *cpu = cpu_of(be);
@@ -389,6 +408,8 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
                                       .steps_in_flight = 1,
                                       .kv_page_bytes = ant_cpu_page_bytes(cpu),
                                       .free_bytes = cpu->free_bytes,
+                                      .is_host = true,
+                                      .kv_share = KV_SHARE,
                                       .bandwidth = cpu->bandwidth};
     snprintf(out->device, sizeof out->device, "%s, %d core%s, %s", brand, cpu->n_members,
              cpu->n_members == 1 ? "" : "s", titles[cpu->level]);
@@ -401,12 +422,16 @@ static void counts(const struct ant_backend *be, struct ant_backend_counts *out)
 
 const struct ant_backend_ops ant_backend_cpu = {
     .name = "cpu",
+    .default_seqs = 256,
+    .default_rows = 512,
     .probe = probe,
+    .unit = unit,
     .open = open_cpu,
     .close = close_cpu,
     .facts = facts,
     .counts = counts,
     .weight_bytes = ant_cpu_weight_bytes,
+    .weight_open = weight_open,
     .weight_put = ant_cpu_weight_put,
     .kv_open = kv_open,
     .step_begin = step_begin,

@@ -22,6 +22,7 @@ struct ant_attn_bound ant_attn_bound(int max_rows, int max_seqs, int max_context
         .n_decode = chunks,
         .n_prefill = max_seqs + max_rows * group / KERN_PREFILL_ROWS + 1,
         .n_partials = chunks,
+        .n_least = ceil_div(max_context, KERN_CHUNK_KEYS),
     };
 }
 
@@ -51,22 +52,48 @@ static int cost_of(const struct kern_attn_item *item, int key)
     return keys >= KERN_CHUNK_KEYS ? COSTS - 1 : ceil_div(keys, COST_KEYS) - 1;
 }
 
-/* Chunks of all sequences of few rows, sorted by counting: `place` holds the number of items of
- * each cost, then where the next of each goes. */
-static void plan_decode(struct ant_attn_plan *plan, const struct ant_batch *batch, int group,
-                        int window)
+static bool is_decode(const struct kern_attn_item *item, int group)
 {
-    int place[COSTS] = {0}, next = 0;
+    return item->n_rows > 0 && item->n_rows * group <= KERN_DECODE_ROWS;
+}
+
+static int n_chunks(const struct kern_attn_item *item, int window)
+{
+    return ceil_div(item->context - first_key(item, window), KERN_CHUNK_KEYS);
+}
+
+/* First sequence after those from `first` on whose partial results fit the room together. */
+static int end_of_round(const struct ant_attn_plan *plan, const struct ant_batch *batch, int first,
+                        int group, int window)
+{
+    int n_partials = 0, seq = first;
+
+    for (; seq < batch->n_seqs; seq++) {
+        struct kern_attn_item item = item_of(batch, seq);
+        int n = is_decode(&item, group) ? n_chunks(&item, window) : 0;
+        if (n > 1 && seq > first && n_partials + n > plan->max_partials)
+            break;
+        n_partials += n > 1 ? n : 0;
+    }
+    return seq;
+}
+
+/* Chunks of the sequences of few rows among [first, end), sorted by counting: `place` holds the
+ * number of items of each cost, then where the next of each goes. */
+static void plan_round(struct ant_attn_plan *plan, const struct ant_batch *batch, int first,
+                       int end, int group, int window)
+{
+    int place[COSTS] = {0}, next = plan->n_decode, n_partials = 0;
 
     for (int pass = 0; pass < 2; pass++) {
-        for (int seq = 0; seq < batch->n_seqs; seq++) {
+        for (int seq = first; seq < end; seq++) {
             struct kern_attn_item item = item_of(batch, seq);
-            if (item.n_rows * group > KERN_DECODE_ROWS || item.n_rows == 0)
+            if (!is_decode(&item, group))
                 continue;
-            int first = first_key(&item, window);
-            item.n_parts = ceil_div(item.context - first, KERN_CHUNK_KEYS);
-            item.part = item.part_first = plan->n_partials;
-            for (item.first = first; item.first < item.context; item.first += KERN_CHUNK_KEYS) {
+            item.n_parts = n_chunks(&item, window);
+            item.part = item.part_first = n_partials;
+            for (item.first = first_key(&item, window); item.first < item.context;
+                 item.first += KERN_CHUNK_KEYS) {
                 int cost = cost_of(&item, item.first);
                 if (pass == 0)
                     place[cost]++;
@@ -75,7 +102,7 @@ static void plan_decode(struct ant_attn_plan *plan, const struct ant_batch *batc
                 item.part += item.n_parts > 1;
             }
             if (pass == 1)
-                plan->n_partials = item.part;
+                n_partials = item.part;
         }
         for (int cost = COSTS - 1; pass == 0 && cost >= 0; cost--) {
             int n = place[cost];
@@ -84,6 +111,20 @@ static void plan_decode(struct ant_attn_plan *plan, const struct ant_batch *batc
         }
     }
     plan->n_decode = next;
+    if (n_partials > plan->n_partials)
+        plan->n_partials = n_partials;
+}
+
+static void plan_decode(struct ant_attn_plan *plan, const struct ant_batch *batch, int group,
+                        int window)
+{
+    for (int seq = 0, end; seq < batch->n_seqs; seq = end) {
+        int before = plan->n_decode;
+        end = end_of_round(plan, batch, seq, group, window);
+        plan_round(plan, batch, seq, end, group, window);
+        if (plan->n_decode > before)
+            plan->round_end[plan->n_rounds++] = plan->n_decode;
+    }
 }
 
 /* Keys that an item of the prefill kernel reads. */
@@ -122,7 +163,7 @@ static void plan_prefill(struct ant_attn_plan *plan, const struct ant_batch *bat
 
 void ant_attn_plan(struct ant_attn_plan *plan, const struct ant_batch *batch, int group, int window)
 {
-    plan->n_decode = plan->n_prefill = plan->n_partials = 0;
+    plan->n_decode = plan->n_prefill = plan->n_rounds = plan->n_partials = 0;
     plan_decode(plan, batch, group, window);
     plan_prefill(plan, batch, group, window);
 }

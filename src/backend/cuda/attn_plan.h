@@ -10,16 +10,20 @@
 #include "backend/backend.h"
 #include "cuda/kern.h"
 
-/* Room that any batch within the limits needs. */
+/* Room that any batch within the limits needs. Fewer partial results will do when the decode items
+ * are computed in several rounds, but no fewer than those of one sequence (n_least). */
 struct ant_attn_bound {
-    int n_decode, n_prefill, n_partials;
+    int n_decode, n_prefill, n_partials, n_least;
 };
 struct ant_attn_bound ant_attn_bound(int max_rows, int max_seqs, int max_context, int group);
 
 struct ant_attn_plan {
     struct kern_attn_item *decode, *prefill; /* the caller's, of the sizes of the bound */
-    int n_decode, n_prefill;
-    int n_partials; /* partial results of chunked sequences */
+    int *round_end;   /* (max_seqs) the caller's: first decode item after each round; rounds run one
+                         after another and use the same partial results */
+    int max_partials; /* the caller's: room for them */
+    int n_decode, n_prefill, n_rounds;
+    int n_partials; /* most partial results of a round */
 };
 
 /* Fill the lists; window 0: none. */

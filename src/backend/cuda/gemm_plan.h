@@ -57,6 +57,9 @@ void ant_gemm_close(struct ant_gemm *gemm);
 int ant_gemm_plan(struct ant_gemm *gemm, int *plan, const struct ant_gemm_shape *shape,
                   int max_rows, struct ant_error *err);
 
+/* The number of the plan made for it, -1 if there is none. */
+int ant_gemm_find(const struct ant_gemm *gemm, const struct ant_gemm_shape *shape, int max_rows);
+
 int ant_gemm_run(struct ant_gemm *gemm, int plan, const struct ant_gemm_call *call,
                  cudaStream_t stream, struct ant_error *err);
 

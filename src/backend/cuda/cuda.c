@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "backend/cuda/cuda.h"
+#include "base/checksum.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+/* Of the memory left after weights and workspace: graphs and the libraries take a little later. */
+#define KV_SHARE 0.98
+/* Partial results of decode attention kept at once; more chunks go in several rounds. */
+#define MAX_PARTIALS 4096
+
+int ant_cuda_fail(struct ant_error *err, const char *what, cudaError_t e)
+{
+    cudaGetLastError();
+    return ant_fail(err, e == cudaErrorMemoryAllocation ? ANT_ENOMEM : ANT_EDEVICE, "%s: %s", what,
+                    cudaGetErrorString(e));
+}
+
+/* ---- which GPU ------------------------------------------------------------------------------ */
+
+static int count_gpus(int *n, struct ant_error *err)
+{
+    cudaError_t e = cudaGetDeviceCount(n);
+
+    if (e != cudaSuccess || *n == 0) {
+        cudaGetLastError();
+        return ant_fail(err, ANT_EDEVICE, "no GPU can be used: %s",
+                        e == cudaSuccess ? "there is none" : cudaGetErrorString(e));
+    }
+    return 0;
+}
+
+/* Ranks of a host take the GPUs that they see in turn: with --gpus-per-task=1 each sees its own. */
+static int device_of(int local_rank, int *device, struct cudaDeviceProp *prop,
+                     struct ant_error *err)
+{
+    int n;
+
+    ANT_TRY(count_gpus(&n, err));
+    *device = local_rank % n;
+    ANT_CUDA_TRY("cannot ask for the GPU's properties", cudaGetDeviceProperties(prop, *device));
+    if (prop->major < 8)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "%s has compute capability %d.%d, the least that is needed is 8.0",
+                        prop->name, prop->major, prop->minor);
+    return 0;
+}
+
+static int probe(struct ant_error *why)
+{
+    struct cudaDeviceProp prop;
+    int device;
+
+    return device_of(0, &device, &prop, why);
+}
+
+static int unit(int local_rank, char out[64], struct ant_error *err)
+{
+    struct cudaDeviceProp prop;
+    int device, n = 4;
+
+    ANT_TRY(device_of(local_rank, &device, &prop, err));
+    memcpy(out, "GPU-", 5);
+    for (int i = 0; i < 16; i++)
+        n += snprintf(out + n, 64 - (size_t)n, "%s%02x", i >= 4 && i <= 10 && i % 2 == 0 ? "-" : "",
+                      (unsigned char)prop.uuid.bytes[i]);
+    return 0;
+}
+
+/* ---- what it can compute -------------------------------------------------------------------- */
+
+static int check_config(const struct ant_backend_config *config, struct ant_error *err)
+{
+    const struct ant_arch *arch = config->arch;
+    int group = arch->n_kv_heads > 0 ? arch->n_heads / arch->n_kv_heads : 0;
+
+    if (config->max_rows < 1 || config->max_seqs < 1 || config->max_sampled < 1 ||
+        config->max_context < 1)
+        return ant_fail(err, ANT_EBUG, "cuda: a limit of steps below 1");
+    if (config->max_rows > CUDA_MAX_ROWS)
+        return ant_fail(err, ANT_EUSAGE,
+                        "--max-num-batched-tokens %d: a GPU's step has at most %d rows",
+                        config->max_rows, CUDA_MAX_ROWS);
+    if (config->kv_type == ANT_KV_F32)
+        return ant_fail(err, ANT_EUNSUPP, "--kv-type f32: a GPU's cache is bf16");
+    if (arch->head_dim < 1 || arch->head_dim > 128 || arch->head_dim % 2 || arch->rope.dim % 16)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "heads of %d with %d rotated dimensions: the GPU does up to 128, rotated "
+                        "in multiples of 16 (--backend cpu does more)",
+                        arch->head_dim, arch->rope.dim);
+    if (group < 1 || group > KERN_MAX_GROUP || arch->n_heads % arch->n_kv_heads)
+        return ant_fail(err, ANT_EUNSUPP, "%d heads on %d kv heads: the GPU does up to %d on one",
+                        arch->n_heads, arch->n_kv_heads, KERN_MAX_GROUP);
+    if (arch->hidden % 16 || arch->hidden > 16384 || arch->ff % 16)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "hidden size %d and feed-forward size %d: the GPU does multiples of 16, "
+                        "the first up to 16384",
+                        arch->hidden, arch->ff);
+    if (arch->norm != ANT_NORM_RMS || arch->act != ANT_ACT_SILU)
+        return ant_fail(err, ANT_EUNSUPP, "cuda: norm %d or activation %d", (int)arch->norm,
+                        (int)arch->act);
+    return 0;
+}
+
+/* ---- products ------------------------------------------------------------------------------- */
+
+/* The shapes of the model's products; returns their number. Residuals and logits are float32. */
+static int list_shapes(const struct cuda_backend *cuda, struct ant_gemm_shape *out)
+{
+    const struct ant_arch *a = &cuda->arch;
+    int q = a->n_heads * cuda->head_dim, kv = a->n_kv_heads * cuda->head_dim, n = 0;
+
+    out[n++] = (struct ant_gemm_shape){q + 2 * kv, a->hidden, ANT_GEMM_BF16, a->qkv_bias};
+    out[n++] = (struct ant_gemm_shape){a->hidden, q, ANT_GEMM_ADD, false};
+    out[n++] = (struct ant_gemm_shape){2 * a->ff, a->hidden, ANT_GEMM_BF16, false};
+    out[n++] = (struct ant_gemm_shape){a->hidden, a->ff, ANT_GEMM_ADD, false};
+    out[n++] = (struct ant_gemm_shape){cuda->vocab, a->hidden, ANT_GEMM_F32, false};
+    return n;
+}
+
+/* Where plans of these shapes are kept: in the user's folder for what can be made again. NULL when
+ * there is none. Caller frees. */
+static char *plan_path(const struct ant_gemm_shape *shapes, int n)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    struct ant_digest digest = ant_digest(shapes, (size_t)n * sizeof(*shapes));
+    char *folder;
+
+    if (cache && *cache == '/')
+        folder = ant_xasprintf("%s/antiphon", cache);
+    else if (home && *home == '/')
+        folder = ant_xasprintf("%s/.cache/antiphon", home);
+    else
+        return NULL;
+    char *path = ant_xasprintf("%s/products-%016llx", folder, (unsigned long long)digest.low);
+    *strrchr(folder, '/') = '\0';
+    mkdir(folder, 0700); /* what cannot be made is no matter: plans are then made each time */
+    folder[strlen(folder)] = '/';
+    mkdir(folder, 0700);
+    free(folder);
+    return path;
+}
+
+/* A plan for each product, from the file of an earlier run or made now. */
+static int plan_products(struct cuda_backend *cuda, struct ant_error *err)
+{
+    struct ant_gemm_shape shapes[8];
+    struct ant_error why;
+    int n = list_shapes(cuda, shapes), plan, n_loaded = 0, n_made = 0, rc = 0;
+    int sampled = ant_cuda_graph_rows(cuda->config.max_sampled, NULL);
+    char *path = plan_path(shapes, n);
+
+    if (path && (n_loaded = ant_gemm_load(cuda->gemm, path, &why)) < 0)
+        ant_log(ANT_LOG_WARN, "cuda", "plans of products are made anew: %s", why.text);
+    for (int i = 0; i < n && rc == 0; i++) {
+        int rows = shapes[i].out == ANT_GEMM_F32 ? sampled : CUDA_MAX_ROWS;
+        bool is_there = ant_gemm_find(cuda->gemm, &shapes[i], rows) >= 0;
+        rc = ant_gemm_plan(cuda->gemm, &plan, &shapes[i], rows, err);
+        n_made += !is_there;
+    }
+    if (rc == 0 && n_made > 0 && path && ant_gemm_save(cuda->gemm, path, &why) < 0)
+        ant_log(ANT_LOG_INFO, "cuda", "plans of products are not kept: %s", why.text);
+    free(path);
+    return rc;
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* Hands out pieces of one allocation; with base NULL it only counts. */
+struct arena {
+    char *base;
+    size_t used;
+};
+
+static void *take(struct arena *arena, size_t n, size_t bytes)
+{
+    void *piece = arena->base ? arena->base + arena->used : NULL;
+    arena->used += (n * bytes + 255) / 256 * 256;
+    return piece;
+}
+
+static void place_slot(struct cuda_backend *cuda, struct arena *arena, enum ant_slot slot, int cols,
+                       bool is_float)
+{
+    bool is_sampled = slot == ANT_SLOT_LAST || slot == ANT_SLOT_LOGITS;
+    int rows = is_sampled ? cuda->config.max_sampled : cuda->config.max_rows;
+
+    cuda->slots[slot] =
+        (struct cuda_slot){.cols = cols, .is_float = is_float, .is_sampled = is_sampled};
+    cuda->slots[slot].data =
+        take(arena, (size_t)ant_cuda_graph_rows(rows, NULL) * (size_t)cols, is_float ? 4 : 2);
+}
+
+/* Everything a step works in. Logits lie where the feed-forward layer's values were. */
+static void place(struct cuda_backend *cuda, struct arena *arena)
+{
+    const struct ant_arch *a = &cuda->arch;
+    int q = a->n_heads * cuda->head_dim, kv = a->n_kv_heads * cuda->head_dim;
+    size_t rows = (size_t)ant_cuda_graph_rows(cuda->config.max_rows, NULL);
+
+    place_slot(cuda, arena, ANT_SLOT_RESIDUAL, a->hidden, true);
+    place_slot(cuda, arena, ANT_SLOT_NORMED, a->hidden, false);
+    place_slot(cuda, arena, ANT_SLOT_QKV, q + 2 * kv, false);
+    place_slot(cuda, arena, ANT_SLOT_ATTN, q, false);
+    place_slot(cuda, arena, ANT_SLOT_LAST, a->hidden, false);
+    cuda->rope = take(arena, (size_t)cuda->config.max_context * (size_t)a->rope.dim, 4);
+    cuda->partial = take(
+        arena, kern_attn_partial_bytes(cuda->plan.max_partials, a->n_kv_heads, cuda->head_dim), 1);
+    cuda->arrived = take(arena, (size_t)cuda->plan.max_partials * (size_t)a->n_kv_heads, 4);
+    cuda->drawn = take(arena, 2 * (size_t)ant_cuda_graph_rows(cuda->config.max_sampled, NULL), 4);
+    cuda->descriptor = take(arena, cuda->descriptor_bytes, 1);
+    struct arena feed_forward = *arena, logits = *arena;
+    cuda->gate_up = take(&feed_forward, rows * 2 * (size_t)a->ff, 2);
+    place_slot(cuda, &feed_forward, ANT_SLOT_HIDDEN, a->ff, false);
+    place_slot(cuda, &logits, ANT_SLOT_LOGITS, cuda->vocab, true);
+    arena->used = feed_forward.used > logits.used ? feed_forward.used : logits.used;
+}
+
+/* Sizes that follow from the model and the limits of a step. */
+static void derive(struct cuda_backend *cuda)
+{
+    const struct ant_backend_config *c = &cuda->config;
+    const struct ant_arch *a = &cuda->arch;
+    struct ant_attn_bound bound =
+        ant_attn_bound(c->max_rows, c->max_seqs, c->max_context, a->n_heads / a->n_kv_heads);
+    size_t pages = (size_t)c->max_seqs * ((size_t)c->max_context / ANT_PAGE_TOKENS + 1);
+    int least = bound.n_least > MAX_PARTIALS ? bound.n_least : MAX_PARTIALS;
+
+    cuda->head_dim = a->head_dim <= 64 ? 64 : 128;
+    cuda->vocab = (a->vocab + 7) / 8 * 8;
+    cuda->plan.max_partials = bound.n_partials < least ? bound.n_partials : least;
+    cuda->plan.round_end = ant_xcalloc((size_t)c->max_seqs, sizeof(int));
+    cuda->plan.prefill = ant_xcalloc((size_t)bound.n_prefill, sizeof(struct kern_attn_item));
+    struct cuda_layout at = ant_cuda_layout(ant_cuda_graph_rows(c->max_rows, NULL),
+                                            ant_cuda_graph_rows(c->max_sampled, NULL));
+    cuda->descriptor_bytes =
+        at.tail + (size_t)(bound.n_decode + bound.n_prefill) * sizeof(struct kern_attn_item) +
+        (pages + CUDA_BANNED) * 4;
+}
+
+static int open_steps(struct cuda_backend *cuda, struct ant_error *err)
+{
+    size_t drawn = 2 * (size_t)ant_cuda_graph_rows(cuda->config.max_sampled, NULL) * 4;
+
+    for (int i = 0; i < CUDA_STEPS; i++) {
+        struct cuda_step *step = &cuda->steps[i];
+        ANT_CUDA_TRY("cannot pin memory for steps",
+                     cudaHostAlloc((void **)&step->host, cuda->descriptor_bytes, 0));
+        ANT_CUDA_TRY("cannot pin memory for steps", cudaHostAlloc((void **)&step->drawn, drawn, 0));
+        ANT_CUDA_TRY("cannot make an event",
+                     cudaEventCreateWithFlags(&step->done, cudaEventDisableTiming));
+    }
+    return 0;
+}
+
+static int open_workspace(struct cuda_backend *cuda, struct ant_error *err)
+{
+    const struct ant_arch *arch = &cuda->arch;
+    struct arena arena = {0};
+    size_t rope = (size_t)cuda->config.max_context * (size_t)arch->rope.dim;
+    size_t arrived = (size_t)cuda->plan.max_partials * (size_t)arch->n_kv_heads * 4;
+    cudaError_t e;
+
+    place(cuda, &arena);
+    cuda->workspace_bytes = arena.used;
+    e = cudaMalloc((void **)&cuda->workspace, arena.used);
+    if (e == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        return ant_fail(err, ANT_ENOMEM,
+                        "the GPU has no %.2f GB for the workspace: lower --max-num-batched-tokens "
+                        "or --max-num-seqs",
+                        (double)arena.used / 1e9);
+    }
+    ANT_CUDA_TRY("cannot allocate the workspace", e);
+    arena = (struct arena){cuda->workspace, 0};
+    place(cuda, &arena);
+    float *table = ant_xmalloc(rope * sizeof(*table));
+    ant_rope_table(&arch->rope, cuda->config.max_context, table);
+    e = cudaMemcpy(cuda->rope, table, rope * sizeof(*table), cudaMemcpyHostToDevice);
+    free(table);
+    ANT_CUDA_TRY("cannot copy the table of positions", e);
+    ANT_CUDA_TRY("cannot clear the workspace", cudaMemset(cuda->arrived, 0, arrived));
+    return 0;
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static void close_cuda(struct ant_backend *be)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+
+    if (cuda == NULL)
+        return;
+    cudaSetDevice(cuda->device);
+    if (cuda->stream)
+        cudaStreamSynchronize(cuda->stream);
+    for (int i = 0; i < CUDA_GRAPHS; i++)
+        if (cuda->graphs[i])
+            cudaGraphExecDestroy(cuda->graphs[i]);
+    for (int i = 0; i < CUDA_STEPS; i++) {
+        cudaFreeHost(cuda->steps[i].host);
+        cudaFreeHost(cuda->steps[i].drawn);
+        if (cuda->steps[i].done)
+            cudaEventDestroy(cuda->steps[i].done);
+    }
+    ant_cuda_weight_close(cuda);
+    while (cuda->weights) {
+        struct ant_weight *w = cuda->weights;
+        cuda->weights = w->next;
+        free(w);
+    }
+    ant_gemm_close(cuda->gemm);
+    cudaFree(cuda->kv);
+    cudaFree(cuda->weight_memory);
+    cudaFree(cuda->workspace);
+    if (cuda->load_stream)
+        cudaStreamDestroy(cuda->load_stream);
+    if (cuda->stream)
+        cudaStreamDestroy(cuda->stream);
+    pthread_mutex_destroy(&cuda->lock);
+    pthread_cond_destroy(&cuda->arrival);
+    free(cuda->plan.prefill);
+    free(cuda->plan.round_end);
+    free(cuda);
+}
+
+static int open_device(struct cuda_backend *cuda, struct ant_error *err)
+{
+    size_t free_bytes, total;
+
+    ANT_CUDA_TRY("cannot use the GPU", cudaSetDevice(cuda->device));
+    ANT_CUDA_TRY("cannot use the GPU",
+                 cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
+    ANT_CUDA_TRY("cannot use the GPU",
+                 cudaStreamCreateWithFlags(&cuda->load_stream, cudaStreamNonBlocking));
+    ANT_TRY(ant_gemm_open(&cuda->gemm, err));
+    ANT_TRY(plan_products(cuda, err));
+    ANT_TRY(open_workspace(cuda, err));
+    ANT_TRY(open_steps(cuda, err));
+    ANT_CUDA_TRY("cannot ask for the GPU's memory", cudaMemGetInfo(&free_bytes, &total));
+    cuda->free_bytes = free_bytes + cuda->workspace_bytes;
+    return 0;
+}
+
+static int open_cuda(struct ant_backend **out, const struct ant_backend_config *config,
+                     struct ant_error *err)
+{
+    const char *check = getenv("ANTIPHON_CHECK");
+
+    ANT_TRY(check_config(config, err));
+    struct cuda_backend *cuda = ant_xcalloc(1, sizeof(*cuda));
+    cuda->base.ops = &ant_backend_cuda;
+    cuda->config = *config;
+    cuda->arch = *config->arch;
+    cuda->is_checked = check && *check == '1';
+    pthread_mutex_init(&cuda->lock, NULL);
+    pthread_cond_init(&cuda->arrival, NULL);
+    int rc = device_of(config->local_rank, &cuda->device, &cuda->prop, err);
+    if (rc == 0) {
+        snprintf(cuda->level, sizeof(cuda->level), "sm_%d%d", cuda->prop.major, cuda->prop.minor);
+        derive(cuda);
+        rc = open_device(cuda, err);
+    }
+    if (rc < 0) {
+        close_cuda(&cuda->base);
+        return rc;
+    }
+    *out = &cuda->base;
+    return 0;
+}
+
+/* ---- the cache ------------------------------------------------------------------------------ */
+
+static size_t page_elements(const struct cuda_backend *cuda)
+{
+    return (size_t)cuda->arch.n_kv_heads * ANT_PAGE_TOKENS * (size_t)cuda->head_dim;
+}
+
+/* How fast the weights can be read, after a first time that brings the kernel. */
+static int measure_bandwidth(struct cuda_backend *cuda, struct ant_error *err)
+{
+    cudaEvent_t start, end;
+    size_t bytes = 0;
+    float ms = 0;
+
+    for (const struct ant_weight *w = cuda->weights; w; w = w->next)
+        bytes += w->bytes;
+    bytes = bytes / 256 * 256;
+    if (bytes == 0)
+        return 0;
+    ANT_CUDA_TRY("cannot make an event", cudaEventCreate(&start));
+    ANT_CUDA_TRY("cannot make an event", cudaEventCreate(&end));
+    for (int i = 0; i < 2; i++) {
+        cudaEventRecord(start, cuda->stream);
+        kern_read(cuda->weight_memory, bytes, cuda->drawn, cuda->stream);
+        cudaEventRecord(end, cuda->stream);
+    }
+    ANT_CUDA_TRY("cannot read the weights on the GPU", cudaEventSynchronize(end));
+    cudaEventElapsedTime(&ms, start, end);
+    cudaEventDestroy(start);
+    cudaEventDestroy(end);
+    cuda->bandwidth = ms > 0 ? (double)bytes / (ms * 1e-3) : 0;
+    return 0;
+}
+
+static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    size_t layers = (size_t)cuda->arch.n_layers, bytes;
+
+    ANT_CUDA_TRY("cannot use the GPU", cudaSetDevice(cuda->device));
+    ANT_TRY(ant_cuda_weight_finish(cuda, err));
+    cuda->layer_elements = (size_t)n_pages * page_elements(cuda);
+    bytes = 2 * layers * cuda->layer_elements * 2;
+    cudaError_t e = cudaMalloc((void **)&cuda->kv, bytes);
+    if (e == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        return ant_fail(err, ANT_ENOMEM,
+                        "the GPU has no %.2f GB for the KV cache: lower --kv-memory, or end what "
+                        "else runs on it",
+                        (double)bytes / 1e9);
+    }
+    ANT_CUDA_TRY("cannot allocate the KV cache", e);
+    cuda->n_pages = n_pages;
+    return measure_bandwidth(cuda, err);
+}
+
+/* ---- what it tells -------------------------------------------------------------------------- */
+
+static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
+{
+    const struct cuda_backend *cuda = cuda_of_const(be);
+
+    *out = (struct ant_backend_facts){
+        .level = cuda->level,
+        .workspace_bytes = cuda->workspace_bytes,
+        .kv_page_bytes = 2 * (size_t)cuda->arch.n_layers * page_elements(cuda) * 2,
+        .free_bytes = cuda->free_bytes,
+        .kv_share = KV_SHARE,
+        .bandwidth = cuda->bandwidth,
+        .steps_in_flight = CUDA_STEPS,
+    };
+    snprintf(out->device, sizeof(out->device), "%.80s, %d multiprocessors, %s", cuda->prop.name,
+             cuda->prop.multiProcessorCount, cuda->level);
+}
+
+static void counts(const struct ant_backend *be, struct ant_backend_counts *out)
+{
+    *out = cuda_of_const(be)->counts;
+}
+
+const struct ant_backend_ops ant_backend_cuda = {
+    .name = "cuda",
+    .default_seqs = 1024,
+    .default_rows = CUDA_MAX_ROWS,
+    .probe = probe,
+    .unit = unit,
+    .open = open_cuda,
+    .close = close_cuda,
+    .facts = facts,
+    .counts = counts,
+    .weight_bytes = ant_cuda_weight_bytes,
+    .weight_open = ant_cuda_weight_open,
+    .weight_put = ant_cuda_weight_put,
+    .kv_open = kv_open,
+    .step_begin = ant_cuda_step_begin,
+    .step_end = ant_cuda_step_end,
+    .step_wait = ant_cuda_step_wait,
+    .embed = ant_cuda_embed,
+    .norm = ant_cuda_norm,
+    .gemm = ant_cuda_gemm,
+    .rope_append = ant_cuda_rope_append,
+    .attention = ant_cuda_attention,
+    .norm_sampled = ant_cuda_norm_sampled,
+    .sample = ant_cuda_sample,
+    .read_slot = ant_cuda_read_slot,
+};

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside the CUDA backend: what its files share. cuda.c opens, closes and tells facts; cuda_ops.c
+ * enqueues the operations; cuda_step.c uploads a step's integers, captures and replays graphs,
+ * fetches what was drawn; cuda_weight.c brings weights to the device. Nothing outside
+ * src/backend/cuda includes this.
+ *
+ * One stream does everything in order, so that activations, the descriptor of a step and what it
+ * draws exist once on the device; only their pinned counterparts on the host are a ring. */
+#ifndef ANT_BACKEND_CUDA_CUDA_H
+#define ANT_BACKEND_CUDA_CUDA_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cuda_runtime_api.h>
+
+#include "backend/backend.h"
+#include "backend/cuda/attn_plan.h"
+#include "backend/cuda/gemm_plan.h"
+#include "cuda/kern.h"
+
+enum {
+    CUDA_STEPS = 2,        /* in flight */
+    CUDA_GRAPH_ROWS = 512, /* most rows of a captured step */
+    CUDA_GRAPHS = 48,      /* sizes of captured steps */
+    CUDA_MAX_ROWS = 8192,  /* of a step: what products are planned for */
+    CUDA_BANNED = 1 << 16, /* ids that a step can ban, each list counted once */
+};
+
+struct ant_weight {
+    struct ant_weight *next; /* of the backend's list */
+    const float *vector;     /* norms: (k); else NULL */
+    const uint16_t *matrix;  /* (n, k) bf16 */
+    const uint16_t *bias;    /* (n) bf16 or NULL */
+    int n, k;                /* n: up to a multiple of 8 with rows of zeros */
+    size_t bytes;
+};
+
+struct cuda_slot {
+    void *data;
+    int cols;
+    bool is_float, is_sampled; /* rows are the sampled ones */
+};
+
+/* A piece of pinned memory on its way to the device. */
+struct cuda_stage {
+    char *host;
+    cudaEvent_t copied;
+};
+
+/* One step on its way: its pinned descriptor and results. */
+struct cuda_step {
+    char *host;
+    int32_t *drawn; /* ids, then logprobs at `n_drawn` */
+    cudaEvent_t done;
+    int n_drawn;
+};
+
+/* Where the parts of the descriptor lie, on the host as on the device. The places depend on the
+ * step's numbers of rows alone, so that captured steps find them; the tail holds what varies:
+ * items of decode attention, of prefill attention, page ids, banned ids. */
+struct cuda_layout {
+    size_t count, draws, tokens, positions, slots, sampled, tail;
+};
+
+enum cuda_mode {
+    CUDA_LAUNCH,  /* operations go to the stream */
+    CUDA_CAPTURE, /* operations go to a graph, launched at the end of the step */
+    CUDA_REPLAY,  /* a graph holds this step's operations already */
+};
+
+struct cuda_backend {
+    struct ant_backend base;
+    struct ant_backend_config config;
+    struct ant_arch arch; /* copied; its rope.factors is not used after open */
+    struct cudaDeviceProp prop;
+    char level[16];
+    int device, head_dim; /* of the cache and of activations: 64 or 128 */
+    int vocab;            /* columns of LOGITS: up to a multiple of 8 */
+    cudaStream_t stream;
+    struct ant_gemm *gemm;
+    bool is_checked; /* ANTIPHON_CHECK=1: wait for every operation, and name the one that fails */
+
+    /* Device memory, owned. */
+    char *workspace, *weight_memory, *kv;
+    size_t workspace_bytes, free_bytes;
+    struct cuda_slot slots[ANT_N_SLOTS];
+    uint16_t *gate_up; /* (max_rows, 2 ff) */
+    float *rope;       /* (max_context, dim/2, 2) */
+    float *partial;    /* of decode attention */
+    int32_t *arrived;
+    int32_t *drawn;   /* ids of the last step, then logprobs at the step's n_drawn */
+    char *descriptor; /* of the step */
+    size_t descriptor_bytes;
+    int n_pages;
+    size_t layer_elements; /* of K, or V, of a layer */
+
+    /* Weights on their way. */
+    pthread_mutex_t lock;   /* of the stages and the list */
+    pthread_cond_t arrival; /* of a stage in the circle */
+    struct cuda_stage *stages, **free_stages;
+    int n_stages, first_free, n_free;
+    cudaStream_t load_stream;
+    struct ant_weight *weights;
+
+    /* The step being enqueued. */
+    struct cuda_step steps[CUDA_STEPS];
+    int n_begun, n_waited; /* steps so far */
+    int n_rows, n_sampled; /* rows that operations work on: a captured step's are rounded up */
+    size_t context;        /* tokens of all sequences in the cache */
+    struct cuda_layout at;
+    struct ant_attn_plan plan; /* owns its prefill and round_end */
+    enum cuda_mode mode;
+    int graph; /* index of the step's size */
+    cudaGraphExec_t graphs[CUDA_GRAPHS];
+
+    int failed; /* the first failure sticks */
+    struct ant_error error;
+    struct ant_backend_counts counts;
+    double bandwidth;
+};
+
+static inline struct cuda_backend *cuda_of(struct ant_backend *be)
+{
+    return (struct cuda_backend *)be;
+}
+
+static inline const struct cuda_backend *cuda_of_const(const struct ant_backend *be)
+{
+    return (const struct cuda_backend *)be;
+}
+
+/* ant_fail with the device's own words; clears them. */
+int ant_cuda_fail(struct ant_error *err, const char *what, cudaError_t e);
+
+#define ANT_CUDA_TRY(what, call)                                                                   \
+    do {                                                                                           \
+        cudaError_t cuda_result = (call);                                                          \
+        if (cuda_result != cudaSuccess)                                                            \
+            return ant_cuda_fail(err, what, cuda_result);                                          \
+    } while (0)
+
+/* cuda_step.c. Rows of the captured step that a step of `rows` decode rows uses. */
+int ant_cuda_graph_rows(int rows, int *index);
+struct cuda_layout ant_cuda_layout(int rows, int sampled);
+void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch);
+void ant_cuda_step_end(struct ant_backend *be);
+int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err);
+
+/* cuda_ops.c */
+void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table);
+void ant_cuda_norm(struct ant_backend *be, const struct ant_weight *w);
+void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
+                   enum ant_slot out, enum ant_epilogue epilogue);
+void ant_cuda_rope_append(struct ant_backend *be, int layer);
+void ant_cuda_attention(struct ant_backend *be, int layer, int window);
+void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w);
+void ant_cuda_sample(struct ant_backend *be);
+int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,
+                       struct ant_error *err);
+
+/* cuda_weight.c */
+size_t ant_cuda_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec);
+int ant_cuda_weight_open(struct ant_backend *be, size_t bytes, void **memory,
+                         struct ant_error *err);
+int ant_cuda_weight_put(struct ant_backend *be, struct ant_weight **out,
+                        const struct ant_weight_spec *spec, void *memory, bool fill,
+                        struct ant_error *err);
+/* All copies have arrived; the stages are given back. */
+int ant_cuda_weight_finish(struct cuda_backend *cuda, struct ant_error *err);
+void ant_cuda_weight_close(struct cuda_backend *cuda);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The operations: each finds its kernel's arguments and enqueues it. In a step that a graph holds
+ * already they only count their work. */
+#include "config.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "backend/cuda/cuda.h"
+#include "base/mem.h"
+
+/* Whether the operation is to be enqueued. */
+static bool is_on(const struct cuda_backend *cuda)
+{
+    return !cuda->failed && cuda->mode != CUDA_REPLAY;
+}
+
+/* Keep the first failure, with the operation's name. */
+static void __attribute__((format(printf, 3, 4)))
+done(struct cuda_backend *cuda, cudaError_t e, const char *format, ...)
+{
+    char what[128];
+    va_list args;
+
+    if (e == cudaSuccess && cuda->is_checked)
+        e = cudaStreamSynchronize(cuda->stream);
+    if (e == cudaSuccess || cuda->failed)
+        return;
+    va_start(args, format);
+    vsnprintf(what, sizeof(what), format, args);
+    va_end(args);
+    cuda->failed = ant_cuda_fail(&cuda->error, what, e);
+}
+
+static void fail(struct cuda_backend *cuda, const char *text)
+{
+    if (!cuda->failed)
+        cuda->failed = ant_fail(&cuda->error, ANT_EBUG, "cuda: %s", text);
+}
+
+static int32_t *integers(const struct cuda_backend *cuda, size_t at)
+{
+    return (int32_t *)(void *)(cuda->descriptor + at);
+}
+
+static int rows_of(const struct cuda_backend *cuda, enum ant_slot slot)
+{
+    return cuda->slots[slot].is_sampled ? cuda->n_sampled : cuda->n_rows;
+}
+
+void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+
+    if (table->k != cuda->arch.hidden || table->n < cuda->arch.vocab)
+        fail(cuda, "an embedding that does not fit the model");
+    if (!is_on(cuda))
+        return;
+    done(cuda,
+         kern_embed((struct kern_embed){.table = table->matrix,
+                                        .tokens = integers(cuda, cuda->at.tokens),
+                                        .drawn = cuda->drawn,
+                                        .out = cuda->slots[ANT_SLOT_RESIDUAL].data,
+                                        .rows = cuda->n_rows,
+                                        .hidden = cuda->arch.hidden,
+                                        .scale = (float)cuda->arch.embed_scale},
+                    cuda->stream),
+         "embedding of %d rows", cuda->n_rows);
+}
+
+static void norm_rows(struct cuda_backend *cuda, const struct ant_weight *w, enum ant_slot out,
+                      const int32_t *index)
+{
+    if (w->vector == NULL || w->k != cuda->arch.hidden)
+        fail(cuda, "a norm weight that does not fit the model");
+    if (!is_on(cuda))
+        return;
+    done(cuda,
+         kern_norm((struct kern_norm){.x = cuda->slots[ANT_SLOT_RESIDUAL].data,
+                                      .weight = w->vector,
+                                      .index = index,
+                                      .out = cuda->slots[out].data,
+                                      .rows = rows_of(cuda, out),
+                                      .hidden = cuda->arch.hidden,
+                                      .eps = cuda->arch.norm_eps},
+                   cuda->stream),
+         "norm of %d rows", rows_of(cuda, out));
+}
+
+void ant_cuda_norm(struct ant_backend *be, const struct ant_weight *w)
+{
+    norm_rows(cuda_of(be), w, ANT_SLOT_NORMED, NULL);
+}
+
+void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+
+    norm_rows(cuda, w, ANT_SLOT_LAST, integers(cuda, cuda->at.sampled));
+}
+
+/* One product, its bias included. The library adds a bias to bf16 results only. */
+static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, enum ant_slot in,
+                     void *out, enum ant_gemm_out kind)
+{
+    int rows = rows_of(cuda, in);
+    bool is_bias_fused = w->bias && kind == ANT_GEMM_BF16;
+    struct ant_gemm_shape shape = {w->n, w->k, kind, is_bias_fused};
+    struct ant_gemm_call call = {rows, cuda->slots[in].data, w->matrix,
+                                 is_bias_fused ? w->bias : NULL, out};
+    int plan = ant_gemm_find(cuda->gemm, &shape, rows);
+
+    if (plan < 0) {
+        fail(cuda, "a product that was not planned");
+        return;
+    }
+    int rc = ant_gemm_run(cuda->gemm, plan, &call, cuda->stream, &cuda->error);
+    if (rc < 0)
+        cuda->failed = rc;
+    else if (w->bias && !is_bias_fused)
+        done(cuda,
+             kern_bias((struct kern_bias){.out = out, .bias = w->bias, .rows = rows, .n = w->n},
+                       cuda->stream),
+             "bias of %d rows", rows);
+    done(cuda, cudaSuccess, "product of %d rows with %d x %d", rows, w->n, w->k);
+}
+
+void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
+                   enum ant_slot out, enum ant_epilogue epilogue)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    bool is_glu = epilogue == ANT_EPILOGUE_GLU;
+    int cols = is_glu ? 2 * cuda->slots[out].cols : cuda->slots[out].cols;
+
+    cuda->counts.weight_bytes += (double)w->bytes;
+    cuda->counts.flops += 2.0 * rows_of(cuda, in) * w->n * w->k;
+    if (w->matrix == NULL || w->k != cuda->slots[in].cols || w->n != cols)
+        fail(cuda, "a product whose weight does not fit its slots");
+    if (!is_on(cuda))
+        return;
+    if (!is_glu) {
+        multiply(cuda, w, in, cuda->slots[out].data,
+                 epilogue == ANT_EPILOGUE_ADD ? ANT_GEMM_ADD
+                 : cuda->slots[out].is_float  ? ANT_GEMM_F32
+                                              : ANT_GEMM_BF16);
+        return;
+    }
+    multiply(cuda, w, in, cuda->gate_up, ANT_GEMM_BF16);
+    if (!cuda->failed)
+        done(cuda,
+             kern_glu((struct kern_glu){.in = cuda->gate_up,
+                                        .out = cuda->slots[out].data,
+                                        .rows = cuda->n_rows,
+                                        .ff = cuda->slots[out].cols},
+                      cuda->stream),
+             "gated activation of %d rows", cuda->n_rows);
+}
+
+static uint16_t *layer_cache(const struct cuda_backend *cuda, int layer, bool is_value)
+{
+    return (uint16_t *)(void *)cuda->kv + (2 * (size_t)layer + is_value) * cuda->layer_elements;
+}
+
+void ant_cuda_rope_append(struct ant_backend *be, int layer)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    const struct ant_arch *arch = &cuda->arch;
+
+    if (!is_on(cuda))
+        return;
+    done(cuda,
+         kern_rope_append((struct kern_rope_append){.qkv = cuda->slots[ANT_SLOT_QKV].data,
+                                                    .table = cuda->rope,
+                                                    .positions = integers(cuda, cuda->at.positions),
+                                                    .slots = integers(cuda, cuda->at.slots),
+                                                    .k_cache = layer_cache(cuda, layer, false),
+                                                    .v_cache = layer_cache(cuda, layer, true),
+                                                    .rows = cuda->n_rows,
+                                                    .heads = arch->n_heads,
+                                                    .kv_heads = arch->n_kv_heads,
+                                                    .head_dim = cuda->head_dim,
+                                                    .rope_dim = arch->rope.dim,
+                                                    .interleaved = arch->rope.interleaved},
+                          cuda->stream),
+         "positions of layer %d", layer);
+}
+
+static struct kern_attn attention_args(const struct cuda_backend *cuda, int layer, int window)
+{
+    const struct ant_arch *arch = &cuda->arch;
+
+    return (struct kern_attn){.q = cuda->slots[ANT_SLOT_QKV].data,
+                              .out = cuda->slots[ANT_SLOT_ATTN].data,
+                              .k_cache = layer_cache(cuda, layer, false),
+                              .v_cache = layer_cache(cuda, layer, true),
+                              .pages = integers(cuda, cuda->at.tail),
+                              .partial = cuda->partial,
+                              .arrived = cuda->arrived,
+                              .q_stride = cuda->slots[ANT_SLOT_QKV].cols,
+                              .out_stride = cuda->slots[ANT_SLOT_ATTN].cols,
+                              .heads = arch->n_heads,
+                              .kv_heads = arch->n_kv_heads,
+                              .head_dim = cuda->head_dim,
+                              .window = window,
+                              .scale = 1 / sqrtf((float)arch->head_dim)};
+}
+
+/* A captured launch serves any number of items: the device knows it, the blocks take them in
+ * turn. Enough of them for contexts of one chunk, or for a few long ones. */
+static void attend_captured(struct cuda_backend *cuda, struct kern_attn args, int layer)
+{
+    int enough = 4 * cuda->prop.multiProcessorCount / args.kv_heads + 1;
+    int most = cuda->n_rows * (cuda->config.max_context / KERN_CHUNK_KEYS + 1);
+
+    args.items = (const void *)integers(cuda, cuda->at.tail);
+    args.count = integers(cuda, cuda->at.count);
+    args.n_items = cuda->n_rows > enough ? cuda->n_rows : enough < most ? enough : most;
+    done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d rows", layer,
+         cuda->n_rows);
+}
+
+void ant_cuda_attention(struct ant_backend *be, int layer, int window)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    const struct ant_attn_plan *plan = &cuda->plan;
+    struct kern_attn args = attention_args(cuda, layer, window);
+    const struct kern_attn_item *items = (const void *)args.pages;
+
+    cuda->counts.kv_bytes += 4.0 * (double)cuda->context * cuda->arch.n_kv_heads * cuda->head_dim;
+    if (window != cuda->arch.window)
+        fail(cuda, "a window that is not the model's");
+    if (!is_on(cuda))
+        return;
+    if (cuda->mode == CUDA_CAPTURE) {
+        attend_captured(cuda, args, layer);
+        return;
+    }
+    for (int round = 0; round < plan->n_rounds; round++) {
+        int first = round > 0 ? plan->round_end[round - 1] : 0;
+        args.items = items + first;
+        args.n_items = plan->round_end[round] - first;
+        done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d items", layer,
+             args.n_items);
+    }
+    args.items = items + plan->n_decode;
+    args.n_items = plan->n_prefill;
+    done(cuda, kern_attn_prefill(args, cuda->stream), "prompt attention of layer %d, %d items",
+         layer, args.n_items);
+}
+
+void ant_cuda_sample(struct ant_backend *be)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+
+    if (!is_on(cuda))
+        return;
+    done(cuda,
+         kern_sample((struct kern_sample){.logits = cuda->slots[ANT_SLOT_LOGITS].data,
+                                          .draws = (const void *)integers(cuda, cuda->at.draws),
+                                          .banned = integers(cuda, cuda->at.tail),
+                                          .ids = cuda->drawn,
+                                          .logprobs = (float *)cuda->drawn + cuda->n_sampled,
+                                          .rows = cuda->n_sampled,
+                                          .vocab = cuda->arch.vocab,
+                                          .stride = cuda->vocab},
+                     cuda->stream),
+         "sampling of %d rows", cuda->n_sampled);
+}
+
+int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,
+                       struct ant_error *err)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    const struct cuda_slot *s = &cuda->slots[slot];
+    size_t bytes = s->is_float ? 4 : 2;
+    const char *from = (const char *)s->data + (size_t)row * (size_t)s->cols * bytes;
+
+    if (!cuda->config.reads_slots)
+        return ant_fail(err, ANT_EBUG, "slots can be read only where the backend was told so");
+    if (row < 0 || row >= rows_of(cuda, slot) || n < 0 || n > s->cols)
+        return ant_fail(err, ANT_EUSAGE, "row %d of %d values is outside a slot of %d rows by %d",
+                        row, n, rows_of(cuda, slot), s->cols);
+    if (cuda->failed) {
+        *err = cuda->error;
+        return cuda->failed;
+    }
+    uint16_t *half = ant_xmalloc((size_t)n * 2 + 2);
+    ANT_CUDA_TRY("cannot read a slot", cudaStreamSynchronize(cuda->stream));
+    cudaError_t e = cudaMemcpy(s->is_float ? (void *)out : half, from, (size_t)n * bytes,
+                               cudaMemcpyDeviceToHost);
+    for (int i = 0; i < n && !s->is_float; i++)
+        out[i] = ant_bf16_to_float(half[i]);
+    free(half);
+    ANT_CUDA_TRY("cannot read a slot", e);
+    return 0;
+}

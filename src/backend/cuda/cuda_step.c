@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A step's way: the batch's integers go into one pinned descriptor and over in one copy; the
+ * operations follow on the stream; what was drawn comes back in one copy, behind which an event
+ * stands. Nothing here waits but step_wait, and nothing is allocated but a graph, the first time
+ * that a size of decode step occurs. */
+#include "config.h"
+
+#include <string.h>
+
+#include "backend/cuda/cuda.h"
+
+/* ---- captured steps ------------------------------------------------------------------------- */
+
+/* Sizes of captured steps: 1, 2, 4, then multiples of 8 up to 64, of 16 up to 256, of 32. */
+int ant_cuda_graph_rows(int rows, int *index)
+{
+    static const struct {
+        int last, unit;
+    } spans[] = {{64, 8}, {256, 16}, {CUDA_GRAPH_ROWS, 32}};
+    int before = 0, n = 3;
+
+    if (rows <= 4) {
+        n = rows <= 2 ? rows - 1 : 2;
+        if (index)
+            *index = n;
+        return 1 << n;
+    }
+    for (size_t i = 0; i < sizeof(spans) / sizeof(*spans); i++) {
+        int unit = spans[i].unit, up = (rows - before + unit - 1) / unit;
+        if (rows <= spans[i].last) {
+            if (index)
+                *index = n + up - 1;
+            return before + up * unit;
+        }
+        n += (spans[i].last - before) / unit;
+        before = spans[i].last;
+    }
+    return rows;
+}
+
+_Static_assert(3 + 64 / 8 + 192 / 16 + (CUDA_GRAPH_ROWS - 256) / 32 <= CUDA_GRAPHS,
+               "a graph for each size");
+
+/* One row of each sequence, each sampled. Partial results must do in one round. */
+static bool can_capture(const struct cuda_backend *cuda, const struct ant_batch *batch)
+{
+    return batch->n_rows <= CUDA_GRAPH_ROWS && batch->n_seqs == batch->n_rows &&
+           batch->n_sampled == batch->n_rows && !cuda->config.reads_slots && !cuda->is_checked;
+}
+
+/* ---- the descriptor ------------------------------------------------------------------------- */
+
+static size_t piece(size_t *end, int n, size_t bytes)
+{
+    size_t at = *end;
+    *end = (at + (size_t)n * bytes + 15) / 16 * 16;
+    return at;
+}
+
+struct cuda_layout ant_cuda_layout(int rows, int sampled)
+{
+    struct cuda_layout at;
+    size_t end = 0;
+
+    at.count = piece(&end, 1, sizeof(int32_t));
+    at.draws = piece(&end, sampled, sizeof(struct kern_draw));
+    at.tokens = piece(&end, rows, sizeof(int32_t));
+    at.positions = piece(&end, rows, sizeof(int32_t));
+    at.slots = piece(&end, rows, sizeof(int32_t));
+    at.sampled = piece(&end, sampled, sizeof(int32_t));
+    at.tail = end;
+    return at;
+}
+
+static bool ids_in_range(const int32_t *ids, int n, int from, int to)
+{
+    for (int i = 0; i < n; i++)
+        if (ids[i] < from || ids[i] >= to)
+            return false;
+    return true;
+}
+
+/* What the integers of a batch must satisfy for the kernels to stay in their memory. */
+static bool check_sequences(const struct cuda_backend *cuda, const struct ant_batch *b)
+{
+    for (int seq = 0; seq < b->n_seqs; seq++) {
+        int first = b->row_start[seq], end = b->row_start[seq + 1], context = b->context[seq];
+        int n_pages = b->page_start[seq + 1] - b->page_start[seq];
+        if (end < first || end > b->n_rows || context > cuda->config.max_context ||
+            (context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS > n_pages ||
+            n_pages > cuda->config.max_context / ANT_PAGE_TOKENS + 1)
+            return false;
+        if (!ids_in_range(b->positions + first, end - first, 0, context))
+            return false;
+    }
+    return ids_in_range(b->pages, b->page_start[b->n_seqs], 0, cuda->n_pages);
+}
+
+static const char *refusal(const struct cuda_backend *cuda, const struct ant_batch *batch)
+{
+    if (cuda->kv == NULL)
+        return "a step before the KV cache was opened";
+    if (cuda->n_begun - cuda->n_waited >= CUDA_STEPS)
+        return "more steps in flight than there is room for";
+    if (batch->n_rows < 1 || batch->n_rows > cuda->config.max_rows ||
+        batch->n_seqs > cuda->config.max_seqs || batch->n_sampled > cuda->config.max_sampled)
+        return "a step larger than what was opened for";
+    int n_before = cuda->n_begun > 0 ? cuda->steps[(cuda->n_begun - 1) % CUDA_STEPS].n_drawn : 0;
+    if (!ids_in_range(batch->tokens, batch->n_rows, -n_before, cuda->arch.vocab) ||
+        !ids_in_range(batch->sampled, batch->n_sampled, 0, batch->n_rows))
+        return "a token id or row outside its range";
+    if (!check_sequences(cuda, batch))
+        return "a position or page outside its range";
+    return NULL;
+}
+
+/* Rows, and those that a captured step has in excess: they are computed and kept nowhere. */
+static void put_rows(const struct cuda_backend *cuda, const struct ant_batch *b, char *to)
+{
+    int32_t *tokens = (int32_t *)(void *)(to + cuda->at.tokens);
+    int32_t *positions = (int32_t *)(void *)(to + cuda->at.positions);
+    int32_t *slots = (int32_t *)(void *)(to + cuda->at.slots);
+    int32_t *sampled = (int32_t *)(void *)(to + cuda->at.sampled);
+    size_t n = (size_t)b->n_rows;
+
+    memcpy(tokens, b->tokens, n * sizeof(*tokens));
+    memcpy(positions, b->positions, n * sizeof(*positions));
+    memcpy(sampled, b->sampled, (size_t)b->n_sampled * sizeof(*sampled));
+    for (int seq = 0; seq < b->n_seqs; seq++) {
+        const int32_t *pages = b->pages + b->page_start[seq];
+        for (int row = b->row_start[seq]; row < b->row_start[seq + 1]; row++)
+            slots[row] = pages[b->positions[row] / ANT_PAGE_TOKENS] * ANT_PAGE_TOKENS +
+                         b->positions[row] % ANT_PAGE_TOKENS;
+    }
+    for (int row = b->n_rows; row < cuda->n_rows; row++) {
+        tokens[row] = positions[row] = 0;
+        slots[row] = -1;
+    }
+    for (int i = b->n_sampled; i < cuda->n_sampled; i++)
+        sampled[i] = i < cuda->n_rows ? i : 0;
+}
+
+enum { KNOWN_LISTS = 4 };
+
+/* Lists of banned ids already in the descriptor: rows mostly share them. */
+struct banned {
+    struct {
+        const int32_t *ids;
+        int n, at;
+    } known[KNOWN_LISTS];
+    int n_known, n_ids;
+};
+
+/* Where the list of a draw lies among the step's ids; it is put there unless it is there. */
+static int place_banned(struct banned *banned, const struct ant_draw *draw, int32_t *to)
+{
+    int at = banned->n_ids;
+
+    for (int i = 0; i < KNOWN_LISTS; i++)
+        if (banned->known[i].ids == draw->banned && banned->known[i].n == draw->n_banned)
+            return banned->known[i].at;
+    if (at + draw->n_banned > CUDA_BANNED)
+        return -1;
+    memcpy(to + at, draw->banned, (size_t)draw->n_banned * sizeof(*to));
+    banned->n_ids += draw->n_banned;
+    int i = banned->n_known++ % KNOWN_LISTS;
+    banned->known[i].ids = draw->banned;
+    banned->known[i].n = draw->n_banned;
+    banned->known[i].at = at;
+    return at;
+}
+
+/* Draws; ids banned go to `ids`, which is `first` integers after the start of the tail. Returns how
+ * many they are, or -1. */
+static int put_draws(const struct cuda_backend *cuda, const struct ant_batch *b,
+                     struct kern_draw *to, int32_t *ids, int first)
+{
+    struct banned banned = {0};
+
+    for (int i = 0; i < b->n_sampled; i++) {
+        const struct ant_draw *draw = &b->draws[i];
+        int at = draw->n_banned > 0 ? place_banned(&banned, draw, ids) : 0;
+        if (at < 0)
+            return -1;
+        to[i] = (struct kern_draw){.key = draw->key,
+                                   .position = draw->position,
+                                   .temperature = draw->temperature,
+                                   .top_p = draw->top_p,
+                                   .min_p = draw->min_p,
+                                   .top_k = draw->top_k,
+                                   .banned = first + at,
+                                   .n_banned = draw->n_banned};
+    }
+    memset(to + b->n_sampled, 0, (size_t)(cuda->n_sampled - b->n_sampled) * sizeof(*to));
+    return banned.n_ids;
+}
+
+/* Items of attention, then pages, then banned ids, all counted in integers from the start of the
+ * tail. Returns the tail's bytes, 0 when ids are too many. */
+static size_t put_tail(struct cuda_backend *cuda, const struct ant_batch *b, char *to)
+{
+    struct ant_attn_plan *plan = &cuda->plan;
+    int32_t *tail = (int32_t *)(void *)(to + cuda->at.tail);
+    int n_pages = b->page_start[b->n_seqs];
+
+    plan->decode = (struct kern_attn_item *)(void *)tail;
+    ant_attn_plan(plan, b, cuda->arch.n_heads / cuda->arch.n_kv_heads, cuda->arch.window);
+    int n_items = plan->n_decode + plan->n_prefill;
+    memcpy(plan->decode + plan->n_decode, plan->prefill,
+           (size_t)plan->n_prefill * sizeof(*plan->prefill));
+    int first_page = n_items * (int)(sizeof(struct kern_attn_item) / sizeof(int32_t));
+    for (int i = 0; i < n_items; i++)
+        plan->decode[i].page += first_page;
+    memcpy(tail + first_page, b->pages, (size_t)n_pages * sizeof(*tail));
+    int first_id = first_page + n_pages;
+    int n_ids = put_draws(cuda, b, (struct kern_draw *)(void *)(to + cuda->at.draws),
+                          tail + first_id, first_id);
+    *(int32_t *)(void *)(to + cuda->at.count) = plan->n_decode;
+    return n_ids < 0 ? 0 : (size_t)(first_id + n_ids) * sizeof(*tail);
+}
+
+/* ---- begin, end, wait ----------------------------------------------------------------------- */
+
+static void fail(struct cuda_backend *cuda, int code, const char *text)
+{
+    if (!cuda->failed)
+        cuda->failed = ant_fail(&cuda->error, (enum ant_err)code, "cuda: %s", text);
+}
+
+static void fail_device(struct cuda_backend *cuda, const char *what, cudaError_t e)
+{
+    if (!cuda->failed && e != cudaSuccess)
+        cuda->failed = ant_cuda_fail(&cuda->error, what, e);
+}
+
+/* How this step's operations are run. */
+static void choose_mode(struct cuda_backend *cuda, const struct ant_batch *batch)
+{
+    cuda->mode = CUDA_LAUNCH;
+    cuda->n_rows = batch->n_rows;
+    cuda->n_sampled = batch->n_sampled;
+    if (!can_capture(cuda, batch))
+        return;
+    cuda->n_rows = cuda->n_sampled = ant_cuda_graph_rows(batch->n_rows, &cuda->graph);
+    cuda->mode = cuda->graphs[cuda->graph] ? CUDA_REPLAY : CUDA_CAPTURE;
+}
+
+void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    const char *why = refusal(cuda, batch);
+
+    if (why)
+        fail(cuda, ANT_EBUG, why);
+    if (cuda->failed)
+        return;
+    struct cuda_step *step = &cuda->steps[cuda->n_begun % CUDA_STEPS];
+    fail_device(cuda, "cannot use the GPU", cudaSetDevice(cuda->device));
+    choose_mode(cuda, batch);
+    cuda->at = ant_cuda_layout(cuda->n_rows, cuda->n_sampled);
+    size_t tail = put_tail(cuda, batch, step->host);
+    if (tail == 0)
+        fail(cuda, ANT_EUNSUPP, "too many ids are banned at once: give fewer --stop-token-id");
+    if (cuda->plan.n_rounds > 1 && cuda->mode != CUDA_LAUNCH)
+        cuda->mode = CUDA_LAUNCH; /* with the rows in excess: the descriptor has them */
+    put_rows(cuda, batch, step->host);
+    step->n_drawn = cuda->n_sampled;
+    cuda->context = 0;
+    for (int seq = 0; seq < batch->n_seqs; seq++)
+        cuda->context += (size_t)batch->context[seq];
+    fail_device(cuda, "cannot send a step to the GPU",
+                cudaMemcpyAsync(cuda->descriptor, step->host, cuda->at.tail + tail,
+                                cudaMemcpyHostToDevice, cuda->stream));
+    if (cuda->mode == CUDA_CAPTURE)
+        fail_device(cuda, "cannot capture a step",
+                    cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeRelaxed));
+}
+
+/* Make what was captured a graph that can be launched. */
+static void end_capture(struct cuda_backend *cuda)
+{
+    cudaGraph_t graph = NULL;
+
+    fail_device(cuda, "cannot capture a step", cudaStreamEndCapture(cuda->stream, &graph));
+    if (!cuda->failed)
+        fail_device(cuda, "cannot make a graph of a step",
+                    cudaGraphInstantiate(&cuda->graphs[cuda->graph], graph, 0));
+    if (graph)
+        cudaGraphDestroy(graph);
+}
+
+void ant_cuda_step_end(struct ant_backend *be)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    struct cuda_step *step = &cuda->steps[cuda->n_begun % CUDA_STEPS];
+
+    if (cuda->mode == CUDA_CAPTURE)
+        end_capture(cuda);
+    if (cuda->failed)
+        return;
+    if (cuda->mode != CUDA_LAUNCH)
+        fail_device(cuda, "cannot launch a step",
+                    cudaGraphLaunch(cuda->graphs[cuda->graph], cuda->stream));
+    cuda->mode = CUDA_LAUNCH;
+    if (step->n_drawn > 0)
+        fail_device(cuda, "cannot fetch what a step drew",
+                    cudaMemcpyAsync(step->drawn, cuda->drawn, 2 * (size_t)step->n_drawn * 4,
+                                    cudaMemcpyDeviceToHost, cuda->stream));
+    fail_device(cuda, "cannot fetch what a step drew", cudaEventRecord(step->done, cuda->stream));
+    cuda->n_begun++;
+}
+
+int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    struct cuda_step *step = &cuda->steps[cuda->n_waited % CUDA_STEPS];
+
+    if (!cuda->failed && cuda->n_waited == cuda->n_begun)
+        fail(cuda, ANT_EBUG, "a wait without a step");
+    if (!cuda->failed)
+        fail_device(cuda, "a step on the GPU (ANTIPHON_CHECK=1 finds the operation)",
+                    cudaEventSynchronize(step->done));
+    if (cuda->failed) {
+        if (err)
+            *err = cuda->error;
+        return cuda->failed;
+    }
+    cuda->n_waited++;
+    *out =
+        (struct ant_drawn){step->drawn, (const float *)(const void *)step->drawn + step->n_drawn};
+    return 0;
+}
