@@ -124,9 +124,9 @@ EXTRA_DIST += tests/golden/text/get-vectors tests/golden/text/make_golden.py \
 # Launch tests: scripts that run the real thing under srun and mpirun (tests/launch/lib.sh).
 check_PROGRAMS += tests/launch/group_probe
 tests_launch_group_probe_LDADD = $(ANT_LDADD)
-TESTS += tests/launch/group.sh tests/launch/run.sh tests/launch/restart.sh
+TESTS += tests/launch/group.sh tests/launch/run.sh tests/launch/restart.sh tests/launch/samples.sh
 EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
-	tests/launch/restart.sh
+	tests/launch/restart.sh tests/launch/samples.sh
 TESTS += tests/launch/bench.sh
 EXTRA_DIST += tests/launch/bench.sh
 check_PROGRAMS += tests/launch/results_probe

@@ -63,7 +63,7 @@ static int row_tokens(const struct run *run, const struct ant_prompt *prompt, st
     return 0;
 }
 
-static int make_request(const struct run *run, const struct ant_prompt *prompt,
+static int make_request(const struct run *run, const struct ant_prompt *prompt, int sample,
                         struct ant_request **out, struct ant_error *err)
 {
     struct ant_sampling sampling;
@@ -77,6 +77,7 @@ static int make_request(const struct run *run, const struct ant_prompt *prompt,
     }
     struct ant_request *request = ant_xcalloc(1, sizeof(*request));
     request->row = prompt->row;
+    request->sample = sample;
     request->prompt = tokens.data;
     request->n_prompt = (int32_t)tokens.len;
     request->sampling = sampling;
@@ -85,11 +86,12 @@ static int make_request(const struct run *run, const struct ant_prompt *prompt,
     return 0;
 }
 
-static int journal_failure(struct run *run, int64_t row, const struct ant_error *why,
+static int journal_failure(struct run *run, int64_t row, int sample, const struct ant_error *why,
                            struct ant_error *err)
 {
     struct ant_answer answer = {
         .row = row,
+        .sample = sample,
         .status = ANT_STATUS_FAILED,
         .finish = ANT_FINISH_ERROR,
         .dp_rank = run->layout.dp_rank,
@@ -143,8 +145,9 @@ static int resume(struct run *run, struct ant_request *request, struct ant_error
     return 0;
 }
 
-/* One row as a request, or as an answer in the journal: *out is NULL then. */
-static int open_row(struct run *run, int64_t row, struct ant_request **out, struct ant_error *err)
+/* One sample of a row as a request, or as an answer in the journal: *out is NULL then. */
+static int open_sample(struct run *run, int64_t row, int sample, struct ant_request **out,
+                       struct ant_error *err)
 {
     struct ant_request *request = NULL;
     struct ant_prompt prompt;
@@ -153,8 +156,8 @@ static int open_row(struct run *run, int64_t row, struct ant_request **out, stru
 
     if (rc < 0 && rc != ANT_EDATA)
         return ant_fail(err, rc, "%s", why.text);
-    if (rc < 0 || make_request(run, &prompt, &request, &why) < 0)
-        return journal_failure(run, row, &why, err);
+    if (rc < 0 || make_request(run, &prompt, sample, &request, &why) < 0)
+        return journal_failure(run, row, sample, &why, err);
     rc = resume(run, request, err);
     if (rc == 0 && request->finish == ANT_FINISH_NONE) {
         *out = request;
@@ -166,14 +169,19 @@ static int open_row(struct run *run, int64_t row, struct ant_request **out, stru
     return rc;
 }
 
-/* The next row that can be answered as a request. *out NULL: none is left. */
+/* The next sample that can be answered as a request, those of a row one after the other: they share
+ * the prompt. *out NULL: none is left. */
 static int next_request(struct run *run, struct ant_request **out, struct ant_error *err)
 {
-    int64_t row;
-
-    *out = NULL;
-    while (!*out && (row = ant_work_next(run->work)) >= 0)
-        ANT_TRY(open_row(run, row, out, err));
+    for (*out = NULL; !*out; run->n_opened++) {
+        if (run->n_opened == run->settings.samples) {
+            if ((run->row = ant_work_next(run->work)) < 0)
+                return 0;
+            run->n_opened = 0;
+        }
+        if (!ant_journal_index_has(&run->earlier, run->row, run->n_opened))
+            ANT_TRY(open_sample(run, run->row, run->n_opened, out, err));
+    }
     return 0;
 }
 
@@ -237,6 +245,7 @@ int ant_run_answer(struct run *run, struct ant_error *err)
     int64_t in_flight = 0;
 
     run->last_save = ant_now();
+    run->n_opened = run->settings.samples;
     ANT_TRY(next_request(run, &next, err));
     while (next || in_flight > 0) {
         while (next && ant_engine_submit(run->engine, next)) {

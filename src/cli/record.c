@@ -82,6 +82,11 @@ static int compare_output(const struct run *run, const struct identity *mine, st
     return rc;
 }
 
+int64_t ant_run_answers(const struct run *run)
+{
+    return ant_prompts_count(run->prompts) * run->settings.samples;
+}
+
 /* Rank 0 alone: the journal's folder, and whether it belongs to this very job. 1 when all is done
  * already. */
 static int prepare_journal(struct run *run, struct ant_error *err)
@@ -91,7 +96,7 @@ static int prepare_journal(struct run *run, struct ant_error *err)
     identify(run, &mine);
     struct ant_manifest manifest = {
         .n_rows = ant_prompts_count(run->prompts),
-        .n_samples = 1,
+        .n_samples = run->settings.samples,
         .input_digest = mine.input,
         .model_digest = mine.model,
         .answers = run->answers,
@@ -99,7 +104,8 @@ static int prepare_journal(struct run *run, struct ant_error *err)
     };
     int rc = compare_output(run, &mine, err);
     if (rc == 0)
-        rc = ant_results_check_space(run->settings.output, manifest.n_rows * MIN_ROW_BYTES, err);
+        rc = ant_results_check_space(run->settings.output, ant_run_answers(run) * MIN_ROW_BYTES,
+                                     err);
     if (rc == 0)
         rc = ant_journal_prepare(run->settings.output, &manifest, run->settings.restart_over,
                                  &run->attempt, err);
@@ -145,6 +151,19 @@ static int gather_index(struct run *run, const struct ant_journal_index *mine,
     return 0;
 }
 
+/* Rows with all their samples done are no work. */
+static void skip_rows(struct run *run)
+{
+    const struct ant_journal_entry *entries = run->earlier.entries;
+    int n = 0;
+
+    for (size_t i = 0; i < run->earlier.n; i++) {
+        n = i > 0 && entries[i].row == entries[i - 1].row ? n + 1 : 1;
+        if (n == run->settings.samples)
+            ant_work_skip(run->work, entries[i].row);
+    }
+}
+
 /* Collective: what earlier starts of this job have finished need not be done again. */
 static int replay_journal(struct run *run, struct ant_error *err)
 {
@@ -163,8 +182,7 @@ static int replay_journal(struct run *run, struct ant_error *err)
     if (run->earlier.dropped_bytes > 0)
         ant_log(ANT_LOG_WARN, "journal", "%llu bytes at torn ends of files were dropped",
                 (unsigned long long)run->earlier.dropped_bytes);
-    for (size_t i = 0; i < run->earlier.n; i++)
-        ant_work_skip(run->work, run->earlier.entries[i].row);
+    skip_rows(run);
     run->reader = ant_journal_reader_open(run->settings.output);
     return 0;
 }
@@ -219,7 +237,7 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
     struct ant_results_plan plan = {
         .path = run->settings.output,
         .n_rows = ant_prompts_count(run->prompts),
-        .n_samples = 1,
+        .n_samples = run->settings.samples,
         .reports = reports,
         .n_reports = (size_t)run->layout.world,
     };
@@ -243,7 +261,7 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
         rc = ant_journal_remove(run->settings.output, err);
     rc = rc == ANT_EPEER ? rc : ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
     if (rc == 0 && run->layout.rank == 0)
-        ant_run_summary(run, reports, plan.n_rows, n_ok, n_failed);
+        ant_run_summary(run, reports, ant_run_answers(run), n_ok, n_failed);
     ant_run_facts_close(facts);
     ant_journal_index_release(&index);
     free(reports);

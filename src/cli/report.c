@@ -83,6 +83,8 @@ void ant_run_banner(const struct run *run)
     print_memory(run);
     printf("input    %s: %lld rows, dealt %s", run->settings.input,
            (long long)ant_prompts_count(run->prompts), dealt[run->settings.partition]);
+    if (run->settings.samples > 1)
+        printf(", %d answers each", run->settings.samples);
     if (run->attempt > 1)
         printf("; start %d, %zu done before, %zu begun", run->attempt, run->earlier.n,
                count_begun(run));
@@ -123,7 +125,7 @@ static void print_progress(struct run *run, double now)
 {
     struct run_counts sum = {0};
     double elapsed = now - run->start_answers;
-    int64_t n_rows = ant_prompts_count(run->prompts) - (int64_t)run->earlier.n;
+    int64_t n_rows = ant_run_answers(run) - (int64_t)run->earlier.n;
     char time[32], left[32] = "?";
 
     for (int i = 0; i < run->layout.world; i++) {

@@ -56,6 +56,9 @@ static const struct ant_option options[] = {
              "with ranks bound to the same ones."},
 
     {ANT_OPTION_HEADING, .name = "Answers (per-row columns of the input come first)"},
+    {ANT_OPTION_INT, 'n', "samples", "N", AT(samples), 1, UINT16_MAX, .answers = true,
+     .help = "Answers to each prompt, drawn independently; its tokens are computed once. Default "
+             "1."},
     {ANT_OPTION_INT, 0, "max-tokens", "N", AT(max_tokens), 1, 1 << 30, .answers = true,
      .help = "Longest answer. Default 256."},
     {ANT_OPTION_INT, 0, "min-tokens", "N", AT(min_tokens), 0, 1 << 30, .answers = true,
@@ -119,6 +122,7 @@ void ant_run_set_defaults(struct run_settings *settings)
     *settings = (struct run_settings){
         .tp_size = 1,
         .pp_size = 1,
+        .samples = 1,
         .max_tokens = 256,
         .temperature = 1,
         .top_p = 1,

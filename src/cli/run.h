@@ -25,7 +25,7 @@
 struct run_settings {
     const char *model, *input, *output;
     int dp_size, tp_size, pp_size, partition;
-    int max_tokens, min_tokens, top_k;
+    int samples, max_tokens, min_tokens, top_k;
     double temperature, top_p, min_p;
     uint64_t seed;
     struct ant_option_list stop, stop_ids;
@@ -72,6 +72,8 @@ struct run {
     int32_t *stop_ids; /* owned: stops.ids */
 
     struct ant_work *work;
+    int64_t row;  /* being turned into requests, */
+    int n_opened; /* and how many of its samples have been */
     struct ant_journal *journal;
     int attempt;                       /* number of this start: 1 the first time */
     struct ant_journal_index earlier;  /* owned: what earlier starts have finished and begun */
@@ -104,6 +106,9 @@ void ant_run_tear_down(struct run *run);
 int ant_run_end_together(struct run *run, int code, const struct ant_error *err);
 /* An error of this rank alone: tell it and end the others too; what is journalled is safe. */
 int ant_run_end_alone(struct run *run, int code, const struct ant_error *err);
+
+/* record.c: how many answers the job has in all, every sample counted. */
+int64_t ant_run_answers(const struct run *run);
 
 /* answer.c: answer this rank's rows, journal every answer. */
 int ant_run_answer(struct run *run, struct ant_error *err);

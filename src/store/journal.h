@@ -158,6 +158,8 @@ int ant_journal_replay(struct ant_journal_index *out, const char *out_path, int 
  * first by (start, rank, offset). Of rows without an entry keep the parts that, one after the
  * other, lead from the first token as far as possible. */
 void ant_journal_index_sort(struct ant_journal_index *index);
+/* Is there an entry for this answer? */
+bool ant_journal_index_has(const struct ant_journal_index *index, int64_t row, int32_t sample);
 void ant_journal_index_release(struct ant_journal_index *index);
 
 /* Read answers back by entry. Keeps files open between calls. The answer borrows memory of the

@@ -268,6 +268,23 @@ void ant_journal_index_sort(struct ant_journal_index *index)
     index->n_parts = keep_chains(index);
 }
 
+static int compare_places(const void *a, const void *b)
+{
+    const struct ant_journal_entry *x = a, *y = b;
+
+    COMPARE(x->row, y->row);
+    COMPARE(x->sample, y->sample);
+    return 0;
+}
+
+bool ant_journal_index_has(const struct ant_journal_index *index, int64_t row, int32_t sample)
+{
+    const struct ant_journal_entry wanted = {.row = row, .sample = sample};
+
+    return index->n > 0 && bsearch(&wanted, index->entries, index->n, sizeof(*index->entries),
+                                   compare_places) != NULL;
+}
+
 void ant_journal_index_release(struct ant_journal_index *index)
 {
     free(index->entries);

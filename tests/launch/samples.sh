@@ -1,0 +1,100 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Several answers to each prompt, and prompts that begin alike: the same from any number of ranks,
+# after a kill, and with every prompt computed whole.
+set -u
+# shellcheck source=tests/launch/lib.sh
+. "$(dirname "$0")/lib.sh"
+under_slurm 2 4
+antiphon=$TOP_BUILDDIR/src/antiphon
+
+# 12 prompts that begin with the same words; the fifth is empty.
+awk 'BEGIN {
+    for (k = 0; k < 40; k++) common = common " word" k
+    for (i = 0; i < 12; i++)
+        printf "{\"prompt\": \"%s\"}\n", i == 4 ? "" : common " number " i
+}' >"$tmp/prompts.jsonl"
+"$antiphon" pack "$tmp/prompts.jsonl" --output "$tmp/prompts.h5"
+
+# `job OUT [OPTIONS]` sets the arguments of a job.
+job() {
+    output=$tmp/$1.h5
+    shift
+    args="run --model $TOP_SRCDIR/tests/golden/tiny/llama --input $tmp/prompts.h5 --output $output"
+    args="$args --max-tokens 40 --temperature 0.8 --seed 5 --max-model-len 512 $*"
+}
+
+# The answers as lines, without what may differ: who answered, and when.
+answers() {
+    "$antiphon" export "$tmp/$1.h5" --jsonl |
+        sed 's/, *"\(dp_rank\|t_first\|t_total\|attempt\)": *[^,}]*//g'
+}
+
+# same WHAT FILE FILE
+same() {
+    if [ -s "$2" ] && cmp -s "$2" "$3"; then
+        ok "$1"
+    else
+        not_ok "$1" "$(diff "$2" "$3" | head -n 4)"
+    fi
+}
+
+job alone --samples 5
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "five answers each" 0 "5 answers each" "more shared" "COMPLETE 60/60 rows, 5 failed"
+answers alone >"$tmp/alone.txt"
+job one
+# shellcheck disable=SC2086
+try "$antiphon" $args
+answers one >"$tmp/one.txt"
+grep '"sample": 0' "$tmp/alone.txt" >"$tmp/first.txt"
+same "the first of each is the only one of a job without samples" "$tmp/one.txt" "$tmp/first.txt"
+n=$(sed -n 's/.*"row": 7, .*"text": //p' "$tmp/alone.txt" | sort -u | wc -l)
+if [ "$n" -eq 5 ]; then ok "they differ"; else not_ok "they differ" "$n different of 5"; fi
+
+job whole --samples 5 --no-prefix-sharing
+# shellcheck disable=SC2086
+try "$antiphon" $args
+answers whole >"$tmp/whole.txt"
+same "the same answers when every prompt is computed whole" "$tmp/alone.txt" "$tmp/whole.txt"
+if grep -q shared "$out"; then
+    not_ok "nothing was shared then" "$(grep shared "$out")"
+else
+    ok "nothing was shared then"
+fi
+
+job ranks --samples 5
+# shellcheck disable=SC2086
+on_nodes 2 4 "$antiphon" $args
+expect "on four ranks" 0 "4 ranks" "COMPLETE 60/60 rows, 5 failed"
+answers ranks >"$tmp/ranks.txt"
+same "the same answers from four ranks" "$tmp/alone.txt" "$tmp/ranks.txt"
+
+# Killed when some samples of a row are done and others are not.
+job killed --samples 5 --max-num-seqs 2
+# shellcheck disable=SC2086
+"$antiphon" $args >"$tmp/killed.log" 2>&1 &
+pid=$!
+tries=0
+while [ "$tries" -lt 500 ] && [ "$(cat "$tmp"/killed.h5.journal/*.aj 2>/dev/null | wc -c)" -lt 1500 ]; do
+    sleep 0.01
+    tries=$((tries + 1))
+done
+kill -9 "$pid" 2>/dev/null
+wait "$pid" 2>/dev/null
+# shellcheck disable=SC2086
+on_nodes 2 2 "$antiphon" $args
+expect "after a kill, on two ranks" 0 "start 2" "COMPLETE 60/60 rows, 5 failed"
+answers killed >"$tmp/killed.txt"
+same "the same answers after a kill" "$tmp/alone.txt" "$tmp/killed.txt"
+
+job killed --samples 4
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "another number of them is another job" 64 "holds answers to other settings"
+job wrong --samples 0
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "none is no number of answers" 64 "samples"
+done_testing
