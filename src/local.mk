@@ -5,8 +5,9 @@ bin_PROGRAMS += src/antiphon
 src_antiphon_SOURCES = \
 	src/main.c src/cli/cli.c src/cli/cli.h \
 	src/cli/bench.c src/cli/bench.h src/cli/bench_report.c src/cli/bench_work.c \
-	src/cli/export.c src/cli/manual.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/show.c \
-	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/provenance.c src/cli/record.c src/cli/report.c
+	src/cli/export.c src/cli/halt.c src/cli/manual.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/show.c \
+	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/provenance.c \
+	src/cli/pulse.c src/cli/record.c src/cli/report.c
 src_antiphon_LDADD = $(ANT_LDADD)
 
 libantiphon_a_SOURCES =
@@ -24,6 +25,8 @@ libantiphon_a_SOURCES += \
 # job
 noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h src/job/shared.h src/job/work.h
 libantiphon_a_SOURCES += src/job/shared.c src/job/work.c
+noinst_HEADERS += src/job/stop.h src/job/time_limit.h
+libantiphon_a_SOURCES += src/job/stop.c src/job/time_limit.c
 noinst_HEADERS += src/job/card.h src/job/transport.h src/job/watch.h
 libantiphon_a_SOURCES += \
 	src/job/card.c src/job/group.c src/job/launch.c src/job/layout.c src/job/watch.c
@@ -43,7 +46,7 @@ libantiphon_a_SOURCES += \
 	src/store/exchange.c src/store/exchange_csv.c src/store/exchange_export.c \
 	src/store/exchange_json.c src/store/exchange_pack.c \
 	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/journal_frame.c \
-	src/store/journal_read.c src/store/prompts.c \
+	src/store/journal_owner.c src/store/journal_read.c src/store/prompts.c \
 	src/store/results.c src/store/results_file.c src/store/results_layout.c \
 	src/store/results_read.c src/store/results_slice.c
 

@@ -41,7 +41,8 @@ UNIT_TESTS += tests/unit/test_safetensors
 UNIT_TESTS += tests/unit/test_launch
 UNIT_TESTS += tests/unit/test_layout
 UNIT_TESTS += tests/unit/test_journal
-tests_unit_test_journal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
+UNIT_TESTS += tests/unit/test_journal_owner
+tests_unit_test_journal_owner_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
 UNIT_TESTS += tests/unit/test_prompts
 UNIT_TESTS += tests/unit/test_results
 UNIT_TESTS += tests/unit/test_exchange
@@ -50,6 +51,7 @@ UNIT_TESTS += tests/unit/test_engine
 UNIT_TESTS += tests/unit/test_pipeline
 UNIT_TESTS += tests/unit/test_sampling
 UNIT_TESTS += tests/unit/test_sched
+UNIT_TESTS += tests/unit/test_stop
 UNIT_TESTS += tests/unit/test_tensor
 UNIT_TESTS += tests/unit/test_text_golden
 UNIT_TESTS += tests/unit/test_text_pattern

@@ -54,8 +54,9 @@ enum ant_exit ant_exit_code(int code)
     case ANT_ENOENT:
     case ANT_EUNSUPP:
         return ANT_EXIT_DATA;
-    case ANT_ENOMEM:
     case ANT_EIO:
+        return ANT_EXIT_DISK;
+    case ANT_ENOMEM:
     case ANT_EDEVICE:
     case ANT_EPEER:
     case ANT_EINTR:

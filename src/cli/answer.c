@@ -6,12 +6,17 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "cli/run.h"
 #include "engine/stop.h"
 
-/* How long the loop sleeps at most for an answer before it looks at the clock again. */
-#define NAP_S 0.2
+/* How long the loop sleeps at most for an answer before it looks around again; shorter when only
+ * other ranks have something to do. */
+#define NAP_S      0.2
+#define IDLE_NAP_S 0.01
+/* How long the engine may be in one step when it is to save. */
+#define SAVE_PATIENCE_S 20.0
 
 /* A row's own sampling parameters where it has some; out of range is this row's failure, no one
  * else's. */
@@ -202,18 +207,25 @@ static int journal_gains(struct run *run, const struct ant_gains *gains, struct 
     return 0;
 }
 
+/* True: the engine had something to journal. */
+static int take_gains(struct run *run, struct ant_error *err)
+{
+    struct ant_gains gains;
+
+    if (!ant_engine_take_gains(run->engine, &gains))
+        return 0;
+    int rc = journal_gains(run, &gains, err);
+    ant_gains_release(&gains);
+    return rc < 0 ? rc : 1;
+}
+
 /* Now and then unfinished answers are journalled as far as they are, so that a restart goes on with
  * them. The engine is asked first, and has them ready one step later. */
 static int save_unfinished(struct run *run, struct ant_error *err)
 {
-    struct ant_gains gains;
-
-    if (ant_engine_take_gains(run->engine, &gains)) {
-        int rc = journal_gains(run, &gains, err);
-        ant_gains_release(&gains);
-        return rc;
-    }
     double now = ant_now();
+
+    ANT_TRY(take_gains(run, err));
     if (run->settings.save_every > 0 && now - run->last_save >= run->settings.save_every) {
         run->last_save = now;
         ant_engine_ask_gains(run->engine);
@@ -221,8 +233,41 @@ static int save_unfinished(struct run *run, struct ant_error *err)
     return 0;
 }
 
+static int sync_journal(struct run *run, struct ant_error *err)
+{
+    if (!ant_journal_is_due(run->journal))
+        return 0;
+    ant_run_doing(run, RUN_SYNCS);
+    int rc = ant_journal_sync(run->journal, err);
+    ant_run_doing(run, RUN_ANSWERS);
+    return rc;
+}
+
+/* What is on its way through the engine. */
+struct feed {
+    struct ant_request *next; /* owned: made, but the engine was full */
+    int64_t in_flight;
+};
+
+static int feed_engine(struct run *run, struct feed *feed, struct ant_error *err)
+{
+    if (run->stop.stage != ANT_STAGE_RUN) {
+        ant_engine_drain(run->engine);
+        return 0;
+    }
+    for (;;) {
+        if (!feed->next)
+            ANT_TRY(next_request(run, &feed->next, err));
+        if (!feed->next || !ant_engine_submit(run->engine, feed->next))
+            return 0;
+        feed->next = NULL;
+        feed->in_flight++;
+        ANT_TRY(ant_run_pulse(run, err));
+    }
+}
+
 /* Journal what has been finished, waiting at most `seconds` for the first. */
-static int take_finished(struct run *run, double seconds, int64_t *in_flight, struct ant_error *err)
+static int take_finished(struct run *run, struct feed *feed, double seconds, struct ant_error *err)
 {
     struct ant_request *request;
 
@@ -232,36 +277,60 @@ static int take_finished(struct run *run, double seconds, int64_t *in_flight, st
             run->first_token = request->t_first;
         int rc = journal_answer(run, request, err);
         ant_request_free(request);
-        --*in_flight;
+        feed->in_flight--;
         ANT_TRY(rc);
         ANT_TRY(ant_engine_take(run->engine, &request, 0, err));
     }
     return 0;
 }
 
+/* One time round: rows in, answers out, news to the others and from them. */
+static int turn(struct run *run, struct feed *feed, struct ant_error *err)
+{
+    struct ant_engine_stats stats;
+
+    ANT_TRY(feed_engine(run, feed, err));
+    ant_engine_stats(run->engine, &stats); /* before taking: what ran last is then taken */
+    bool is_drained = run->stop.stage != ANT_STAGE_RUN && stats.running == 0;
+    ANT_TRY(take_finished(run, feed, run->counts.is_idle ? IDLE_NAP_S : NAP_S, err));
+    ANT_TRY(save_unfinished(run, err));
+    ANT_TRY(sync_journal(run, err));
+    run->counts.left = ant_work_left(run->work) + (run->settings.samples - run->n_opened) +
+                       (feed->next != NULL) + feed->in_flight;
+    run->counts.is_idle = (!feed->next && feed->in_flight == 0) || is_drained;
+    return ant_run_pulse(run, err);
+}
+
+/* The answers under way go to the journal as they are. */
+static int save_rest(struct run *run, struct feed *feed, struct ant_error *err)
+{
+    double until = ant_now() + SAVE_PATIENCE_S;
+    int rc = take_gains(run, err);
+
+    ant_engine_ask_gains(run->engine);
+    for (rc = rc < 0 ? rc : 0; rc == 0 && ant_now() < until;) {
+        ANT_TRY(take_finished(run, feed, IDLE_NAP_S, err));
+        rc = take_gains(run, err);
+    }
+    if (rc == 0)
+        ant_log(ANT_LOG_WARN, "journal",
+                "the engine is in a long step: what it drew since the "
+                "last save will be drawn again");
+    return rc < 0 ? rc : 0;
+}
+
 int ant_run_answer(struct run *run, struct ant_error *err)
 {
-    struct ant_request *next = NULL;
-    int64_t in_flight = 0;
+    struct feed feed = {0};
+    int rc = 0;
 
     run->last_save = ant_now();
     run->n_opened = run->settings.samples;
-    ANT_TRY(next_request(run, &next, err));
-    while (next || in_flight > 0) {
-        while (next && ant_engine_submit(run->engine, next)) {
-            in_flight++;
-            ANT_TRY(next_request(run, &next, err));
-        }
-        int rc = take_finished(run, NAP_S, &in_flight, err);
-        if (rc == 0)
-            rc = save_unfinished(run, err);
-        if (rc == 0)
-            rc = ant_journal_sync(run->journal, false, err);
-        ant_run_progress(run, false);
-        if (rc < 0) {
-            ant_request_free(next);
-            return rc;
-        }
-    }
-    return ant_journal_sync(run->journal, true, err);
+    ant_run_pulse_start(run);
+    while (rc == 0 && run->pulse.orders.next == RUN_GO_ON)
+        rc = turn(run, &feed, err);
+    if (rc == 0 && run->pulse.orders.next == RUN_SAVE)
+        rc = save_rest(run, &feed, err);
+    ant_request_free(feed.next);
+    return rc < 0 ? rc : ant_journal_sync(run->journal, err);
 }

@@ -12,8 +12,6 @@
 #include "base/version.h"
 #include "cli/run.h"
 
-/* How often ranks tell rank 0 how far they are. */
-#define POST_S 1.0
 /* Of more ranks than this the summary shows extremes and means only. */
 #define MAX_TABLE 32
 
@@ -95,32 +93,6 @@ void ant_run_banner(const struct run *run)
 
 /* ---- on the way ----------------------------------------------------------------------------- */
 
-static void update_counts(struct run *run)
-{
-    struct ant_engine_stats stats;
-
-    ant_engine_stats(run->engine, &stats);
-    run->counts.rows = ant_work_count(run->work);
-    run->counts.prompt_tokens = stats.prompt_tokens;
-    run->counts.output_tokens = stats.output_tokens;
-    run->counts.running = stats.running;
-}
-
-/* Rank 0: what the ranks have sent since last time. True when all have finished. */
-static bool collect_posts(struct run *run)
-{
-    struct run_counts counts;
-    bool all_finished = true;
-    int from;
-
-    while (ant_group_next_post(run->world, &from, &counts, sizeof(counts)))
-        run->others[from] = counts;
-    run->others[0] = run->counts;
-    for (int i = 0; i < run->layout.world; i++)
-        all_finished = all_finished && run->others[i].is_finished;
-    return all_finished;
-}
-
 static void print_progress(struct run *run, double now)
 {
     struct run_counts sum = {0};
@@ -129,11 +101,11 @@ static void print_progress(struct run *run, double now)
     char time[32], left[32] = "?";
 
     for (int i = 0; i < run->layout.world; i++) {
-        sum.done += run->others[i].done;
-        sum.failed += run->others[i].failed;
-        sum.prompt_tokens += run->others[i].prompt_tokens;
-        sum.output_tokens += run->others[i].output_tokens;
-        sum.running += run->others[i].running;
+        sum.done += run->pulse.others[i].done;
+        sum.failed += run->pulse.others[i].failed;
+        sum.prompt_tokens += run->pulse.others[i].prompt_tokens;
+        sum.output_tokens += run->pulse.others[i].output_tokens;
+        sum.running += run->pulse.others[i].running;
     }
     ant_duration(time, sizeof(time), elapsed);
     if (sum.done > 0)
@@ -147,41 +119,67 @@ static void print_progress(struct run *run, double now)
     fflush(stdout);
 }
 
-static void maybe_print(struct run *run)
-{
-    double now = ant_now(), interval = run->clock.is_terminal ? 1 : run->settings.progress;
-
-    if (run->settings.progress == 0 || now - run->clock.last_line < interval)
-        return;
-    run->clock.last_line = now;
-    print_progress(run, now);
-}
-
 void ant_run_progress_start(struct run *run)
 {
     run->start_answers = run->clock.last_line = ant_now();
     run->clock.is_terminal = isatty(STDOUT_FILENO);
-    run->others = ant_xcalloc((size_t)run->layout.world, sizeof(*run->others));
 }
 
-void ant_run_progress(struct run *run, bool is_last)
+void ant_run_progress(struct run *run, bool now)
 {
-    double now = ant_now();
+    double time = ant_now(), interval = run->clock.is_terminal ? 1 : run->settings.progress;
 
-    run->counts.is_finished = is_last;
-    if (is_last || now - run->clock.last_post >= POST_S) {
-        run->clock.last_post = now;
-        update_counts(run);
-        if (run->layout.rank > 0)
-            ant_group_post(run->world, 0, &run->counts, sizeof(run->counts));
-    }
-    if (run->layout.rank > 0)
+    if (!now && (run->settings.progress == 0 || time - run->clock.last_line < interval))
         return;
-    while (!collect_posts(run) && is_last) {
-        maybe_print(run);
-        usleep(20000);
+    run->clock.last_line = time;
+    print_progress(run, time);
+}
+
+void ant_run_tell_stop(const struct run *run)
+{
+    int running = 0;
+
+    for (int i = 0; i < run->layout.world; i++)
+        running += run->pulse.others[i].running;
+    if (run->clock.is_terminal)
+        printf("\n");
+    if (run->stop.stage == ANT_STAGE_SAVE)
+        printf("stopping (%s): saving %d answers under way\n", run->stop.why, running);
+    else
+        printf("stopping (%s): no new prompts; %d answers under way have up to %.0f s\n",
+               run->stop.why, running, run->stop.drain);
+    fflush(stdout);
+}
+
+/* As a shell would take it. */
+static void print_argument(const char *text)
+{
+    const char *plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+
+    if (*text && text[strspn(text, plain)] == '\0') {
+        printf(" %s", text);
+        return;
     }
-    maybe_print(run);
+    printf(" '");
+    for (; *text; text++)
+        if (*text == '\'')
+            printf("'\\''");
+        else
+            putchar(*text);
+    putchar('\'');
+}
+
+void ant_run_tell_stopped(const struct run *run, const struct run_counts *sum)
+{
+    int64_t done = sum->done + (int64_t)run->earlier.n;
+
+    printf(
+        "antiphon: STOPPED (%s) %lld/%lld rows done, %d begun; to go on, the same again: antiphon",
+        run->stop.why, (long long)done, (long long)ant_prompts_count(run->prompts), sum->running);
+    for (int i = 0; i < run->argc; i++)
+        print_argument(run->argv[i]);
+    printf("\n");
+    fflush(stdout);
 }
 
 /* ---- at the end ----------------------------------------------------------------------------- */

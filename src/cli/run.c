@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "base/version.h"
 #include "cli/cli.h"
 #include "cli/run.h"
+#include "job/time_limit.h"
 
 static const char *const partitions[] = {"modulo", "block", "rank", NULL};
 const char *const ant_run_backends[] = {"auto", "cpu", "cuda", NULL};
@@ -38,6 +40,19 @@ static const struct ant_option options[] = {
     {ANT_OPTION_REAL, 0, "save-every", "SECONDS", AT(save_every), 0, 86400,
      .help = "Time between saves of unfinished answers, which a restart goes on with; 0: only when "
              "it is stopped in order. Default 10."},
+
+    {ANT_OPTION_HEADING, .name = "Time"},
+    {ANT_OPTION_TEXT, 0, "time-limit", "TIME", AT(time_limit),
+     .help = "When to have ended: auto (the default: what Slurm gives the job), none, or a time "
+             "from the start as Slurm writes it: M, M:S, H:M:S, D-H:M:S."},
+    {ANT_OPTION_REAL, 0, "drain", "SECONDS", AT(drain), 0, 1e6,
+     .help = "When it is to stop, by a signal, at the limit or by 'antiphon halt': no new prompts, "
+             "and so long for those under way; then they are saved. Default 15."},
+    {ANT_OPTION_REAL, 0, "margin", "SECONDS", AT(margin), 0, 1e6,
+     .help = "Time kept before the limit for saving, after the drain. Default 30."},
+    {ANT_OPTION_REAL, 0, "watchdog", "SECONDS", AT(watchdog), 0, 1e6,
+     .help =
+         "End the job when a rank has given no sign of life for so long; 0: never. Default 25."},
 
     {ANT_OPTION_HEADING, .name = "Layout"},
     {ANT_OPTION_INT, 0, "dp-size", "N", AT(dp_size), 0, 1 << 20,
@@ -112,9 +127,12 @@ static const struct ant_command_help help = {
     .summary = "answer every prompt of a file with a model",
     .synopsis = "--model PATH --input FILE --output FILE [options]",
     .purpose = "Answer every prompt of a file. Started alone, by srun --mpi=pmix or by mpirun.",
-    .epilog = "Exit codes: 0 every row has an answer or a reason why not, 64 wrong usage, 65 bad "
-              "data, 70 a bug,\n75 stopped or failed for now: the same command goes on where it "
-              "was.",
+    .epilog =
+        "SIGTERM, SIGINT, SIGUSR1 and SIGXCPU: the first stops the job as --drain says, the second "
+        "saves\nat once, the third leaves at once. SIGUSR2: a progress line now.\n\n"
+        "Exit codes: 0 every row has an answer or a reason why not, 64 wrong usage, 65 bad "
+        "data, 70 a bug,\n74 a disk that is full or failing, 75 stopped or failed for now: "
+        "the same command goes on where it was.",
 };
 
 void ant_run_set_defaults(struct run_settings *settings)
@@ -127,6 +145,10 @@ void ant_run_set_defaults(struct run_settings *settings)
         .temperature = 1,
         .top_p = 1,
         .save_every = 10,
+        .time_limit = "auto",
+        .drain = 15,
+        .margin = 30,
+        .watchdog = 25,
         .progress = 30,
         .log_level = ANT_LOG_INFO,
     };
@@ -186,6 +208,29 @@ int ant_run_launch(struct run *run, struct ant_error *err)
         return ant_fail(err, ANT_EUNSUPP,
                         "this version splits work over replicas only: --tp-size and --pp-size "
                         "must be 1");
+    return 0;
+}
+
+/* ---- how long -------------------------------------------------------------------------------- */
+
+/* Rank 0 alone watches the clock of the job. */
+static int read_time_limit(struct run *run, struct ant_error *err)
+{
+    enum { PATIENCE_S = 10 };
+    const char *text = run->settings.time_limit;
+    double seconds = INFINITY, began = run->start;
+
+    if (strcmp(text, "auto") == 0) {
+        began = ant_now();
+        if (ant_job_env_rank() == 0 && ant_time_left(&seconds, PATIENCE_S, err) < 0)
+            ant_log(ANT_LOG_WARN, "time", "%s: no time limit is known", err->text);
+    } else if (strcmp(text, "none") != 0 && ant_time_parse(&seconds, text, err) < 0) {
+        return ant_fail_in(err, ANT_EUSAGE, "--time-limit");
+    }
+    if (ant_job_env_rank() > 0)
+        seconds = INFINITY;
+    run->stop = (struct ant_stop){
+        .drain = run->settings.drain, .margin = run->settings.margin, .end = began + seconds};
     return 0;
 }
 
@@ -409,13 +454,14 @@ void ant_run_tear_down(struct run *run)
     if (run->be)
         run->ops->close(run->be);
     ant_journal_close(run->journal);
+    ant_journal_release();
     ant_work_close(run->work);
     ant_prompts_close(run->prompts);
     ant_tokenizer_close(run->tokenizer);
     ant_checkpoint_close(run->checkpoint);
     ant_journal_index_release(&run->earlier);
     ant_journal_reader_close(run->reader);
-    free(run->others);
+    ant_run_pulse_stop(run);
     free(run->stop_ids);
     free(run->answers);
     free(run->settings_json);
@@ -458,6 +504,26 @@ static int end_done(struct run *run)
     return ANT_EXIT_DONE;
 }
 
+/* Everything is in the journals. Once all ranks can say so, rank 0 does. */
+static int end_stopped(struct run *run, struct ant_error *err)
+{
+    struct run_counts sum = {0}, *all = ant_xcalloc((size_t)run->layout.world, sizeof(*all));
+    int rc = ant_group_all_gather(run->world, &run->counts, sizeof(run->counts), all,
+                                  START_TIMEOUT_S, err);
+
+    for (int i = 0; i < run->layout.world; i++) {
+        sum.done += all[i].done;
+        sum.running += all[i].running;
+    }
+    free(all);
+    if (rc < 0)
+        return ant_run_end_alone(run, rc, err);
+    if (run->layout.rank == 0)
+        ant_run_tell_stopped(run, &sum);
+    ant_run_tear_down(run);
+    return ANT_EXIT_TEMPORARY;
+}
+
 static int run_main(int argc, char **argv)
 {
     struct run run = {.argc = argc, .argv = argv, .start = ant_now()};
@@ -471,6 +537,10 @@ static int run_main(int argc, char **argv)
     if (rc != 0)
         return rc > 0 ? ANT_EXIT_DONE : ant_run_end_together(&run, rc, &err);
     ant_log_set_level((enum ant_log_level)run.settings.log_level);
+    ant_stop_catch();
+    rc = read_time_limit(&run, &err);
+    if (rc < 0)
+        return ant_run_end_together(&run, rc, &err);
     run.answers = ant_option_answers(options, &run.settings);
     run.settings_json = ant_option_json(options, &run.settings);
 
@@ -491,7 +561,8 @@ static int run_main(int argc, char **argv)
     rc = ant_run_answer(&run, &err);
     if (rc < 0)
         return ant_run_end_alone(&run, rc, &err);
-    ant_run_progress(&run, true);
+    if (run.pulse.orders.next == RUN_SAVE)
+        return end_stopped(&run, &err);
     rc = ant_run_write_results(&run, &err);
     if (rc < 0)
         return rc == ANT_EPEER ? ant_run_end_alone(&run, rc, &err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One run of the main job: what its parts share. run.c sets up and takes down, record.c keeps the
- * journal and the results, answer.c moves rows through the engine, report.c talks to the person in
- * front of it. Thread: control (the main thread). */
+ * journal and the results, answer.c moves rows through the engine, pulse.c keeps ranks in touch,
+ * report.c talks to the person in front of it. Thread: control (the main thread). */
 #ifndef ANT_CLI_RUN_H
 #define ANT_CLI_RUN_H
 
@@ -11,6 +11,7 @@
 #include "job/group.h"
 #include "job/launch.h"
 #include "job/layout.h"
+#include "job/stop.h"
 #include "job/work.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
@@ -23,7 +24,7 @@
 
 /* The command line. */
 struct run_settings {
-    const char *model, *input, *output;
+    const char *model, *input, *output, *time_limit;
     int dp_size, tp_size, pp_size, partition;
     int samples, max_tokens, min_tokens, top_k;
     double temperature, top_p, min_p;
@@ -34,14 +35,38 @@ struct run_settings {
     int64_t kv_memory;
     bool no_prefix_sharing;
     bool restart_over;
-    double save_every;
+    double save_every, drain, margin, watchdog;
     int progress, log_level;
 };
 
-/* What a rank has done so far; every rank sends it to rank 0 now and then. Plain data. */
+/* What a rank is at, as it told last. */
+enum run_doing { RUN_ANSWERS, RUN_SYNCS };
+
+/* What a rank has done so far, and what it knows; every rank sends it to rank 0 now and then. Plain
+ * data. */
 struct run_counts {
-    int64_t rows, done, failed, prompt_tokens, output_tokens;
-    int32_t running, is_finished;
+    int64_t rows, left, done, failed, prompt_tokens, output_tokens, steps;
+    int32_t running, is_idle; /* idle: nothing more to do for now */
+    int32_t doing;            /* enum run_doing */
+    int32_t n_progress;       /* how often it was asked for a progress line */
+    int32_t stage;            /* enum ant_stage */
+    char why[ANT_STOP_WHY];
+};
+
+/* What rank 0 tells all others. */
+enum run_next { RUN_GO_ON, RUN_MERGE, RUN_SAVE };
+struct run_orders {
+    int32_t stage, next, doing; /* enum ant_stage, run_next, run_doing */
+};
+
+/* pulse.c: when this rank spoke and heard last, ant_now(). */
+struct run_pulse {
+    struct run_counts *others; /* owned, (world) on rank 0 */
+    double *heard;             /* owned, (world) on rank 0: from each; else one, from rank 0 */
+    double last_post, last_look, last_step, last_asked;
+    struct run_counts posted; /* what rank 0 was told last */
+    struct run_orders orders; /* what rank 0 has said last */
+    bool is_asked;            /* for a progress line */
 };
 
 struct run {
@@ -79,11 +104,12 @@ struct run {
     struct ant_journal_index earlier;  /* owned: what earlier starts have finished and begun */
     struct ant_journal_reader *reader; /* of what they have begun */
 
-    struct run_counts counts;  /* this rank's */
-    struct run_counts *others; /* owned, (world) on rank 0 */
+    struct run_counts counts; /* this rank's */
+    struct ant_stop stop;     /* what this rank knows of; on rank 0 what any rank knows of */
+    struct run_pulse pulse;
     double load_s, last_save;
     struct report_clock {
-        double last_line, last_post;
+        double last_line;
         bool is_terminal;
     } clock;
 };
@@ -110,8 +136,19 @@ int ant_run_end_alone(struct run *run, int code, const struct ant_error *err);
 /* record.c: how many answers the job has in all, every sample counted. */
 int64_t ant_run_answers(const struct run *run);
 
-/* answer.c: answer this rank's rows, journal every answer. */
+/* answer.c: answer this rank's rows, journal every answer, until all ranks have, or all stop:
+ * pulse.orders.next says which. */
 int ant_run_answer(struct run *run, struct ant_error *err);
+
+/* pulse.c: what ranks tell each other while they answer. Rank 0 hears from all how far they are,
+ * what signals they got, and that they live; all hear from rank 0 when to stop, and that it lives.
+ */
+void ant_run_pulse_start(struct run *run);
+/* Call often. ANT_EPEER names a rank that has been silent for too long. */
+int ant_run_pulse(struct run *run, struct ant_error *err);
+/* Tell what comes next if it may take long. */
+void ant_run_doing(struct run *run, enum run_doing doing);
+void ant_run_pulse_stop(struct run *run);
 
 /* record.c: the journal and the results. Both are collective. */
 /* Find out what earlier starts of this job have done, deal the rest to the ranks, begin a journal.
@@ -135,9 +172,11 @@ void ant_run_facts_close(struct ant_run_facts *facts);
 void ant_run_banner(const struct run *run);
 /* The clock of the answers starts. */
 void ant_run_progress_start(struct run *run);
-/* Send counts to rank 0, and there print a progress line when it is time; cheap to call often.
- * `is_last`: this rank has no more to do; rank 0 then waits for all others, still printing. */
-void ant_run_progress(struct run *run, bool is_last);
+/* Rank 0: a progress line when it is time, or `now`; cheap to call often. */
+void ant_run_progress(struct run *run, bool now);
+/* Rank 0: that it is going to stop; and the last line of one that has. */
+void ant_run_tell_stop(const struct run *run);
+void ant_run_tell_stopped(const struct run *run, const struct run_counts *sum);
 void ant_run_report(const struct run *run, struct ant_rank_report *out);
 void ant_run_summary(const struct run *run, const struct ant_rank_report *reports, int64_t n_rows,
                      int64_t n_ok, int64_t n_failed);

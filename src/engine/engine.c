@@ -27,7 +27,7 @@ struct ant_engine {
     struct ant_engine_config config;
     struct ant_ring *inbox, *outbox;
     pthread_t thread;
-    _Atomic bool is_stopping;
+    _Atomic bool is_stopping, is_draining;
     _Atomic int failure; /* of the device; `error` may be read once it is not 0 */
     struct ant_error error;
     _Atomic int gains_state;
@@ -128,11 +128,19 @@ static void count_step(struct ant_engine *engine, double seconds)
     add_ns(&engine->prefill_ns, seconds - decode);
     atomic_fetch_add_explicit(&engine->steps, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->prompt_tokens, counts.prefill_rows, memory_order_relaxed);
+}
+
+/* How things stand now that the finished are gone. */
+static void count_requests(struct ant_engine *engine)
+{
+    struct ant_sched_counts counts;
+
+    ant_sched_counts(engine->sched, &counts);
     atomic_store_explicit(&engine->shared_tokens, counts.shared_tokens, memory_order_relaxed);
     atomic_store_explicit(&engine->preemptions, counts.preemptions, memory_order_relaxed);
-    atomic_store_explicit(&engine->running, counts.running, memory_order_relaxed);
     atomic_store_explicit(&engine->waiting, counts.waiting, memory_order_relaxed);
     atomic_store_explicit(&engine->pages_used, counts.pages_used, memory_order_relaxed);
+    atomic_store_explicit(&engine->running, counts.running, memory_order_release);
 }
 
 static void append_drawn(struct ant_engine *engine, const struct ant_drawn *drawn)
@@ -174,6 +182,7 @@ static int end_step(struct ant_engine *engine)
         atomic_fetch_add_explicit(&engine->finished, 1, memory_order_relaxed);
         hand_back(engine, request);
     }
+    count_requests(engine);
     return 0;
 }
 
@@ -182,7 +191,10 @@ static bool begin_step(struct ant_engine *engine)
 {
     struct ant_batch batch;
 
-    take_in(engine);
+    if (atomic_load_explicit(&engine->is_draining, memory_order_relaxed))
+        ant_sched_hold(engine->sched);
+    else
+        take_in(engine);
     if (!ant_sched_plan(engine->sched, &batch))
         return false;
     if (engine->n_in_flight++ == 0)
@@ -273,6 +285,11 @@ int ant_engine_take(struct ant_engine *engine, struct ant_request **out, double 
     return 0;
 }
 
+void ant_engine_drain(struct ant_engine *engine)
+{
+    atomic_store_explicit(&engine->is_draining, true, memory_order_relaxed);
+}
+
 void ant_engine_ask_gains(struct ant_engine *engine)
 {
     int none = GAINS_NONE;
@@ -299,7 +316,7 @@ void ant_engine_stats(const struct ant_engine *engine, struct ant_engine_stats *
         .output_tokens = atomic_load_explicit(&engine->output_tokens, memory_order_relaxed),
         .finished = atomic_load_explicit(&engine->finished, memory_order_relaxed),
         .preemptions = atomic_load_explicit(&engine->preemptions, memory_order_relaxed),
-        .running = atomic_load_explicit(&engine->running, memory_order_relaxed),
+        .running = atomic_load_explicit(&engine->running, memory_order_acquire),
         .waiting = atomic_load_explicit(&engine->waiting, memory_order_relaxed),
         .pages_used = atomic_load_explicit(&engine->pages_used, memory_order_relaxed),
         .pages_total = engine->config.n_pages,

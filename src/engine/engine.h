@@ -87,6 +87,9 @@ bool ant_engine_submit(struct ant_engine *engine, struct ant_request *request);
 /* A finished request, or NULL in *out when none came within `seconds`. */
 int ant_engine_take(struct ant_engine *engine, struct ant_request **out, double seconds,
                     struct ant_error *err);
+/* Begin no more requests, finish those that run: the others stay inside, stats.running says when
+ * none runs any more. */
+void ant_engine_drain(struct ant_engine *engine);
 /* Ask for the gains; the engine thread gathers them between two steps. Then take them: false, they
  * are not there yet. One question at a time: asking again before taking is no new question. */
 void ant_engine_ask_gains(struct ant_engine *engine);

@@ -47,7 +47,7 @@ struct ant_sched {
     struct ant_pages *pages;
     int64_t preemptions, shared_tokens;
     bool has_preempted; /* in the step being planned */
-    bool is_checked;
+    bool is_checked, is_held;
 
     struct step steps[ANT_MAX_STEPS_IN_FLIGHT]; /* a circle */
     int oldest, n_in_flight;
@@ -314,7 +314,7 @@ static bool admit(struct ant_sched *sched)
     struct sequence *sequence = &sched->running[sched->n_running];
     struct ant_request *request = queue_front(&sched->waiting);
 
-    if (!request || request->finish != ANT_FINISH_NONE || sched->has_preempted ||
+    if (sched->is_held || !request || request->finish != ANT_FINISH_NONE || sched->has_preempted ||
         sched->n_running == sched->config.max_seqs)
         return false;
     *sequence = (struct sequence){
@@ -503,6 +503,11 @@ struct ant_request *ant_sched_retire(struct ant_sched *sched)
     if (first && first->finish != ANT_FINISH_NONE) /* preempted while it drew its last token */
         return queue_pop(&sched->waiting);
     return NULL;
+}
+
+void ant_sched_hold(struct ant_sched *sched)
+{
+    sched->is_held = true;
 }
 
 void ant_sched_each(const struct ant_sched *sched, void (*visit)(struct ant_request *, void *),

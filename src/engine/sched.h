@@ -52,6 +52,9 @@ void ant_sched_commit(struct ant_sched *sched);
  * commit, before the next plan. */
 struct ant_request *ant_sched_retire(struct ant_sched *sched);
 
+/* Admit no waiting request from here on. */
+void ant_sched_hold(struct ant_sched *sched);
+
 /* Every request inside. */
 void ant_sched_each(const struct ant_sched *sched, void (*visit)(struct ant_request *, void *),
                     void *data);

@@ -17,7 +17,7 @@
 #include "store/journal_folder.h"
 #include "store/journal_frame.h"
 
-enum { SYNC_ROWS = 64 };
+enum { SYNC_FRAMES = 64 };
 #define SYNC_SECONDS 5.0
 
 const char *const ant_status_names[] = {"OK", "FAILED", "SKIPPED", "MISSING", NULL};
@@ -139,11 +139,15 @@ int ant_journal_add_part(struct ant_journal *journal, const struct ant_answer_pa
     return write_frame(journal, err);
 }
 
-int ant_journal_sync(struct ant_journal *journal, bool now, struct ant_error *err)
+bool ant_journal_is_due(const struct ant_journal *journal)
+{
+    return journal->unsynced >= SYNC_FRAMES ||
+           (journal->unsynced > 0 && ant_now() - journal->last_sync >= SYNC_SECONDS);
+}
+
+int ant_journal_sync(struct ant_journal *journal, struct ant_error *err)
 {
     if (journal->unsynced == 0)
-        return 0;
-    if (!now && journal->unsynced < SYNC_ROWS && ant_now() - journal->last_sync < SYNC_SECONDS)
         return 0;
     if (fdatasync(journal->fd) < 0)
         return ant_fail(err, ANT_EIO, "cannot sync '%s': %s", journal->path, strerror(errno));

@@ -4,6 +4,7 @@
  *
  *     manifest.json       what job this is, see struct ant_manifest
  *     owner               locked by the job that is writing, and its name as text
+ *     halt                somebody wants that job to stop: "drain" or "now"
  *     r<rank>.s<start>.aj frames, one after the other, little-endian:
  *         u32 magic "AJF1"   u32 length of the payload   u32 CRC32C of length and all behind it
  *         u64 row   u16 sample   u8 kind (1 done, 2 part, 3 failed)   payload
@@ -109,11 +110,23 @@ struct ant_manifest {
 };
 
 /* Own OUT.journal, which exists, until ant_journal_release or the end of the process: ANT_EUSAGE
- * names the job that owns it now. By a lock on the file `owner`; where the file system has no
- * locks, by creating that file, which a killed job leaves behind: the same Slurm job may take it
- * over, any other is told what to remove. */
+ * names the job that owns it now. By a lock on the file `owner`, in which the owner writes who it
+ * is. Where locks do not reach (other hosts of some file systems) it is the file's time that tells:
+ * a thread of the owner moves it every second, and who finds another's name there watches it for a
+ * few seconds. What a killed job leaves behind does not move, and is taken over. */
 int ant_journal_claim(const char *out_path, struct ant_error *err);
 void ant_journal_release(void);
+/* Is it still ours? ANT_EUSAGE names who has taken it: where locks do not reach, two jobs that
+ * claim it at the same moment both believe so at first. */
+int ant_journal_check_claim(struct ant_error *err);
+
+/* Ask the job that owns OUT.journal to stop: to finish what is under way, or to save it `now`. Who
+ * that is comes back as text. ANT_ENOENT: nobody is running there. */
+int ant_journal_halt(const char *out_path, bool now, char *owner, size_t bytes,
+                     struct ant_error *err);
+/* The owner: has it been asked? */
+enum ant_halt { ANT_HALT_NO, ANT_HALT_DRAIN, ANT_HALT_NOW };
+enum ant_halt ant_journal_halt_asked(const char *out_path);
 
 /* Rank 0 first (others after a barrier of the caller's): make the folder, claim it, write or
  * compare the manifest. `*start` is this start's number, 1 the first time. ANT_EUSAGE says which
@@ -133,8 +146,9 @@ int ant_journal_add(struct ant_journal *journal, const struct ant_answer *answer
                     struct ant_error *err);
 int ant_journal_add_part(struct ant_journal *journal, const struct ant_answer_part *part,
                          struct ant_error *err);
-/* fdatasync if 64 rows or 5 s have gone by since the last one, or if `now`. */
-int ant_journal_sync(struct ant_journal *journal, bool now, struct ant_error *err);
+/* Have 64 frames or 5 s gone by since the last sync, and is there something to sync? */
+bool ant_journal_is_due(const struct ant_journal *journal);
+int ant_journal_sync(struct ant_journal *journal, struct ant_error *err);
 /* Entries added by this process, in order of adding; borrowed until the next add. */
 const struct ant_journal_entry *ant_journal_entries(const struct ant_journal *journal, size_t *n);
 void ant_journal_close(struct ant_journal *journal);

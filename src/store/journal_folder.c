@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The journal's folder: whose it is, what job it belongs to, which files it holds. */
+/* The journal's folder: what job it belongs to, which files it holds. */
 #include "config.h"
 
 #include "store/journal_folder.h"
@@ -12,26 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 
-enum { MAX_MANIFEST = 16 << 20, MAX_OWNER = 512, SHOWN = 80 };
+enum { MAX_MANIFEST = 16 << 20, SHOWN = 80 };
 
-/* The claim of this process. One job runs in a process; the lock lives as long as the file is
- * open. */
-static struct claim {
-    int fd;       /* -1: none */
-    bool is_made; /* by creating the file: it must be removed to give the claim up */
-    char *path;   /* owned */
-} claim = {.fd = -1};
-
-static char *in_folder(const char *out_path, const char *name)
+char *ant_journal_in_folder(const char *out_path, const char *name)
 {
     return ant_xasprintf("%s.journal/%s", out_path, name);
 }
@@ -39,116 +29,6 @@ static char *in_folder(const char *out_path, const char *name)
 char *ant_journal_file_path(const char *out_path, int rank, int start)
 {
     return ant_xasprintf("%s.journal/r%d.s%d.aj", out_path, rank, start);
-}
-
-/* ---- owner ------------------------------------------------------------------------------------
- */
-
-/* "Slurm job 123" when there is one: with it a requeued job knows its own claim again. */
-static void job_text(char *text, size_t bytes)
-{
-    const char *slurm = getenv("SLURM_JOB_ID");
-    const char *pmix = getenv("PMIX_NAMESPACE");
-
-    if (slurm)
-        snprintf(text, bytes, "Slurm job %.60s", slurm);
-    else if (pmix)
-        snprintf(text, bytes, "job %.120s", pmix);
-    else
-        snprintf(text, bytes, "a process");
-}
-
-static void owner_text(char *text, size_t bytes)
-{
-    char job[160], host[65] = "", now[32];
-
-    job_text(job, sizeof(job));
-    gethostname(host, sizeof(host) - 1);
-    ant_utc(now, sizeof(now), time(NULL));
-    snprintf(text, bytes, "%s, pid %ld on %s since %s\n", job, (long)getpid(), host, now);
-}
-
-static void read_owner(int fd, char *text)
-{
-    ssize_t n = pread(fd, text, MAX_OWNER - 1, 0);
-
-    text[n > 0 ? n : 0] = '\0';
-    text[strcspn(text, "\n")] = '\0';
-}
-
-static bool is_same_job(const char *owner)
-{
-    char job[160];
-
-    job_text(job, sizeof(job));
-    size_t n = strlen(job);
-    return getenv("SLURM_JOB_ID") && strncmp(owner, job, n) == 0 && owner[n] == ',';
-}
-
-/* 1: locked. 0: somebody else holds it. ANT_EUNSUPP: no locks here. */
-static int try_lock(int fd)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-    if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-        return 1;
-    return errno == EAGAIN || errno == EACCES ? 0 : ANT_EUNSUPP;
-}
-
-static int claim_open_file(int fd, bool is_new, const char *path, const char *out_path,
-                           struct ant_error *err)
-{
-    char owner[MAX_OWNER];
-    int locked = try_lock(fd);
-
-    read_owner(fd, owner);
-    if (locked == 0)
-        return ant_fail(err, ANT_EUSAGE, "'%s.journal' belongs to a running job: %s", out_path,
-                        *owner ? owner : "unknown");
-    if (locked < 0 && !is_new && !is_same_job(owner))
-        return ant_fail(err, ANT_EUSAGE,
-                        "'%s.journal' is claimed by %s; if that job has ended, remove '%s'",
-                        out_path, *owner ? owner : "another job", path);
-    owner_text(owner, sizeof(owner));
-    if (ftruncate(fd, 0) < 0 || pwrite(fd, owner, strlen(owner), 0) < 0)
-        return ant_fail(err, ANT_EIO, "cannot write '%s': %s", path, strerror(errno));
-    claim = (struct claim){.fd = fd, .is_made = locked < 0, .path = ant_xstrdup(path)};
-    return 0;
-}
-
-int ant_journal_claim(const char *out_path, struct ant_error *err)
-{
-    if (claim.fd >= 0)
-        return ant_fail(err, ANT_EBUG, "this process has claimed '%s' already", claim.path);
-
-    char *path = in_folder(out_path, "owner");
-    bool is_new = true;
-    int rc = 0;
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0 && errno == EEXIST) {
-        is_new = false;
-        fd = open(path, O_RDWR | O_CLOEXEC);
-    }
-    if (fd < 0)
-        rc = ant_fail(err, errno == ENOENT ? ANT_ENOENT : ANT_EIO, "cannot open '%s': %s", path,
-                      strerror(errno));
-    else
-        rc = claim_open_file(fd, is_new, path, out_path, err);
-    if (rc < 0 && fd >= 0)
-        close(fd);
-    free(path);
-    return rc;
-}
-
-void ant_journal_release(void)
-{
-    if (claim.fd < 0)
-        return;
-    if (claim.is_made)
-        unlink(claim.path);
-    close(claim.fd);
-    free(claim.path);
-    claim = (struct claim){.fd = -1};
 }
 
 /* ---- files of the folder ----------------------------------------------------------------------
@@ -177,7 +57,7 @@ static int compare_names(const void *a, const void *b)
 int ant_journal_list(const char *out_path, struct ant_journal_name **names, size_t *n,
                      struct ant_error *err)
 {
-    char *folder = in_folder(out_path, "");
+    char *folder = ant_journal_in_folder(out_path, "");
     struct ant_journal_name *list = NULL;
     size_t count = 0, cap = 0;
     int rc = 0;
@@ -209,7 +89,7 @@ int ant_journal_list(const char *out_path, struct ant_journal_name **names, size
 
 static int remove_file(const char *out_path, const char *name, struct ant_error *err)
 {
-    char *path = in_folder(out_path, name);
+    char *path = ant_journal_in_folder(out_path, name);
     int rc = 0;
 
     if (unlink(path) < 0 && errno != ENOENT)
@@ -237,9 +117,11 @@ static int remove_journals(const char *out_path, struct ant_error *err)
 /* The manifest goes last but one, so that what a kill leaves behind still tells whose it is. */
 int ant_journal_remove(const char *out_path, struct ant_error *err)
 {
-    char *folder = in_folder(out_path, "");
+    char *folder = ant_journal_in_folder(out_path, "");
     int rc = remove_journals(out_path, err);
 
+    if (rc == 0)
+        rc = remove_file(out_path, "halt", err);
     if (rc == 0)
         rc = remove_file(out_path, "manifest.json", err);
     if (rc == 0)
@@ -354,7 +236,7 @@ static int parse_manifest(struct ant_manifest *out, const char *path, const char
 
 int ant_manifest_read(struct ant_manifest *out, const char *out_path, struct ant_error *err)
 {
-    char *path = in_folder(out_path, "manifest.json");
+    char *path = ant_journal_in_folder(out_path, "manifest.json");
     char *text = NULL;
     size_t bytes = 0;
     int rc = ant_file_read(&text, &bytes, path, MAX_MANIFEST, err);
@@ -442,7 +324,7 @@ static int make_folder(const char *out_path, struct ant_error *err)
 static int settle_manifest(const char *out_path, const struct ant_manifest *manifest,
                            bool restart_over, size_t n_files, struct ant_error *err)
 {
-    char *path = in_folder(out_path, "manifest.json");
+    char *path = ant_journal_in_folder(out_path, "manifest.json");
     char *folder = ant_xasprintf("%s.journal", out_path);
     struct ant_manifest was = {0};
     bool is_there = access(path, F_OK) == 0;
@@ -482,6 +364,8 @@ int ant_journal_prepare(const char *out_path, const struct ant_manifest *manifes
     free(names);
     if (rc == 0)
         rc = settle_manifest(out_path, manifest, restart_over, n, err);
+    if (rc == 0)
+        rc = remove_file(out_path, "halt", err); /* was meant for the job before this */
     if (rc < 0) {
         ant_journal_release();
         return rc;

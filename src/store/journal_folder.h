@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What journal.c knows of the folder's files; the rest of journal_folder.c is public in
+/* What the journal's parts know of the folder's files; the rest of journal_folder.c is public in
  * journal.h. */
 #ifndef ANT_STORE_JOURNAL_FOLDER_H
 #define ANT_STORE_JOURNAL_FOLDER_H
@@ -15,6 +15,7 @@ struct ant_journal_name {
 
 /* Path of a rank's file, or of any other file in the folder. Caller frees. */
 char *ant_journal_file_path(const char *out_path, int rank, int start);
+char *ant_journal_in_folder(const char *out_path, const char *name);
 
 /* The journal files of the folder, sorted by (start, rank); malloc'd. No folder: none. */
 int ant_journal_list(const char *out_path, struct ant_journal_name **names, size_t *n,

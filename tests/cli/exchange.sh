@@ -55,7 +55,7 @@ expect "standard input" 0 "2 prompts, 4 bytes"
 run "$antiphon" pack - -o x.h5
 expect "standard input has no name to tell" 64 "say --from"
 run "$antiphon" pack prompts.jsonl -o /nonexistent/x.h5
-expect "a folder that is not there" 75 "cannot create '/nonexistent/x.h5.part'" \
+expect "a folder that is not there" 74 "cannot create '/nonexistent/x.h5.part'" \
     "No such file or directory"
 run "$antiphon" pack -o x.h5
 expect "no input" 64 "no input is named"
@@ -96,7 +96,7 @@ expect "one format at a time" 64 "not both"
 if [ -w /dev/full ]; then
     code=0
     "$antiphon" export r.h5 >/dev/full 2>err || code=$?
-    expect "a full disk" 75 "cannot write 'standard output': No space left on device"
+    expect "a full disk" 74 "cannot write 'standard output': No space left on device"
 else
     skip devfull "a full disk" "no /dev/full"
 fi

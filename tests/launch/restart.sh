@@ -9,21 +9,61 @@ under_slurm 2 4
 antiphon=$TOP_BUILDDIR/src/antiphon
 model=$TOP_SRCDIR/tests/golden/tiny/llama
 
-# About 80,000 tokens: a second or two on one rank.
-awk 'BEGIN {
-    for (i = 0; i < 200; i++)
-        printf "{\"prompt\": \"prompt number %d\", \"seed\": %d, \"max_tokens\": %d}\n", i, i,
-            i % 10 ? 450 : 20
-}' >"$tmp/prompts.jsonl"
-"$antiphon" pack "$tmp/prompts.jsonl" --output "$tmp/prompts.h5" >/dev/null ||
-    not_ok "pack" "exit code $?"
+# make_prompts NAME ROWS: skewed lengths; 600 rows are 240,000 tokens, four seconds on one rank.
+make_prompts() {
+    awk -v n="$2" 'BEGIN {
+        for (i = 0; i < n; i++)
+            printf "{\"prompt\": \"prompt number %d\", \"seed\": %d, \"max_tokens\": %d}\n", i, i,
+                i % 10 ? 450 : 20
+    }' >"$tmp/$1.jsonl"
+    "$antiphon" pack "$tmp/$1.jsonl" --output "$tmp/$1.h5" >/dev/null || not_ok "pack $1" "$?"
+}
+make_prompts prompts 600
+make_prompts many 60000
 settings="--ignore-eos --temperature 0.8 --threads 1 --max-num-seqs 4"
 
-# job_args OUT [OPTIONS] sets the arguments of a job.
+# job_args OUT [OPTIONS] sets the arguments of a job, long_args those of one that lasts for minutes.
 job_args() {
     output=$1
     shift
     args="run --model $model --input $tmp/prompts.h5 --output $tmp/$output.h5 $settings $*"
+}
+long_args() {
+    job_args "$@" --input "$tmp/many.h5"
+}
+
+# start OUT COMMAND...: in the background; its process is $pid, its output $tmp/OUT.log.
+start() {
+    started=$1 log=$tmp/$1.log bytes=$(journal_bytes "$1")
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    pid=$!
+}
+
+# on N COMMAND...: N ranks on two nodes.
+on() {
+    n=$1
+    shift
+    srun --mpi=pmix -N 2 -n "$n" --ntasks-per-node="$(((n + 1) / 2))" -O "$@"
+}
+
+# ended: wait for what start started; its exit code is $code, its output is in $out.
+ended() {
+    code=0
+    wait "$pid" || code=$?
+    cp "$log" "$out"
+    : >"$err"
+}
+
+# rank_pid OUT RANK: the process of a rank that writes OUT.
+rank_pid() {
+    for file in /proc/[0-9]*/cmdline; do
+        process=${file%/cmdline}
+        if tr '\0' ' ' <"$file" 2>/dev/null | grep -q "^$antiphon run .*/$1.h5" &&
+            tr '\0' '\n' <"$process/environ" 2>/dev/null | grep -qx "SLURM_PROCID=$2"; then
+            echo "${process#/proc/}"
+        fi
+    done 2>/dev/null
 }
 
 same() {
@@ -39,10 +79,15 @@ same() {
     fi
 }
 
-# wait_journal OUT BYTES: until the job's journals hold so much, 10 s at most.
+journal_bytes() {
+    cat "$tmp/$1".h5.journal/*.aj 2>/dev/null | wc -c
+}
+
+# wait_journal BYTES: until the journals of what start started hold so much more than then, 20 s at
+# most.
 wait_journal() {
     tries=0
-    while [ "$tries" -lt 500 ] && [ "$(cat "$tmp/$1".h5.journal/*.aj 2>/dev/null | wc -c)" -lt "$2" ]; do
+    while [ "$tries" -lt 1000 ] && [ "$(journal_bytes "$started")" -lt $((bytes + $1)) ]; do
         sleep 0.02
         tries=$((tries + 1))
     done
@@ -51,24 +96,103 @@ wait_journal() {
 job_args whole
 # shellcheck disable=SC2086
 try "$antiphon" $args
-expect "a job that is left alone" 0 "COMPLETE 200/200 rows, 0 failed"
+expect "a job that is left alone" 0 "COMPLETE 600/600 rows, 0 failed"
 
 # ---- killed ------------------------------------------------------------------------------------
 
 job_args killed --save-every 0.01
 # shellcheck disable=SC2086
-"$antiphon" $args >"$tmp/killed.log" 2>&1 &
-pid=$!
-wait_journal killed 50000
-kill -9 "$pid" 2>/dev/null
+start killed "$antiphon" $args
+wait_journal 100000
+kill -9 "$pid"
 wait "$pid" 2>/dev/null
 # shellcheck disable=SC2086
+start killed on 4 "$antiphon" $args
+wait_journal 200000
+kill -9 "$(rank_pid killed 2)"
+ended
+expect "a rank of four killed" 137 "start 2"
+# shellcheck disable=SC2086
 on_nodes 2 3 "$antiphon" $args
-expect "killed, then on three ranks" 0 "start 2" "COMPLETE 200/200 rows"
-if grep -q 'start 2, [1-9][0-9]* done before, [1-4] begun' "$out"; then
-    ok "it had begun some answers"
+expect "then on three ranks" 0 "start 3" "COMPLETE 600/600 rows"
+if grep -q 'start 3, [1-9][0-9]* done before, [1-9][0-9]* begun' "$out"; then
+    ok "some answers had been begun"
 else
-    not_ok "it had begun some answers" "$(grep 'start 2' "$out")"
+    not_ok "some answers had been begun" "$(grep 'start 3' "$out")"
 fi
-same whole killed "the same answers after a kill"
+same whole killed "the same answers after two kills"
+
+# ---- stopped -------------------------------------------------------------------------------------
+
+# A signal to one rank is everybody's.
+job_args stopped
+# shellcheck disable=SC2086
+start stopped on 4 "$antiphon" $args
+wait_journal 100000
+kill -TERM "$(rank_pid stopped 3)"
+ended
+expect "SIGTERM to one rank" 75 "stopping (SIGTERM on rank 3 (n2)): no new prompts" \
+    "antiphon: STOPPED (SIGTERM on rank 3 (n2))" "0 begun; to go on, the same again: antiphon run"
+job_args stopped --drain 0
+# shellcheck disable=SC2086
+start stopped on 2 "$antiphon" $args
+wait_journal 200000
+scancel --signal=USR1 "$(squeue -h -o %i -n antiphon -t R | head -n 1)"
+ended
+expect "SIGUSR1 to all ranks, without a drain" 75 "saving" "antiphon: STOPPED (SIGUSR1"
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "stopped twice, then to the end" 0 "start 3" "COMPLETE 600/600 rows"
+if grep -q 'start 3, [1-9][0-9]* done before, [1-8] begun' "$out"; then
+    ok "what was under way had been saved"
+else
+    not_ok "what was under way had been saved" "$(grep 'start 3' "$out")"
+fi
+same whole stopped "the same answers after two stops"
+
+# ---- long jobs: limits, wishes, others -------------------------------------------------------------
+
+long_args long --time-limit 0:03 --margin 1 --drain 1
+# shellcheck disable=SC2086
+on_nodes 2 2 "$antiphon" $args
+expect "a time limit of its own" 75 "stopping (time limit): no new prompts" "STOPPED (time limit)"
+long_args long --margin 57
+# shellcheck disable=SC2086
+try srun -t 1 --mpi=pmix -N 2 -n 2 "$antiphon" $args --drain 0
+expect "the time limit that Slurm set" 75 "start 2" "stopping (time limit)" "STOPPED (time limit)"
+# shellcheck disable=SC2086
+try "$antiphon" $args --time-limit soon
+expect "a time limit that is none" 64 "--time-limit: 'soon' is no time"
+
+# shellcheck disable=SC2086
+start long on 2 "$antiphon" $args
+wait_journal 500000
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "a second job on one output" 64 "long.h5.journal' belongs to a running job: Slurm job"
+kill -USR2 "$(rank_pid long 1)"
+try "$antiphon" halt --now "$tmp/long.h5"
+expect "told to stop" 0 "Slurm job" "is asked to stop"
+ended
+expect "stopped because it was told to" 75 "progress " "STOPPED (antiphon halt)"
+try "$antiphon" halt "$tmp/long.h5"
+expect "nobody to tell" 65 "no job is writing"
+
+# shellcheck disable=SC2086
+start long on 4 "$antiphon" $args --watchdog 3
+wait_journal 500000
+stopped=$(rank_pid long 2)
+kill -STOP "$stopped"
+began=$(date +%s)
+ended
+expect "a rank that hangs is named" 75 "no sign of rank 2 (n2, pid $stopped)" "answering prompts"
+took=$(($(date +%s) - began))
+if [ "$took" -le 15 ]; then ok "soon"; else not_ok "soon" "after $took s"; fi
+# shellcheck disable=SC2086
+start long on 4 "$antiphon" $args --watchdog 3
+wait_journal 500000
+stopped=$(rank_pid long 0)
+kill -STOP "$stopped"
+ended
+expect "rank 0 is named as well" 75 "no sign of rank 0 (n1, pid $stopped)"
 done_testing

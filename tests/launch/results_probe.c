@@ -102,7 +102,7 @@ static int journal_rows(struct probe *probe, struct ant_journal **journal, struc
     for (int64_t row = probe->rank; row < probe->n_rows; row += probe->size)
         if (!is_missing(probe, row))
             ANT_TRY(ant_journal_add(*journal, answer_of(probe, &made, row), err));
-    return ant_journal_sync(*journal, true, err);
+    return ant_journal_sync(*journal, err);
 }
 
 /* What makes the chosen rank fail. */

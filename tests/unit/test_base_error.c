@@ -73,7 +73,7 @@ static void exit_codes(void **state)
     assert_int_equal(ant_exit_code(ANT_EBUG), 70);
     assert_int_equal(ant_exit_code(-1000), 70);
     assert_int_equal(ant_exit_code(ANT_ENOMEM), 75);
-    assert_int_equal(ant_exit_code(ANT_EIO), 75);
+    assert_int_equal(ant_exit_code(ANT_EIO), 74);
     assert_int_equal(ant_exit_code(ANT_EDEVICE), 75);
     assert_int_equal(ant_exit_code(ANT_EPEER), 75);
     assert_int_equal(ant_exit_code(ANT_EINTR), 75);

@@ -27,27 +27,6 @@ static char folder[] = "/tmp/antiphon-journal-XXXXXX";
 static char out[80];
 static struct ant_error err;
 
-/* fcntl as on a file system without locks, when a test asks for it (the link wraps it). */
-static int no_locks;
-int __real_fcntl(int fd, int command, void *argument);
-int __real_fcntl64(int fd, int command, void *argument);
-int __wrap_fcntl(int fd, int command, void *argument);
-int __wrap_fcntl64(int fd, int command, void *argument);
-
-int __wrap_fcntl(int fd, int command, void *argument)
-{
-    if (no_locks && command == F_OFD_SETLK) {
-        errno = ENOLCK;
-        return -1;
-    }
-    return __real_fcntl(fd, command, argument);
-}
-
-int __wrap_fcntl64(int fd, int command, void *argument)
-{
-    return __wrap_fcntl(fd, command, argument);
-}
-
 static const struct ant_manifest manifest = {
     .n_rows = 100,
     .n_samples = 1,
@@ -74,7 +53,6 @@ static int tear_down(void **state)
     char command[128];
 
     (void)state;
-    no_locks = 0;
     ant_journal_release();
     snprintf(command, sizeof(command), "rm -rf '%s'", folder);
     return system(command);
@@ -138,9 +116,10 @@ static void add_rows(int rank, int start, int64_t first, int64_t n)
     for (int64_t row = first; row < first + n; row++) {
         struct ant_answer answer = answer_to(row, text);
         assert_int_equal(ant_journal_add(journal, &answer, &err), 0);
-        assert_int_equal(ant_journal_sync(journal, false, &err), 0);
+        if (ant_journal_is_due(journal))
+            assert_int_equal(ant_journal_sync(journal, &err), 0);
     }
-    assert_int_equal(ant_journal_sync(journal, true, &err), 0);
+    assert_int_equal(ant_journal_sync(journal, &err), 0);
     size_t count;
     const struct ant_journal_entry *entries = ant_journal_entries(journal, &count);
     assert_int_equal(count, n);
@@ -666,69 +645,6 @@ static void broken_manifests_are_named(void **state)
                  "is missing, though there are journals");
 }
 
-/* Runs in a child: claims, tells the parent, waits to be killed. */
-static pid_t start_owner(void)
-{
-    int pipes[2];
-    char byte;
-
-    assert_int_equal(pipe(pipes), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        int start;
-        int rc = ant_journal_prepare(out, &manifest, false, &start, &err);
-        if (write(pipes[1], rc == 0 ? "y" : "n", 1) == 1)
-            pause();
-        _exit(0);
-    }
-    assert_int_equal(read(pipes[0], &byte, 1), 1);
-    assert_int_equal(byte, 'y');
-    close(pipes[0]);
-    close(pipes[1]);
-    return pid;
-}
-
-static void kill_owner(pid_t pid)
-{
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-}
-
-static void one_live_job_at_a_time(void **state)
-{
-    (void)state;
-    int start;
-
-    pid_t pid = start_owner();
-    assert_error(ant_journal_prepare(out, &manifest, false, &start, &err), ANT_EUSAGE,
-                 "belongs to a running job: a process, pid ");
-    assert_error(ant_journal_claim(out, &err), ANT_EUSAGE, "belongs to a running job");
-    kill_owner(pid);
-    prepare(1);
-}
-
-static void without_locks_the_file_is_the_claim(void **state)
-{
-    (void)state;
-    int start;
-
-    no_locks = 1;
-    setenv("SLURM_JOB_ID", "77", 1);
-    pid_t pid = start_owner();
-    setenv("SLURM_JOB_ID", "7", 1);
-    assert_error(ant_journal_prepare(out, &manifest, false, &start, &err), ANT_EUSAGE,
-                 "is claimed by Slurm job 77, pid ");
-    kill_owner(pid);
-    assert_error(ant_journal_prepare(out, &manifest, false, &start, &err), ANT_EUSAGE,
-                 "if that job has ended, remove '");
-    setenv("SLURM_JOB_ID", "77", 1); /* requeued */
-    prepare(1);
-    ant_journal_release();
-    assert_int_equal(access(inside("owner"), F_OK), -1);
-    setenv("SLURM_JOB_ID", "7", 1);
-    prepare(1);
-}
-
 /* A child journals rows one after the other until it is killed: every row whose number it has told
  * is there. */
 static void a_kill_loses_nothing_that_was_added(void **state)
@@ -847,8 +763,6 @@ int main(void)
         TEST(a_restart_must_be_the_same_job),
         TEST(manifest_is_read_back),
         TEST(broken_manifests_are_named),
-        TEST(one_live_job_at_a_time),
-        TEST(without_locks_the_file_is_the_claim),
         TEST(a_kill_loses_nothing_that_was_added),
         TEST(a_full_disk_tears_nothing),
         TEST(foreign_files_are_left_alone),

@@ -82,7 +82,7 @@ static void journal_rows(int rank, int64_t first, int64_t step, int64_t n_rows, 
     for (int64_t row = first; row < n_rows; row += step)
         for (int32_t sample = 0; sample < n_samples; sample++)
             succeed(ant_journal_add(journal, make_answer(&made, row, sample), &err));
-    succeed(ant_journal_sync(journal, true, &err));
+    succeed(ant_journal_sync(journal, &err));
     ant_journal_close(journal);
 }
 
