@@ -22,9 +22,11 @@ namespace
 constexpr int WARPS = 4, THREADS = 32 * WARPS;
 constexpr int SCORE_STRIDE = TILE_KEYS + 8; /* eight rows of float2 without bank conflict */
 
-template <int D> struct config {
+/* DEEP: for so few items that a multiprocessor has one at most. What counts then is not how much is
+ * in flight on the device but how early each tile is asked for. */
+template <int D, bool DEEP> struct config {
     static constexpr int TILE_BYTES = TILE_KEYS * D * 2;
-    static constexpr int STAGES = D == 128 ? 2 : 3;
+    static constexpr int STAGES = DEEP ? (D == 128 ? 6 : 8) : D == 128 ? 2 : 3;
     static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
     static constexpr int SCORES = STAGES * STAGE_BYTES;
     static constexpr int SMEM_BYTES = SCORES + KERN_DECODE_ROWS * SCORE_STRIDE * 4 + 128;
@@ -183,11 +185,11 @@ __device__ __forceinline__ bool arrive_last(const kern_attn &args, const kern_at
     return *flag;
 }
 
-template <int D>
+template <int D, bool DEEP>
 __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_item &item,
                                         int kv_head, char *smem)
 {
-    using C = config<D>;
+    using C = config<D, DEEP>;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float *scores = (float *)(smem + C::SCORES);
     int *flag = (int *)(scores + KERN_DECODE_ROWS * SCORE_STRIDE);
@@ -250,31 +252,44 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
         merge_parts<D>(args, item, kv_head, c);
 }
 
-template <int D>
+template <int D, bool DEEP>
 __global__ void __launch_bounds__(THREADS) decode(const __grid_constant__ kern_attn args)
 {
     extern __shared__ __align__(128) char smem[];
-
     int n_items = args.count ? *args.count : args.n_items;
+
+    start_next();
+    wait_before();
 
     for (int i = blockIdx.x; i < n_items * args.kv_heads; i += gridDim.x) {
         kern_attn_item item = args.items[i / args.kv_heads];
-        do_item<D>(args, item, i % args.kv_heads, smem);
+        do_item<D, DEEP>(args, item, i % args.kv_heads, smem);
         __syncthreads();
     }
+}
+
+template <int D, bool DEEP>
+cudaError_t launch_blocks(const kern_attn &args, int n, cudaStream_t stream)
+{
+    constexpr int BYTES = config<D, DEEP>::SMEM_BYTES;
+    cudaError_t e =
+        cudaFuncSetAttribute(decode<D, DEEP>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
+    if (e != cudaSuccess)
+        return e;
+    return launch_early(decode<D, DEEP>, n, THREADS, BYTES, stream, args);
 }
 
 template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
 {
     int n = args.n_items * args.kv_heads;
-    cudaError_t e = cudaFuncSetAttribute(decode<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                         config<D>::SMEM_BYTES);
-    if (e != cudaSuccess)
-        return e;
+
+    /* Only Hopper has shared memory for so many stages. */
+    if (n <= device_property(cudaDevAttrMultiProcessorCount) &&
+        config<D, true>::SMEM_BYTES <= device_property(cudaDevAttrMaxSharedMemoryPerBlockOptin))
+        return launch_blocks<D, true>(args, n, stream);
     if (args.max_ctas > 0 && n > args.max_ctas)
         n = args.max_ctas;
-    decode<D><<<n, THREADS, config<D>::SMEM_BYTES, stream>>>(args);
-    return cudaGetLastError();
+    return launch_blocks<D, false>(args, n, stream);
 }
 
 } // namespace

@@ -18,6 +18,7 @@
 #include <cuda_bf16.h>
 
 #include "cuda/kern.h"
+#include "cuda/launch.cuh"
 
 constexpr int TILE_KEYS = 64;
 constexpr int TILES_PER_CHUNK = KERN_CHUNK_KEYS / TILE_KEYS;

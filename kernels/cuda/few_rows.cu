@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products of few rows (a single stream, the last sequences of a job): what
- * kern_chain computes, bit for bit, at the speed of reading the weights.
+ * kern_chain computes, bit for bit, at the speed of reading the weights; or
+ * what kern_glu makes of it.
  *
  *   out[row][j] = sum over k of in[row][k] weight[j][k]  (+ bias[j]) (+ out[row][j])
  *
  * A block of two warps takes 16 columns, eight a warp, and all of k, so that
  * nothing is split; several blocks a multiprocessor keep weights in flight.
+ * Weights are on their way while the kernel before still runs. Gated, one warp
+ * has eight columns of the gate, the other the same of up.
  *
  * Bound by memory: 2 * n * k bytes of weights. Measured on an H100 at 8 rows:
  * 2384 GB/s for 6144 x 4096, 2701 for 4096 x 14336, 3029 for 128256 x 4096.
  */
 #include "cuda/attn_tile.cuh"
+#include "cuda/vec.cuh"
 
 namespace
 {
@@ -29,17 +33,18 @@ __device__ __forceinline__ uint32_t unit_offset(int row, int unit)
     return (uint32_t)(row * ROW_BYTES + ((unit ^ (row & 7)) << 4));
 }
 
-/* Start the copy of N rows by DEPTH; what lies beyond the matrix becomes zeros, which change no
- * sum. */
+/* Start the copy of N rows by DEPTH, row `first` and following, from the ninth on `jump` rows
+ * further; what lies beyond the matrix becomes zeros, which change no sum. */
 template <int N>
-__device__ __forceinline__ void load_rows(uint32_t to, const uint16_t *matrix, int first,
+__device__ __forceinline__ void load_rows(uint32_t to, const uint16_t *matrix, int first, int jump,
                                           int n_rows, int k, int n_k)
 {
 #pragma unroll
     for (int i = 0; i < N * UNITS / THREADS; i++) {
         int at = i * THREADS + threadIdx.x, row = at / UNITS, unit = at % UNITS;
-        bool valid = first + row < n_rows && k + unit * 8 < n_k;
-        const uint16_t *from = matrix + (valid ? (size_t)(first + row) * n_k + k + unit * 8 : 0);
+        int place = first + row + (row >= 8 ? jump : 0);
+        bool valid = place < n_rows && k + unit * 8 < n_k;
+        const uint16_t *from = matrix + (valid ? (size_t)place * n_k + k + unit * 8 : 0);
         copy_async(to + unit_offset(row, unit), from, valid);
     }
 }
@@ -76,32 +81,60 @@ __device__ __forceinline__ void finish(const struct kern_chain &a, int row, int 
         a.out[at] = __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
 
-template <int ROWS>
+/* The gate's warp gets the other's values through shared memory; both are rounded as if stored. */
+__device__ __forceinline__ void finish_gated(const struct kern_chain &a, float *shared, int warp,
+                                             int lane, const float (&c)[4])
+{
+    int ff = a.n / 2;
+
+    __syncthreads();
+    for (int i = 0; i < 4 && warp == 1; i++)
+        shared[32 * i + lane] = __bfloat162float(__float2bfloat16_rn(c[i]));
+    __syncthreads();
+    for (int i = 0; i < 4 && warp == 0; i++) {
+        int row = (lane >> 2) + (i >> 1) * 8, column = blockIdx.x * 8 + 2 * (lane & 3) + (i & 1);
+        float gate = __bfloat162float(__float2bfloat16_rn(c[i]));
+        if (row < a.rows && column < ff)
+            a.out[(size_t)row * ff + column] =
+                __bfloat16_as_ushort(__float2bfloat16_rn(gated(gate, shared[32 * i + lane])));
+    }
+}
+
+template <int ROWS, bool GATED>
 __global__ void __launch_bounds__(THREADS) few_rows(const __grid_constant__ struct kern_chain a)
 {
     using C = config<ROWS>;
     extern __shared__ __align__(128) char smem[];
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = blockIdx.x * COLUMNS;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int first = blockIdx.x * (GATED ? COLUMNS / 2 : COLUMNS), jump = GATED ? a.n / 2 - 8 : 0;
     int n_tiles = (a.k + DEPTH - 1) / DEPTH;
     uint32_t stages = smem_address(smem);
     float c[4] = {};
 
-    auto load = [&](int t) {
-        if (t < n_tiles) {
-            uint32_t stage = stages + t % C::STAGES * C::STAGE_BYTES;
-            load_rows<COLUMNS>(stage, a.weight, first, a.n, t * DEPTH, a.k);
-            load_rows<ROWS>(stage + C::WEIGHT_BYTES, a.in, 0, a.rows, t * DEPTH, a.k);
-        }
+    auto load_weights = [&](int t) {
+        if (t < n_tiles)
+            load_rows<COLUMNS>(stages + t % C::STAGES * C::STAGE_BYTES, a.weight, first, jump, a.n,
+                               t * DEPTH, a.k);
+    };
+    auto load_in = [&](int t) {
+        if (t < n_tiles)
+            load_rows<ROWS>(stages + t % C::STAGES * C::STAGE_BYTES + C::WEIGHT_BYTES, a.in, 0, 0,
+                            a.rows, t * DEPTH, a.k);
         copy_commit();
     };
+    start_next();
     for (int t = 0; t < C::STAGES - 1; t++)
-        load(t);
+        load_weights(t);
+    wait_before();
+    for (int t = 0; t < C::STAGES - 1; t++)
+        load_in(t);
     for (int t = 0; t < n_tiles; t++) {
         uint32_t stage = stages + t % C::STAGES * C::STAGE_BYTES;
 
         copy_wait<C::STAGES - 2>();
         __syncthreads();
-        load(t + C::STAGES - 1);
+        load_weights(t + C::STAGES - 1);
+        load_in(t + C::STAGES - 1);
 #pragma unroll
         for (int step = 0; step < DEPTH / 16; step += 2) {
             uint32_t in[2][4], w[4];
@@ -111,18 +144,21 @@ __global__ void __launch_bounds__(THREADS) few_rows(const __grid_constant__ stru
             mma(c, in[1], w[2], w[3]);
         }
     }
-    for (int i = 0; i < 4; i++)
+    if (GATED)
+        finish_gated(a, (float *)smem, warp, lane, c);
+    for (int i = 0; i < 4 && !GATED; i++)
         finish(a, (lane >> 2) + (i >> 1) * 8, first + 8 * warp + 2 * (lane & 3) + (i & 1), c[i]);
 }
 
-template <int ROWS> cudaError_t launch(const struct kern_chain &a, cudaStream_t stream)
+template <int ROWS, bool GATED> cudaError_t launch(const struct kern_chain &a, cudaStream_t stream)
 {
-    cudaError_t e = cudaFuncSetAttribute(
-        few_rows<ROWS>, cudaFuncAttributeMaxDynamicSharedMemorySize, config<ROWS>::SMEM_BYTES);
+    cudaError_t e =
+        cudaFuncSetAttribute(few_rows<ROWS, GATED>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             config<ROWS>::SMEM_BYTES);
     if (e != cudaSuccess)
         return e;
-    few_rows<ROWS><<<(a.n + COLUMNS - 1) / COLUMNS, THREADS, config<ROWS>::SMEM_BYTES, stream>>>(a);
-    return cudaGetLastError();
+    return launch_early(few_rows<ROWS, GATED>, (a.n + COLUMNS - 1) / COLUMNS, THREADS,
+                        config<ROWS>::SMEM_BYTES, stream, a);
 }
 
 } // namespace
@@ -133,5 +169,14 @@ cudaError_t kern_few_rows(struct kern_chain a, cudaStream_t stream)
         return cudaErrorInvalidValue;
     if (a.rows == 0 || a.n == 0)
         return cudaSuccess;
-    return a.rows <= 8 ? launch<8>(a, stream) : launch<16>(a, stream);
+    return a.rows <= 8 ? launch<8, false>(a, stream) : launch<16, false>(a, stream);
+}
+
+cudaError_t kern_few_rows_glu(struct kern_chain a, cudaStream_t stream)
+{
+    if (a.k % 16 || a.rows > KERN_FEW_ROWS || a.n % 16 || a.add || a.out_f32 || a.bias)
+        return cudaErrorInvalidValue;
+    if (a.rows == 0 || a.n == 0)
+        return cudaSuccess;
+    return a.rows <= 8 ? launch<8, true>(a, stream) : launch<16, true>(a, stream);
 }

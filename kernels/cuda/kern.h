@@ -60,8 +60,8 @@ struct kern_attn {
     const struct kern_attn_item *items; /* (n_items), heaviest first */
     const int32_t *count; /* decode: number of items, read on the device, or NULL: n_items, which
                              else bounds the blocks only */
-    float *partial;                     /* kern_attn_partial_bytes(): decode only */
-    int32_t *arrived; /* (partials, kv_heads) zero before and after: decode only */
+    float *partial;       /* kern_attn_partial_bytes(): decode only */
+    int32_t *arrived;     /* (partials, kv_heads) zero before and after: decode only */
     int n_items;
     int q_stride, out_stride;
     int heads, kv_heads, head_dim;
@@ -166,6 +166,9 @@ struct kern_chain {
 cudaError_t kern_chain(struct kern_chain args, cudaStream_t stream);
 /* The same for at most KERN_FEW_ROWS rows, at the speed of memory. */
 cudaError_t kern_few_rows(struct kern_chain args, cudaStream_t stream);
+/* And kern_glu of the result: weight holds n / 2 rows of gate, then of up; out is (rows, n / 2). No
+ * bias, nothing added. */
+cudaError_t kern_few_rows_glu(struct kern_chain args, cudaStream_t stream);
 
 /* Noise around 0, uniform in [-scale, scale): a function of the index alone. */
 cudaError_t kern_fill_noise(uint16_t *out, size_t n, float scale, cudaStream_t stream);

@@ -23,6 +23,9 @@ __global__ void __launch_bounds__(256) norm(const __grid_constant__ struct kern_
     float *x = a.x + (size_t)(a.index ? a.index[row] : row) * a.hidden;
     float v[UNITS][8], sum = 0;
 
+    start_next();
+    wait_before();
+
 #pragma unroll
     for (int u = 0; u < UNITS; u++) {
         int i = (u * blockDim.x + threadIdx.x) * 8;
@@ -84,12 +87,10 @@ cudaError_t kern_norm(struct kern_norm a, cudaStream_t stream)
     if (a.rows == 0)
         return cudaSuccess;
     if (units <= 256)
-        norm<1><<<a.rows, threads(1), 0, stream>>>(a);
-    else if (units <= 512)
-        norm<2><<<a.rows, threads(2), 0, stream>>>(a);
-    else if (units <= 1024)
-        norm<4><<<a.rows, threads(4), 0, stream>>>(a);
-    else
-        norm<8><<<a.rows, threads(8), 0, stream>>>(a);
-    return cudaGetLastError();
+        return launch_early(norm<1>, a.rows, threads(1), 0, stream, a);
+    if (units <= 512)
+        return launch_early(norm<2>, a.rows, threads(2), 0, stream, a);
+    if (units <= 1024)
+        return launch_early(norm<4>, a.rows, threads(4), 0, stream, a);
+    return launch_early(norm<8>, a.rows, threads(8), 0, stream, a);
 }

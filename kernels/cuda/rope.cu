@@ -74,6 +74,8 @@ __global__ void __launch_bounds__(THREADS)
     rope_append(const __grid_constant__ struct kern_rope_append a, unsigned units, unsigned total)
 {
     unsigned i = blockIdx.x * THREADS + threadIdx.x;
+    start_next();
+    wait_before();
     if (i >= total)
         return;
     int row = i / units, unit = i % units, width = a.head_dim / 16, rotated = a.rope_dim / 16;
@@ -113,8 +115,8 @@ cudaError_t kern_rope_append(struct kern_rope_append a, cudaStream_t stream)
     if (total == 0)
         return cudaSuccess;
     if (a.interleaved)
-        rope_append<true><<<blocks_for(total, THREADS), THREADS, 0, stream>>>(a, units, total);
-    else
-        rope_append<false><<<blocks_for(total, THREADS), THREADS, 0, stream>>>(a, units, total);
-    return cudaGetLastError();
+        return launch_early(rope_append<true>, blocks_for(total, THREADS), THREADS, 0, stream, a,
+                            units, total);
+    return launch_early(rope_append<false>, blocks_for(total, THREADS), THREADS, 0, stream, a,
+                        units, total);
 }

@@ -20,6 +20,8 @@ __global__ void __launch_bounds__(THREADS)
     embed(const __grid_constant__ struct kern_embed a, unsigned units, unsigned total)
 {
     unsigned i = blockIdx.x * THREADS + threadIdx.x;
+    start_next();
+    wait_before();
     if (i >= total)
         return;
     unsigned row = i / units, unit = i % units;
@@ -39,6 +41,8 @@ __global__ void __launch_bounds__(THREADS)
     glu(const __grid_constant__ struct kern_glu a, unsigned units, unsigned total)
 {
     unsigned i = blockIdx.x * THREADS + threadIdx.x;
+    start_next();
+    wait_before();
     if (i >= total)
         return;
     unsigned row = i / units, unit = i % units;
@@ -50,7 +54,7 @@ __global__ void __launch_bounds__(THREADS)
     unpack8(up, u);
 #pragma unroll
     for (int k = 0; k < 8; k++)
-        gate[k] = __fdividef(gate[k], 1.0f + __expf(-gate[k])) * up[k];
+        gate[k] = gated(gate[k], up[k]);
     *(uint4 *)(a.out + (size_t)row * a.ff + unit * 8) = pack8(gate);
 }
 
@@ -58,6 +62,8 @@ __global__ void __launch_bounds__(THREADS)
     bias(const __grid_constant__ struct kern_bias a, unsigned units, unsigned total)
 {
     unsigned i = blockIdx.x * THREADS + threadIdx.x;
+    start_next();
+    wait_before();
     if (i >= total)
         return;
     float *out = a.out + (size_t)(i / units) * a.n + i % units * 8;
@@ -127,8 +133,7 @@ cudaError_t kern_bias(struct kern_bias a, cudaStream_t stream)
         return cudaErrorInvalidValue;
     if (total == 0)
         return cudaSuccess;
-    bias<<<blocks_for(total, THREADS), THREADS, 0, stream>>>(a, a.n / 8, total);
-    return cudaGetLastError();
+    return launch_early(bias, blocks_for(total, THREADS), THREADS, 0, stream, a, a.n / 8, total);
 }
 
 cudaError_t kern_fill_noise(uint16_t *out, size_t n, float scale, cudaStream_t stream)
@@ -147,8 +152,8 @@ cudaError_t kern_embed(struct kern_embed a, cudaStream_t stream)
         return cudaErrorInvalidValue;
     if (total == 0)
         return cudaSuccess;
-    embed<<<blocks_for(total, THREADS), THREADS, 0, stream>>>(a, a.hidden / 8, total);
-    return cudaGetLastError();
+    return launch_early(embed, blocks_for(total, THREADS), THREADS, 0, stream, a, a.hidden / 8,
+                        total);
 }
 
 cudaError_t kern_glu(struct kern_glu a, cudaStream_t stream)
@@ -159,6 +164,5 @@ cudaError_t kern_glu(struct kern_glu a, cudaStream_t stream)
         return cudaErrorInvalidValue;
     if (total == 0)
         return cudaSuccess;
-    glu<<<blocks_for(total, THREADS), THREADS, 0, stream>>>(a, a.ff / 8, total);
-    return cudaGetLastError();
+    return launch_early(glu, blocks_for(total, THREADS), THREADS, 0, stream, a, a.ff / 8, total);
 }

@@ -639,6 +639,8 @@ __global__ void __launch_bounds__(THREADS, 2) sample(const __grid_constant__ str
 {
     extern __shared__ __align__(16) char memory[];
     shared &s = *(shared *)memory;
+    start_next();
+    wait_before();
     kern_draw d = a.draws[blockIdx.x];
     row r = {a.logits + (size_t)blockIdx.x * a.stride,
              a.banned + d.banned,
@@ -677,6 +679,5 @@ cudaError_t kern_sample(struct kern_sample a, cudaStream_t stream)
         cudaFuncSetAttribute(sample, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared));
     if (e != cudaSuccess)
         return e;
-    sample<<<a.rows, THREADS, sizeof(shared), stream>>>(a);
-    return cudaGetLastError();
+    return launch_early(sample, a.rows, THREADS, sizeof(shared), stream, a);
 }

@@ -7,6 +7,7 @@
 #include <cuda_bf16.h>
 
 #include "cuda/kern.h"
+#include "cuda/launch.cuh"
 
 __device__ __forceinline__ void unpack8(float (&x)[8], uint4 v)
 {
@@ -40,6 +41,12 @@ __device__ __forceinline__ void store8(float *to, const float (&x)[8])
 {
     *(float4 *)to = make_float4(x[0], x[1], x[2], x[3]);
     *(float4 *)(to + 4) = make_float4(x[4], x[5], x[6], x[7]);
+}
+
+/* silu(gate) * up */
+__device__ __forceinline__ float gated(float gate, float up)
+{
+    return __fdividef(gate, 1.0f + __expf(-gate)) * up;
 }
 
 /* Blocks of `threads` that cover n elements, one each. */

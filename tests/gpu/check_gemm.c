@@ -209,6 +209,43 @@ static void check_few_rows(void)
     }
 }
 
+/* The gated product against the product and the gated activation. */
+static void check_few_rows_glu(void)
+{
+    for (int i = 0; i < (check_quick ? 4 : 30); i++) {
+        struct ant_gemm_shape shape = {16 * check_pick(1, 60), 16 * check_pick(1, 60),
+                                       ANT_GEMM_BF16, false};
+        int rows = check_pick(1, KERN_FEW_ROWS), ff = shape.n / 2;
+        size_t bytes = (size_t)rows * ff * 2;
+        struct check_buffer both = check_device(2 * bytes);
+        struct check_buffer out[2] = {check_device(bytes), check_device(bytes)};
+        void *host[2] = {malloc(bytes), malloc(bytes)};
+        struct operands o;
+
+        make_operands(&o, &shape, rows);
+        struct kern_chain a = {.in = o.b_in.p,
+                               .weight = o.b_weight.p,
+                               .out = both.p,
+                               .rows = rows,
+                               .n = shape.n,
+                               .k = shape.k};
+        CU(kern_few_rows(a, 0));
+        CU(kern_glu((struct kern_glu){.in = both.p, .out = out[0].p, .rows = rows, .ff = ff}, 0));
+        a.out = out[1].p;
+        CU(kern_few_rows_glu(a, 0));
+        for (int k = 0; k < 2; k++)
+            check_download(host[k], &out[k]);
+        check_that(!memcmp(host[0], host[1], bytes), "few rows, gated: %d of %d x %d differ", rows,
+                   shape.n, shape.k);
+        for (int k = 0; k < 2; k++) {
+            check_release(&out[k], "gated few rows out");
+            free(host[k]);
+        }
+        check_release(&both, "few rows before the gate");
+        free_operands(&o);
+    }
+}
+
 void check_gemm(void)
 {
     static const struct ant_gemm_shape shapes[] = {
@@ -240,6 +277,7 @@ void check_gemm(void)
                "gemm: accepts a bias with a sum");
     ant_gemm_close(gemm);
     check_few_rows();
+    check_few_rows_glu();
     printf("gemm: done\n");
 }
 

@@ -22,11 +22,11 @@
 #include "cuda/kern.h"
 
 enum {
-    CUDA_STEPS = 2,        /* in flight */
-    CUDA_GRAPH_ROWS = 512, /* most rows of a captured step */
-    CUDA_GRAPHS = 48,      /* sizes of captured steps */
-    CUDA_MAX_ROWS = 8192,  /* of a step: what products are planned for */
-    CUDA_BANNED = 1 << 16, /* ids that a step can ban, each list counted once */
+    CUDA_STEPS = 2,         /* in flight */
+    CUDA_GRAPH_ROWS = 2048, /* most rows of a captured step */
+    CUDA_GRAPHS = 48,       /* sizes of captured steps */
+    CUDA_MAX_ROWS = 8192,   /* of a step: what products are planned for */
+    CUDA_BANNED = 1 << 16,  /* ids that a step can ban, each list counted once */
 };
 
 struct ant_weight {

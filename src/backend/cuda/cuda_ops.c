@@ -147,6 +147,18 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
                                               : ANT_GEMM_BF16);
         return;
     }
+    if (cuda->n_rows <= KERN_FEW_ROWS && !w->bias) {
+        done(cuda,
+             kern_few_rows_glu((struct kern_chain){.in = cuda->slots[in].data,
+                                                   .weight = w->matrix,
+                                                   .out = cuda->slots[out].data,
+                                                   .rows = cuda->n_rows,
+                                                   .n = w->n,
+                                                   .k = w->k},
+                               cuda->stream),
+             "gated product of %d rows with %d x %d", cuda->n_rows, w->n, w->k);
+        return;
+    }
     multiply(cuda, w, in, cuda->gate_up, ANT_GEMM_BF16);
     if (!cuda->failed)
         done(cuda,

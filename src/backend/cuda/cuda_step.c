@@ -11,12 +11,12 @@
 
 /* ---- captured steps ------------------------------------------------------------------------- */
 
-/* Sizes of captured steps: 1, 2, 4, then multiples of 8 up to 64, of 16 up to 256, of 32. */
+/* Sizes of captured steps: 1, 2, 4, then multiples of 8 up to 64, of 16 up to 256 and so on. */
 int ant_cuda_graph_rows(int rows, int *index)
 {
     static const struct {
         int last, unit;
-    } spans[] = {{64, 8}, {256, 16}, {CUDA_GRAPH_ROWS, 32}};
+    } spans[] = {{64, 8}, {256, 16}, {512, 32}, {1024, 64}, {CUDA_GRAPH_ROWS, 128}};
     int before = 0, n = 3;
 
     if (rows <= 4) {
@@ -38,7 +38,8 @@ int ant_cuda_graph_rows(int rows, int *index)
     return rows;
 }
 
-_Static_assert(3 + 64 / 8 + 192 / 16 + (CUDA_GRAPH_ROWS - 256) / 32 <= CUDA_GRAPHS,
+_Static_assert(3 + 64 / 8 + 192 / 16 + 256 / 32 + 512 / 64 + (CUDA_GRAPH_ROWS - 1024) / 128 <=
+                   CUDA_GRAPHS,
                "a graph for each size");
 
 /* One row of each sequence, each sampled. Partial results must do in one round. */
