@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # Inner kernels. Each instruction-set level of the CPU is an archive of its own with flags of its
-# own, so that no other object can come to contain its instructions; only the level's init function
-# is external.
+# own, so that no other object can come to contain its instructions; only the level's init functions
+# are external.
 
 # CPU
 KERNEL_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/kernels
 
 noinst_HEADERS += kernels/cpu/dsp.h kernels/cpu/panel.h
-libantiphon_a_SOURCES += kernels/cpu/dsp_c.c kernels/cpu/panel.c
+libantiphon_a_SOURCES += kernels/cpu/dsp_c.c kernels/cpu/quant_c.c kernels/cpu/panel.c
 
 if WITH_AVX2
 noinst_LIBRARIES += libcpu_avx2.a
 KERNEL_ARCHIVES += libcpu_avx2.a
-libcpu_avx2_a_SOURCES = kernels/cpu/dsp_avx2.c
+libcpu_avx2_a_SOURCES = kernels/cpu/dsp_avx2.c kernels/cpu/quant_avx2.c
 libcpu_avx2_a_CFLAGS = $(AM_CFLAGS) $(ANT_AVX2_CFLAGS)
 endif
 
 if WITH_AVX512
 noinst_LIBRARIES += libcpu_avx512.a
 KERNEL_ARCHIVES += libcpu_avx512.a
-libcpu_avx512_a_SOURCES = kernels/cpu/dsp_avx512.c
+libcpu_avx512_a_SOURCES = kernels/cpu/dsp_avx512.c kernels/cpu/quant_avx512.c
 libcpu_avx512_a_CFLAGS = $(AM_CFLAGS) $(ANT_AVX512_CFLAGS)
 endif
 

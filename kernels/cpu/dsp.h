@@ -2,10 +2,16 @@
 /* The inner loops of the CPU backend as one table, filled by plain C and then overwritten level by
  * level (C < AVX2 < AVX-512 < AMX) up to what the machine has.
  *
- * A level fixes the type of activations: float (C, AVX2) or bfloat16 (AVX-512 with BF16, AMX).
- * Sums are always float. Every function gives each row the same bits whatever the other rows are:
- * the order of a row's sum depends on k alone, vector tails run the same code under masks, and
- * exp2 is a polynomial of our own. Levels differ from each other in rounding.
+ * Activations are floats. What float weights are multiplied with is the level's own: float (C,
+ * AVX2) or bfloat16 (AVX-512 with BF16, AMX). What quantized weights are multiplied with is, on
+ * every level, 16-bit integers with a scale for every 32 (struct ant_quant). Sums are float. Every
+ * function gives each row the same bits whatever the other rows are: the order of a row's sum
+ * depends on k alone, vector tails run the same code under masks, and exp2 is a polynomial of our
+ * own. Levels differ from each other in rounding, but not in products of quantized weights: a
+ * block's sum of products is an exact integer, and what follows is sum += (float(integers) * scale
+ * of the row) * scale of the column, group by group, and then sum += offset of the column * (scale
+ * of the row * sum of the row's integers) block by block, each operation rounded, in this order on
+ * every level.
  *
  * Shapes: products are made in tiles of `rows` activations by 32 columns (two panels), over whole
  * blocks of 32 k. No alignment is needed but the panels' (64 bytes for the first block). Thread:
@@ -16,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cpu/panel.h"
 
@@ -26,10 +33,36 @@ enum {
 
 /* acc (rows, 32), stride 32, = [acc +] a (rows, 2 pairs) * b^T, the columns of panel b0 then b1;
  * `lda` in elements, `pairs` a multiple of 16. The previous acc counts unless `first`. `ahead`:
- * as many bytes as b0 and b1 have, contiguous, that the next call will want from memory, or NULL.
- */
+ * how far behind b0 and b1 lie the panels that the next call will want from memory, or 0. */
 typedef void ant_tile_fn(int rows, const void *a, size_t lda, const void *b0, const void *b1,
-                         int pairs, float *acc, bool first, const void *ahead);
+                         int pairs, float *acc, bool first, ptrdiff_t ahead);
+
+/* 32 activations of a row: value = scale * integer, the greatest at +-32512, so that the high byte
+ * of the integer, taken after the low byte as a signed number, is one too. An infinity or NaN among
+ * them makes the scale NaN. `parts` is scale * sums: of the first 16, the last 16 and all. */
+struct ant_quant {
+    union {
+        int16_t words[32]; /* in the order that the level likes */
+        int8_t bytes[64];  /* 32 high bytes, 32 low ones */
+    };
+    float scale;
+    int32_t sums[3];
+    float parts[3];
+    int32_t unused; /* 96 bytes: halves of 32 bytes never straddle lines */
+};
+enum { ANT_QUANT_MAX = 32512 };
+
+static inline const struct ant_quant *ant_quant_row(const struct ant_quant *a, size_t row_bytes,
+                                                    int row)
+{
+    return (const struct ant_quant *)(const void *)((const char *)a + (size_t)row * row_bytes);
+}
+
+/* Where `sums` and `parts` have group `group` of a format's block. */
+static inline int ant_quant_group(int groups, int group)
+{
+    return groups == 1 ? 2 : group;
+}
 
 /* Running state of one row of a softmax over pages. */
 struct ant_softmax {
@@ -38,26 +71,32 @@ struct ant_softmax {
 
 struct ant_dsp {
     const char *name; /* "c", "avx2", "avx512", "amx" */
-    bool is_bf16;     /* activations are bfloat16, else float */
+    bool is_bf16;     /* products of floats are of bfloat16 activations, else of float ones */
     int tile_rows;    /* rows a tile is best made of */
 
-    /* Blocks [b0, b1) of a panel in compute type: float, or bfloat16 where is_bf16 and the format
-     * is neither F32 nor F16. */
+    /* Blocks [b0, b1) of a panel of floats in compute type: float, or bfloat16 where is_bf16 and
+     * the format is neither F32 nor F16. */
     void (*decode)(const struct ant_panel *panel, int b0, int b1, void *out);
     ant_tile_fn *tile;     /* activations by panels in the level's own type */
     ant_tile_fn *tile_f32; /* activations by float panels */
+    /* n floats as ceil(n / 32) blocks, zeros behind them. */
+    void (*quantize)(const float *x, int n, struct ant_quant *out);
+    /* acc (rows, 16 n_panels), stride 32, = a (rows, n_blocks) * panels^T: one or two panels of
+     * one quantized format. */
+    void (*tile_quant)(int rows, const struct ant_quant *a, size_t row_bytes,
+                       const struct ant_panel *panels, int n_panels, int n_blocks, float *acc);
     void (*tile_begin)(void);
     void (*tile_end)(void);
 
     /* What becomes of `acc` (rows, 32): `cols` of them to out. `ldo` in elements. */
     void (*store)(const float *acc, int rows, int cols, const float *bias, float *out, size_t ldo);
     void (*add)(const float *acc, int rows, int cols, const float *bias, float *out, size_t ldo);
-    /* silu(acc[i]) * acc[16 + i] for i < cols <= 16, as activations */
-    void (*glu)(const float *acc, int rows, int cols, void *out, size_t ldo);
+    /* silu(acc[i]) * acc[16 + i] for i < cols <= 16 */
+    void (*glu)(const float *acc, int rows, int cols, float *out, size_t ldo);
 
-    /* out = x * weight / sqrt(mean(x^2) + eps), as activations */
-    void (*norm)(const float *x, const float *weight, float eps, int n, void *out);
-    /* out = x * scale, as activations */
+    /* out = x * weight / sqrt(mean(x^2) + eps) */
+    void (*norm)(const float *x, const float *weight, float eps, int n, float *out);
+    /* out = x * scale, as the level's type for products */
     void (*convert)(const float *x, float scale, int n, void *out);
 
     /* Rotate `half` pairs by their (cos, sin) in table: neighbours, or i and i + half. */
@@ -65,8 +104,9 @@ struct ant_dsp {
     /* n floats as bfloat16, rounded to nearest even, NaN stays */
     void (*to_bf16)(const float *x, int n, uint16_t *out);
 
-    /* One page of a row's softmax: scores (32) in units of log2, of which [lo, hi) count; p (32)
-     * activations, zero elsewhere. Returns what the sums so far must be multiplied with. */
+    /* One page of a row's softmax: scores (32) in units of log2, of which [lo, hi) count; p (32) in
+     * the level's type for products, zero elsewhere. Returns what the sums so far must be
+     * multiplied with. */
     float (*softmax)(const float *scores, int lo, int hi, struct ant_softmax *state, void *p);
     /* x (n_tiles, 32) with `stride` floats between tiles, *= factor */
     void (*rescale)(float *x, int n_tiles, size_t stride, float factor);
@@ -75,11 +115,15 @@ struct ant_dsp {
     void (*greedy)(const float *logits, int n, int *index, float *logprob);
 };
 
-/* Each overwrites what its level does better; c first, it fills everything. */
+/* Each overwrites what its level does better; c first, it fills everything. The second half of a
+ * level, products of quantized weights, is filled in by the first. */
 void ant_dsp_init_c(struct ant_dsp *dsp);
 void ant_dsp_init_avx2(struct ant_dsp *dsp);
 void ant_dsp_init_avx512(struct ant_dsp *dsp);
 void ant_dsp_init_amx(struct ant_dsp *dsp);
+void ant_quant_init_c(struct ant_dsp *dsp);
+void ant_quant_init_avx2(struct ant_dsp *dsp);
+void ant_quant_init_avx512(struct ant_dsp *dsp);
 
 /* Are panels of this format computed in float on this level? */
 static inline bool ant_dsp_in_float(const struct ant_dsp *dsp,

@@ -53,14 +53,16 @@ static void tile_end_amx(void)
 
 enum { ACC_BYTES = ANT_TILE_COLS * sizeof(float) };
 
-static void fetch(const uint8_t *ahead, int block)
+static void fetch(const uint8_t *b0, const uint8_t *b1, ptrdiff_t ahead, int block)
 {
-    for (int i = 0; ahead && i < 2 * TILE_BYTES; i += 64)
-        __builtin_prefetch(ahead + 2 * TILE_BYTES * (size_t)block + i, 0, 2);
+    for (int i = 0; ahead && i < TILE_BYTES; i += 64) {
+        __builtin_prefetch(b0 + TILE_BYTES * (size_t)block + i + ahead, 0, 2);
+        __builtin_prefetch(b1 + TILE_BYTES * (size_t)block + i + ahead, 0, 2);
+    }
 }
 
 static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, const uint8_t *b1,
-                      int blocks, float *acc, bool first, const uint8_t *ahead)
+                      int blocks, float *acc, bool first, ptrdiff_t ahead)
 {
     const uint8_t *low = a + TILE_ROWS * row_bytes;
     float *acc1 = acc + TILE_ROWS * ANT_TILE_COLS;
@@ -76,7 +78,7 @@ static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, con
         LOAD(3, acc1 + 16, ACC_BYTES);
     }
     for (int i = 0; i < blocks; i++) {
-        fetch(ahead, i);
+        fetch(b0, b1, ahead, i);
         LOAD(4, a + 64 * (size_t)i, row_bytes);
         LOAD(6, b0 + TILE_BYTES * (size_t)i, 64);
         LOAD(7, b1 + TILE_BYTES * (size_t)i, 64);
@@ -93,7 +95,7 @@ static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, con
 }
 
 static void one_tile(const uint8_t *a, size_t row_bytes, const uint8_t *b0, const uint8_t *b1,
-                     int blocks, float *acc, bool first, const uint8_t *ahead)
+                     int blocks, float *acc, bool first, ptrdiff_t ahead)
 {
     if (first) {
         ZERO(0);
@@ -103,7 +105,7 @@ static void one_tile(const uint8_t *a, size_t row_bytes, const uint8_t *b0, cons
         LOAD(1, acc + 16, ACC_BYTES);
     }
     for (int i = 0; i < blocks; i++) {
-        fetch(ahead, i);
+        fetch(b0, b1, ahead, i);
         LOAD(4, a + 64 * (size_t)i, row_bytes);
         LOAD(6, b0 + TILE_BYTES * (size_t)i, 64);
         LOAD(7, b1 + TILE_BYTES * (size_t)i, 64);
@@ -115,7 +117,7 @@ static void one_tile(const uint8_t *a, size_t row_bytes, const uint8_t *b0, cons
 }
 
 static void tile_amx(int rows, const void *a, size_t lda, const void *b0, const void *b1, int pairs,
-                     float *acc, bool first, const void *ahead)
+                     float *acc, bool first, ptrdiff_t ahead)
 {
     const uint8_t *at = a;
     size_t row_bytes = 2 * lda;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AVX2 with FMA and F16C: float activations, weights decoded to float, fused multiply-adds.
+/* AVX2 with FMA and F16C: float weights and activations, fused multiply-adds.
  *
  * In pair order a vector of 8 lanes is 4 columns, each with its even and its odd k; a pair of
  * activations is broadcast to all, and the two sums of a column meet at the end. A tile is 6 rows
@@ -16,100 +16,9 @@
 
 /* ---- decoding ---- */
 
-/* Scales of 16 rows for the four vectors of a pair of k: each row twice. */
-struct scales {
-    __m256 at[2][2];
-};
-
-INLINE void twice(const float *rows, struct scales *out)
-{
-    const __m256i low = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
-    const __m256i high = _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7);
-    for (int i = 0; i < 2; i++) {
-        __m256 eight = _mm256_loadu_ps(rows + 8 * i);
-        out->at[i][0] = _mm256_permutevar8x32_ps(eight, low);
-        out->at[i][1] = _mm256_permutevar8x32_ps(eight, high);
-    }
-}
-
 INLINE __m256 load_halves(const uint8_t *at)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)at));
-}
-
-INLINE __m256 load_int8(const uint8_t *at)
-{
-    return _mm256_cvtepi32_ps(
-        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at)));
-}
-
-/* Scales and offsets of a block, one set for each half of 16 k. */
-INLINE void load_scales(const struct ant_panel *panel, int block, const uint8_t *at,
-                        struct scales scale[2], struct scales offset[2])
-{
-    const struct ant_panel_format *format = panel->format;
-    const uint8_t *halves =
-        format->is_super ? panel->super + (size_t)(block / 8) * (size_t)format->super_bytes : at;
-    for (int half = 0; half < 2; half++) {
-        int group = format->groups == 2 ? half : 0;
-        float s[16], o[16];
-        for (int i = 0; i < 16; i += 8) {
-            __m256 d = load_halves(halves + 2 * i), m = _mm256_setzero_ps();
-            if (format->has_min)
-                m = load_halves(halves + 32 + 2 * i);
-            if (format->is_super)
-                d = _mm256_mul_ps(d, load_int8(at + 16 * group + i));
-            if (format->is_super && format->has_min)
-                m = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), m),
-                                  load_int8(at + 16 * (format->groups + group) + i));
-            _mm256_storeu_ps(s + i, d);
-            _mm256_storeu_ps(o + i, m);
-        }
-        twice(s, &scale[half]);
-        twice(o, &offset[half]);
-    }
-}
-
-static void decode_q8(const struct ant_panel *panel, int block, const uint8_t *at, float *out)
-{
-    struct scales scale[2], offset[2];
-    load_scales(panel, block, at + 512, scale, offset);
-    for (int p = 0; p < 16; p++)
-        for (int i = 0; i < 4; i++)
-            _mm256_storeu_ps(out + 32 * p + 8 * i, _mm256_mul_ps(load_int8(at + 32 * p + 8 * i),
-                                                                 scale[0].at[i >> 1][i & 1]));
-}
-
-/* Nibbles, with a plane of `high_bits` more. */
-INLINE void decode_planes(const struct ant_panel *panel, int block, const uint8_t *at, float *out,
-                          const int high_bits)
-{
-    const __m256i nibble = _mm256_set1_epi32(15), bias = _mm256_set1_epi32(panel->format->bias);
-    const __m256i high_mask = _mm256_set1_epi32(high_bits == 1 ? 1 : 3);
-    struct scales scale[2], offset[2];
-    load_scales(panel, block, at + panel->format->plane_bytes, scale, offset);
-    for (int lanes = 0; lanes < 2; lanes++) {
-        __m256i high = _mm256_setzero_si256();
-        for (int word = 0; word < 4; word++) {
-            const uint8_t *from = at + 64 * word + 32 * lanes;
-            __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)from);
-            if ((high_bits == 1 && word == 0) || (high_bits == 2 && word % 2 == 0))
-                high = _mm256_loadu_si256(
-                    (const __m256i *)(const void *)(at + 256 + 64 * (word / 2) + 32 * lanes));
-            for (int i = 0; i < 8; i++) {
-                __m256i q = _mm256_and_si256(x, nibble);
-                x = _mm256_srli_epi32(x, 4);
-                if (high_bits > 0) {
-                    q = _mm256_or_si256(q, _mm256_slli_epi32(_mm256_and_si256(high, high_mask), 4));
-                    high = high_bits == 1 ? _mm256_srli_epi32(high, 1) : _mm256_srli_epi32(high, 2);
-                }
-                __m256 value = _mm256_cvtepi32_ps(_mm256_sub_epi32(q, bias));
-                _mm256_storeu_ps(out + 16 * (8 * word + i) + 8 * lanes,
-                                 _mm256_fmadd_ps(value, scale[word >> 1].at[i & 1][lanes],
-                                                 offset[word >> 1].at[i & 1][lanes]));
-            }
-        }
-    }
 }
 
 static void decode_halves(const uint8_t *at, float *out)
@@ -143,18 +52,8 @@ static void decode_avx2(const struct ant_panel *panel, int b0, int b1, void *out
         case ANT_PLANE_BF16:
             decode_bf16(at, to);
             break;
-        case ANT_PLANE_Q8:
-            decode_q8(panel, b, at, to);
-            break;
-        case ANT_PLANE_Q4:
-            decode_planes(panel, b, at, to, 0);
-            break;
-        case ANT_PLANE_Q5:
-            decode_planes(panel, b, at, to, 1);
-            break;
-        case ANT_PLANE_Q6:
-            decode_planes(panel, b, at, to, 2);
-            break;
+        default:
+            break; /* quantized weights are multiplied as they are */
         }
     }
 }
@@ -222,7 +121,7 @@ static void panel_avx2(int rows, const float *a, size_t lda, const float *b, int
 }
 
 static void tile_avx2(int rows, const void *a, size_t lda, const void *b0, const void *b1,
-                      int pairs, float *acc, bool first, const void *ahead)
+                      int pairs, float *acc, bool first, ptrdiff_t ahead)
 {
     (void)ahead; /* pages are decoded first, so that they are not read here */
     panel_avx2(rows, a, lda, b0, pairs, acc, first);
@@ -281,7 +180,7 @@ INLINE __m256 exp2_avx2(__m256 x)
     return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
 }
 
-static void glu_avx2(const float *acc, int rows, int cols, void *out, size_t ldo)
+static void glu_avx2(const float *acc, int rows, int cols, float *out, size_t ldo)
 {
     const __m256 one = _mm256_set1_ps(1), minus_log2e = _mm256_set1_ps(-1.44269504f);
     for (int i = 0; i < cols; i += 8)
@@ -290,7 +189,7 @@ static void glu_avx2(const float *acc, int rows, int cols, void *out, size_t ldo
             __m256 gate = _mm256_loadu_ps(from), up = _mm256_loadu_ps(from + ANT_PANEL_ROWS);
             __m256 e = exp2_avx2(_mm256_mul_ps(gate, minus_log2e));
             __m256 silu = _mm256_div_ps(gate, _mm256_add_ps(one, e));
-            _mm256_maskstore_ps((float *)out + (size_t)r * ldo + i, mask_of(cols - i),
+            _mm256_maskstore_ps(out + (size_t)r * ldo + i, mask_of(cols - i),
                                 _mm256_mul_ps(silu, up));
         }
 }
@@ -311,7 +210,7 @@ INLINE float max_of(__m256 x)
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 
-static void norm_avx2(const float *x, const float *weight, float eps, int n, void *out)
+static void norm_avx2(const float *x, const float *weight, float eps, int n, float *out)
 {
     __m256 sum = _mm256_setzero_ps();
     for (int i = 0; i < n; i += 8) {
@@ -323,8 +222,7 @@ static void norm_avx2(const float *x, const float *weight, float eps, int n, voi
     for (int i = 0; i < n; i += 8) {
         __m256i mask = mask_of(n - i);
         __m256 v = _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), scale);
-        _mm256_maskstore_ps((float *)out + i, mask,
-                            _mm256_mul_ps(v, _mm256_maskload_ps(weight + i, mask)));
+        _mm256_maskstore_ps(out + i, mask, _mm256_mul_ps(v, _mm256_maskload_ps(weight + i, mask)));
     }
 }
 
@@ -448,4 +346,5 @@ void ant_dsp_init_avx2(struct ant_dsp *dsp)
     dsp->softmax = softmax_avx2;
     dsp->rescale = rescale_avx2;
     dsp->greedy = greedy_avx2;
+    ant_quant_init_avx2(dsp);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AVX-512 with BF16: activations and decoded weights are bfloat16, multiplied in pairs by
+/* AVX-512 with BF16: activations and BF16 weights are multiplied in pairs by
  * vdpbf16ps into float sums (64 flops an instruction, one each cycle on Zen 4, twice the rate of
  * float multiply-adds there). F32 and F16 weights are multiplied in float.
  *
@@ -17,100 +17,9 @@
 
 /* ---- decoding ---- */
 
-/* Scales of 16 rows, as the two vectors of a pair of k want them: each row twice. */
-struct scales {
-    __m512 low, high;
-};
-
-INLINE struct scales twice(__m512 rows)
-{
-    const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-    return (struct scales){_mm512_permutexvar_ps(low, rows), _mm512_permutexvar_ps(high, rows)};
-}
-
 INLINE __m512 load_halves(const uint8_t *at)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
-}
-
-INLINE __m512 load_int8(const uint8_t *at)
-{
-    return _mm512_cvtepi32_ps(
-        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)at)));
-}
-
-/* Scales and offsets of a block, one pair for each half of 16 k. */
-INLINE void load_scales(const struct ant_panel *panel, int block, const uint8_t *at,
-                        struct scales scale[2], struct scales offset[2])
-{
-    const struct ant_panel_format *format = panel->format;
-    const uint8_t *halves =
-        format->is_super ? panel->super + (size_t)(block / 8) * (size_t)format->super_bytes : at;
-    __m512 d = load_halves(halves), m = _mm512_setzero_ps();
-    if (format->has_min)
-        m = load_halves(halves + 32);
-    for (int half = 0; half < 2; half++) {
-        int group = format->groups == 2 ? half : 0;
-        __m512 s = d, o = m;
-        if (format->is_super)
-            s = _mm512_mul_ps(d, load_int8(at + 16 * group));
-        if (format->is_super && format->has_min)
-            o = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), m),
-                              load_int8(at + 16 * (format->groups + group)));
-        scale[half] = twice(s);
-        offset[half] = twice(o);
-    }
-}
-
-INLINE void store_pair(__m512 low, __m512 high, uint8_t *out)
-{
-    _mm512_storeu_si512(out, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-}
-
-static void decode_q8(const struct ant_panel *panel, int block, const uint8_t *at, uint8_t *out)
-{
-    struct scales scale[2], offset[2];
-    load_scales(panel, block, at + 512, scale, offset);
-    for (int p = 0; p < 16; p++)
-        store_pair(_mm512_mul_ps(load_int8(at + 32 * p), scale[0].low),
-                   _mm512_mul_ps(load_int8(at + 32 * p + 16), scale[0].high), out + 64 * p);
-}
-
-/* Nibbles, with a plane of `high_bits` more. Tables turn low bits of a lane into floats: the
- * permutation looks at 4 bits of its index, so that nothing has to be masked. */
-INLINE void decode_planes(const struct ant_panel *panel, int block, const uint8_t *at, uint8_t *out,
-                          const int high_bits)
-{
-    const __m512 step = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512 bits1 = _mm512_setr_ps(0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16);
-    const __m512 bits2 = _mm512_setr_ps(0, 16, 32, 48, 0, 16, 32, 48, 0, 16, 32, 48, 0, 16, 32, 48);
-    const __m512 low = _mm512_sub_ps(step, _mm512_set1_ps((float)panel->format->bias));
-    struct scales scale[2], offset[2];
-    __m512i high = _mm512_setzero_si512();
-    load_scales(panel, block, at + panel->format->plane_bytes, scale, offset);
-    for (int word = 0; word < 4; word++) {
-        __m512i x = _mm512_loadu_si512(at + 64 * word);
-        const struct scales *s = &scale[word >> 1], *o = &offset[word >> 1];
-        if ((high_bits == 1 && word == 0) || (high_bits == 2 && word % 2 == 0))
-            high = _mm512_loadu_si512(at + 256 + 64 * (word / 2));
-#pragma GCC unroll 4
-        for (int p = 0; p < 4; p++) {
-            __m512 q[2];
-#pragma GCC unroll 2
-            for (int half = 0; half < 2; half++) {
-                q[half] = _mm512_permutexvar_ps(x, low);
-                x = _mm512_srli_epi32(x, 4);
-                if (high_bits > 0) {
-                    q[half] = _mm512_add_ps(
-                        q[half], _mm512_permutexvar_ps(high, high_bits == 1 ? bits1 : bits2));
-                    high = high_bits == 1 ? _mm512_srli_epi32(high, 1) : _mm512_srli_epi32(high, 2);
-                }
-            }
-            store_pair(_mm512_fmadd_ps(q[0], s->low, o->low),
-                       _mm512_fmadd_ps(q[1], s->high, o->high), out + 64 * (4 * word + p));
-        }
-    }
 }
 
 static void decode_halves(const uint8_t *at, uint8_t *out)
@@ -139,20 +48,10 @@ static void decode_avx512(const struct ant_panel *panel, int b0, int b1, void *o
         case ANT_PLANE_F16:
             decode_halves(at, to);
             break;
-        case ANT_PLANE_Q8:
-            decode_q8(panel, b, at, to);
-            break;
-        case ANT_PLANE_Q4:
-            decode_planes(panel, b, at, to, 0);
-            break;
-        case ANT_PLANE_Q5:
-            decode_planes(panel, b, at, to, 1);
-            break;
-        case ANT_PLANE_Q6:
-            decode_planes(panel, b, at, to, 2);
-            break;
+        default:
+            break; /* quantized weights are multiplied as they are */
         }
-        to += ANT_PANEL_ELEMENTS * (format->plane <= ANT_PLANE_F16 ? 4 : 2);
+        to += format->plane == ANT_PLANE_F16 ? 2 * format->block_bytes : format->block_bytes;
     }
 }
 
@@ -174,7 +73,7 @@ INLINE __m512i broadcast_pair(const uint8_t *at)
  * many lines asked for at once would wait for each other. */
 INLINE void tile_n(const int n, const bool fetches, const uint8_t *a, size_t row_bytes,
                    const uint8_t *b0, const uint8_t *b1, int pairs, float *acc, bool first,
-                   const uint8_t *ahead)
+                   ptrdiff_t ahead)
 {
     __m512 sum[12][2];
 #pragma GCC unroll 12
@@ -185,8 +84,8 @@ INLINE void tile_n(const int n, const bool fetches, const uint8_t *a, size_t row
     for (int p = 0; p < pairs; p++) {
         __m512bh w0 = load_bf16(b0 + 64 * (size_t)p), w1 = load_bf16(b1 + 64 * (size_t)p);
         if (fetches) {
-            _mm_prefetch(ahead + 128 * (size_t)p, _MM_HINT_T1);
-            _mm_prefetch(ahead + 128 * (size_t)p + 64, _MM_HINT_T1);
+            _mm_prefetch(b0 + 64 * (size_t)p + ahead, _MM_HINT_T1);
+            _mm_prefetch(b1 + 64 * (size_t)p + ahead, _MM_HINT_T1);
         }
 #pragma GCC unroll 12
         for (int r = 0; r < n; r++) {
@@ -204,7 +103,7 @@ INLINE void tile_n(const int n, const bool fetches, const uint8_t *a, size_t row
 
 INLINE void tile_any(const bool fetches, int rows, const uint8_t *a, size_t row_bytes,
                      const uint8_t *b0, const uint8_t *b1, int pairs, float *acc, bool first,
-                     const uint8_t *ahead)
+                     ptrdiff_t ahead)
 {
     for (; rows >= 12; rows -= 12, a += 12 * row_bytes, acc += 12 * ANT_TILE_COLS)
         tile_n(12, fetches, a, row_bytes, b0, b1, pairs, acc, first, ahead);
@@ -219,12 +118,12 @@ INLINE void tile_any(const bool fetches, int rows, const uint8_t *a, size_t row_
 }
 
 static void tile_avx512(int rows, const void *a, size_t lda, const void *b0, const void *b1,
-                        int pairs, float *acc, bool first, const void *ahead)
+                        int pairs, float *acc, bool first, ptrdiff_t ahead)
 {
     if (ahead)
         tile_any(true, rows, a, 2 * lda, b0, b1, pairs, acc, first, ahead);
     else
-        tile_any(false, rows, a, 2 * lda, b0, b1, pairs, acc, first, NULL);
+        tile_any(false, rows, a, 2 * lda, b0, b1, pairs, acc, first, 0);
 }
 
 /* 16 sums of even and odd k, interleaved in two vectors, to 16 columns. */
@@ -238,7 +137,7 @@ INLINE __m512 even_plus_odd(__m512 x, __m512 y)
 
 /* bfloat16 rows by float panels: 6 rows by 4 vectors of 8 columns. */
 INLINE void tile_f32_n(const int n, const uint8_t *a, size_t row_bytes, const float *b0,
-                       const float *b1, int pairs, float *acc, bool first, const uint8_t *ahead)
+                       const float *b1, int pairs, float *acc, bool first, ptrdiff_t ahead)
 {
     /* The pair's two bfloat16 become the upper halves of neighbouring lanes. */
     const __m512i spread = _mm512_set4_epi32(0x03028080, 0x01008080, 0x03028080, 0x01008080);
@@ -252,8 +151,10 @@ INLINE void tile_f32_n(const int n, const uint8_t *a, size_t row_bytes, const fl
         const float *w0 = b0 + 32 * (size_t)p, *w1 = b1 + 32 * (size_t)p;
         __m512 w[4] = {_mm512_loadu_ps(w0), _mm512_loadu_ps(w0 + 16), _mm512_loadu_ps(w1),
                        _mm512_loadu_ps(w1 + 16)};
-        for (int i = 0; ahead && i < 256; i += 64)
-            _mm_prefetch(ahead + 256 * (size_t)p + i, _MM_HINT_T1);
+        for (int i = 0; ahead && i < 32; i += 16) {
+            _mm_prefetch((const char *)(w0 + i) + ahead, _MM_HINT_T1);
+            _mm_prefetch((const char *)(w1 + i) + ahead, _MM_HINT_T1);
+        }
 #pragma GCC unroll 6
         for (int r = 0; r < n; r++) {
             __m512i pair = broadcast_pair(a + (size_t)r * row_bytes + 4 * (size_t)p);
@@ -274,9 +175,9 @@ INLINE void tile_f32_n(const int n, const uint8_t *a, size_t row_bytes, const fl
 }
 
 static void tile_f32_avx512(int rows, const void *a, size_t lda, const void *b0, const void *b1,
-                            int pairs, float *acc, bool first, const void *next)
+                            int pairs, float *acc, bool first, ptrdiff_t ahead)
 {
-    const uint8_t *at = a, *ahead = next;
+    const uint8_t *at = a;
     size_t row_bytes = 2 * lda;
     for (; rows >= 6; rows -= 6, at += 6 * row_bytes, acc += 6 * ANT_TILE_COLS)
         tile_f32_n(6, at, row_bytes, b0, b1, pairs, acc, first, ahead);
@@ -344,7 +245,7 @@ INLINE void store_bf16(uint16_t *out, __mmask16 mask, __m512 x)
     _mm256_mask_storeu_epi16(out, mask, (__m256i)_mm512_cvtneps_pbh(x));
 }
 
-static void glu_avx512(const float *acc, int rows, int cols, void *out, size_t ldo)
+static void glu_avx512(const float *acc, int rows, int cols, float *out, size_t ldo)
 {
     const __m512 one = _mm512_set1_ps(1), minus_log2e = _mm512_set1_ps(-1.44269504f);
     __mmask16 mask = mask_of(cols);
@@ -352,13 +253,13 @@ static void glu_avx512(const float *acc, int rows, int cols, void *out, size_t l
         __m512 gate = _mm512_loadu_ps(acc + 32 * r), up = _mm512_loadu_ps(acc + 32 * r + 16);
         __m512 e = exp2_avx512(_mm512_mul_ps(gate, minus_log2e));
         __m512 silu = _mm512_div_ps(gate, _mm512_add_ps(one, e));
-        store_bf16((uint16_t *)out + (size_t)r * ldo, mask, _mm512_mul_ps(silu, up));
+        _mm512_mask_storeu_ps(out + (size_t)r * ldo, mask, _mm512_mul_ps(silu, up));
     }
 }
 
 /* ---- rows ---- */
 
-static void norm_avx512(const float *x, const float *weight, float eps, int n, void *out)
+static void norm_avx512(const float *x, const float *weight, float eps, int n, float *out)
 {
     __m512 sum = _mm512_setzero_ps();
     for (int i = 0; i < n; i += 16) {
@@ -370,8 +271,8 @@ static void norm_avx512(const float *x, const float *weight, float eps, int n, v
     for (int i = 0; i < n; i += 16) {
         __mmask16 mask = mask_of(n - i);
         __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), scale);
-        store_bf16((uint16_t *)out + i, mask,
-                   _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, weight + i)));
+        _mm512_mask_storeu_ps(out + i, mask,
+                              _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, weight + i)));
     }
 }
 
@@ -485,4 +386,5 @@ void ant_dsp_init_avx512(struct ant_dsp *dsp)
     dsp->softmax = softmax_avx512;
     dsp->rescale = rescale_avx512;
     dsp->greedy = greedy_avx512;
+    ant_quant_init_avx512(dsp);
 }

@@ -16,20 +16,11 @@ static void decode_c(const struct ant_panel *panel, int b0, int b1, void *out)
         const uint8_t *block = panel->blocks + (size_t)b * (size_t)format->block_bytes;
         if (format->plane == ANT_PLANE_F32) {
             memcpy(to, block, ANT_PANEL_ELEMENTS * sizeof *to);
-        } else if (format->groups == 0) {
+        } else {
             const uint16_t *bits = (const uint16_t *)(const void *)block;
             for (int i = 0; i < ANT_PANEL_ELEMENTS; i++)
                 to[i] = format->plane == ANT_PLANE_F16 ? ant_half_to_float(bits[i])
                                                        : ant_bf16_to_float(bits[i]);
-        } else {
-            float scale[2][16], offset[2][16];
-            int8_t values[ANT_PANEL_ELEMENTS];
-            ant_panel_scales(panel, b, scale, offset);
-            ant_panel_values(panel, b, values);
-            for (int i = 0; i < ANT_PANEL_ELEMENTS; i++) {
-                int g = format->groups == 2 ? i >> 8 : 0, row = i >> 1 & 15;
-                to[i] = (float)values[i] * scale[g][row] + offset[g][row];
-            }
         }
     }
 }
@@ -53,7 +44,7 @@ static void dot_panel(const float *a, const float *b, int pairs, float *acc, boo
 }
 
 static void tile_c(int rows, const void *a, size_t lda, const void *b0, const void *b1, int pairs,
-                   float *acc, bool first, const void *ahead)
+                   float *acc, bool first, ptrdiff_t ahead)
 {
     (void)ahead;
     for (int r = 0; r < rows; r++, acc += ANT_TILE_COLS) {
@@ -104,17 +95,17 @@ static float exp2_c(float x)
     return p * power;
 }
 
-static void glu_c(const float *acc, int rows, int cols, void *out, size_t ldo)
+static void glu_c(const float *acc, int rows, int cols, float *out, size_t ldo)
 {
     for (int r = 0; r < rows; r++, acc += ANT_TILE_COLS)
         for (int i = 0; i < cols; i++) {
             float gate = acc[i], up = acc[ANT_PANEL_ROWS + i];
             float silu = gate / (1 + exp2_c(gate * -1.44269504f));
-            ((float *)out)[(size_t)r * ldo + (size_t)i] = silu * up;
+            out[(size_t)r * ldo + (size_t)i] = silu * up;
         }
 }
 
-static void norm_c(const float *x, const float *weight, float eps, int n, void *out)
+static void norm_c(const float *x, const float *weight, float eps, int n, float *out)
 {
     float sum[16] = {0};
     for (int i = 0; i < n; i++)
@@ -124,7 +115,7 @@ static void norm_c(const float *x, const float *weight, float eps, int n, void *
             sum[i] += sum[i + width];
     float scale = 1 / sqrtf(sum[0] / (float)n + eps);
     for (int i = 0; i < n; i++)
-        ((float *)out)[i] = x[i] * scale * weight[i];
+        out[i] = x[i] * scale * weight[i];
 }
 
 static void convert_c(const float *x, float scale, int n, void *out)
@@ -207,4 +198,5 @@ void ant_dsp_init_c(struct ant_dsp *dsp)
         .rescale = rescale_c,
         .greedy = greedy_c,
     };
+    ant_quant_init_c(dsp);
 }

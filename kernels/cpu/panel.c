@@ -30,7 +30,7 @@
 /* Q2_K and Q3_K use part of a nibble: rare formats, not worth planes of their own. */
 const struct ant_panel_format ant_panel_formats[ANT_N_TYPES] = {
     [ANT_F32] = FLOATS(ANT_PLANE_F32, 4),         [ANT_F16] = FLOATS(ANT_PLANE_F16, 2),
-    [ANT_BF16] = FLOATS(ANT_PLANE_BF16, 2),       [ANT_Q8_0] = SIMPLE(ANT_PLANE_Q8, 512, 0),
+    [ANT_BF16] = FLOATS(ANT_PLANE_BF16, 2),       [ANT_Q8_0] = SIMPLE(ANT_PLANE_Q8, 512, 128),
     [ANT_Q4_0] = SIMPLE(ANT_PLANE_Q4, 256, 8),    [ANT_Q4_1] = SIMPLE_MIN(ANT_PLANE_Q4, 256),
     [ANT_Q5_0] = SIMPLE(ANT_PLANE_Q5, 320, 16),   [ANT_Q5_1] = SIMPLE_MIN(ANT_PLANE_Q5, 320),
     [ANT_Q2_K] = SUPER_MIN(ANT_PLANE_Q4, 256, 2), [ANT_Q3_K] = SUPER(ANT_PLANE_Q4, 256, 2, 4),
@@ -179,35 +179,26 @@ static void unpack(enum ant_type type, const uint8_t *row, int block, struct raw
     }
 }
 
-/* Where an element of a block stands in its planes: vector 0..31 (two for each pair of k: rows 0-7,
- * rows 8-15) and lane 0..15. Vector v is bits 4 (v % 8) of dword lane of the nibbles' 64-byte word
- * v / 8, bits 2 (v % 16) of the two-bit plane's word v / 16, bit v of the one-bit plane's word. */
-static int plane_vector(int k, int row)
+/* Where an element of a block stands: byte 64 (k / 4) + 4 row + k % 4 of eight vectors of 64. */
+static int place_of(int k, int row)
 {
-    return (k & ~1) + (row >> 3);
-}
-
-static int plane_lane(int k, int row)
-{
-    return 2 * (row & 7) + (k & 1);
+    return (k >> 2) * 64 + row * 4 + (k & 3);
 }
 
 static void put_planes(const struct ant_panel_format *format, const struct raw *raw, int row,
                        uint8_t *block)
 {
-    if (format->plane == ANT_PLANE_Q8) {
-        for (int k = 0; k < 32; k++)
-            block[32 * (k >> 1) + 2 * row + (k & 1)] = raw->q[k];
-        return;
-    }
-    uint32_t *nibbles = (uint32_t *)(void *)block, *high = nibbles + 64;
     for (int k = 0; k < 32; k++) {
-        int v = plane_vector(k, row), lane = plane_lane(k, row);
-        nibbles[16 * (v >> 3) + lane] |= (uint32_t)(raw->q[k] & 15) << 4 * (v & 7);
+        int i = place_of(k, row), v = i >> 6, lane = i & 63;
+        if (format->plane == ANT_PLANE_Q8) {
+            block[i] = raw->q[k] ^ 128; /* the sign's bit: plus 128 */
+            continue;
+        }
+        block[i & 255] |= (uint8_t)((raw->q[k] & 15) << (i < 256 ? 0 : 4));
         if (format->plane == ANT_PLANE_Q5)
-            high[lane] |= (uint32_t)(raw->q[k] >> 4) << v;
+            block[256 + lane] |= (uint8_t)((raw->q[k] >> 4) << v);
         else if (format->plane == ANT_PLANE_Q6)
-            high[16 * (v >> 4) + lane] |= (uint32_t)(raw->q[k] >> 4) << 2 * (v & 15);
+            block[256 + 64 * (v >> 2) + lane] |= (uint8_t)((raw->q[k] >> 4) << 2 * (v & 3));
     }
 }
 
@@ -296,39 +287,25 @@ void ant_panel_scales(const struct ant_panel *panel, int block, float scale[2][1
             row_scales(panel, block, g, row, &scale[g][row], &offset[g][row]);
 }
 
-static int value_at(const struct ant_panel_format *format, const uint8_t *block, int k, int row)
+static uint8_t value_at(enum ant_plane plane, const uint8_t *block, int i)
 {
-    if (format->plane == ANT_PLANE_Q8)
-        return (int8_t)block[32 * (k >> 1) + 2 * row + (k & 1)];
-    const uint32_t *nibbles = (const uint32_t *)(const void *)block, *high = nibbles + 64;
-    int v = plane_vector(k, row), lane = plane_lane(k, row);
-    uint32_t q = nibbles[16 * (v >> 3) + lane] >> 4 * (v & 7) & 15;
-    if (format->plane == ANT_PLANE_Q5)
-        q |= (high[lane] >> v & 1) << 4;
-    else if (format->plane == ANT_PLANE_Q6)
-        q |= (high[16 * (v >> 4) + lane] >> 2 * (v & 15) & 3) << 4;
-    return (int)q - format->bias;
+    int v = i >> 6, lane = i & 63;
+    if (plane == ANT_PLANE_Q8)
+        return block[i];
+    uint8_t q = i < 256 ? block[i] & 15 : block[i - 256] >> 4;
+    if (plane == ANT_PLANE_Q5)
+        q |= (uint8_t)((block[256 + lane] >> v & 1) << 4);
+    else if (plane == ANT_PLANE_Q6)
+        q |= (uint8_t)((block[256 + 64 * (v >> 2) + lane] >> 2 * (v & 3) & 3) << 4);
+    return q;
 }
 
-/* Element 16 v + lane of pair order is vector v, lane `lane`. */
-void ant_panel_values(const struct ant_panel *panel, int block, int8_t values[ANT_PANEL_ELEMENTS])
+void ant_panel_values(const struct ant_panel *panel, int block, uint8_t values[ANT_PANEL_ELEMENTS])
 {
     const struct ant_panel_format *format = panel->format;
     const uint8_t *bytes = panel->blocks + (size_t)block * (size_t)format->block_bytes;
-    if (format->plane == ANT_PLANE_Q8) {
-        memcpy(values, bytes, ANT_PANEL_ELEMENTS);
-        return;
-    }
-    const uint32_t *nibbles = (const uint32_t *)(const void *)bytes, *high = nibbles + 64;
-    for (int v = 0; v < 32; v++)
-        for (int lane = 0; lane < 16; lane++) {
-            uint32_t q = nibbles[16 * (v >> 3) + lane] >> 4 * (v & 7) & 15;
-            if (format->plane == ANT_PLANE_Q5)
-                q |= (high[lane] >> v & 1) << 4;
-            else if (format->plane == ANT_PLANE_Q6)
-                q |= (high[16 * (v >> 4) + lane] >> 2 * (v & 15) & 3) << 4;
-            values[16 * v + lane] = (int8_t)((int)q - format->bias);
-        }
+    for (int i = 0; i < ANT_PANEL_ELEMENTS; i++)
+        values[i] = value_at(format->plane, bytes, i);
 }
 
 static float float_at(const struct ant_panel *panel, int row, int64_t k)
@@ -360,7 +337,8 @@ void ant_panel_row(const struct ant_panel *panel, int row, int64_t k, float *out
             row_scales(panel, b, g, row, &scale[g], &offset[g]);
         for (int i = 0; i < 32; i++) {
             int g = format->groups == 2 ? i >> 4 : 0;
-            out[32 * b + i] = (float)value_at(format, block, i, row) * scale[g] + offset[g];
+            int q = value_at(format->plane, block, place_of(i, row)) - format->bias;
+            out[32 * b + i] = (float)q * scale[g] + offset[g];
         }
     }
 }

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The one packed form of weights and cache pages that every instruction-set level computes from.
  *
- * A matrix (rows, k) is cut into panels of 16 rows; a panel is a sequence of blocks of 32 k. Within
- * a block the elements stand in pair order: for each pair of neighbouring k, the 16 rows, each
- * with its two values. That is what a bf16 dot instruction and an AMX tile want, and float levels
- * only have to add two lanes at the end. Quantized weights keep their bits: 4-bit, 1-bit and 2-bit
- * planes lie so that a vector of 16 lanes is one shift away (see plane_lane in panel.c); a block's
- * scales follow its planes. Formats with superblocks of 256 keep the superblocks' half-precision
- * scales at the panel's head. Nothing is rounded: unpacking gives what ant_dequantize gives.
+ * A matrix (rows, k) is cut into panels of 16 rows; a panel is a sequence of blocks of 32 k.
+ *
+ * A block of floats stands in pair order: for each pair of neighbouring k, the 16 rows, each with
+ * its two values. That is what a bf16 dot instruction and an AMX tile want, and float levels only
+ * have to add two lanes at the end. A block of quantized weights stands in quad order: for each
+ * four k the 16 rows, each with its four integers, a vector of 64 bytes; that is what 8-bit dot
+ * instructions want. Integers are unsigned and keep their bits: the nibbles of vectors 0 to 3 lie
+ * in the low halves of 256 bytes, those of 4 to 7 in the high halves; a fifth bit of vector v is
+ * bit v of a plane of 64 bytes, two more bits are bits 2 (v % 4) of the v / 4th of two such planes.
+ * A block's scales follow its planes. Formats with superblocks of 256 keep the superblocks'
+ * half-precision scales at the panel's head. Nothing is rounded: unpacking gives what
+ * ant_dequantize gives.
  *
  * Rows and k that a matrix lacks are zero. Thread: any; no state. */
 #ifndef ANT_KERNELS_CPU_PANEL_H
@@ -29,7 +34,7 @@ enum ant_plane {
     ANT_PLANE_F32,
     ANT_PLANE_F16,
     ANT_PLANE_BF16,
-    ANT_PLANE_Q8, /* signed bytes */
+    ANT_PLANE_Q8, /* bytes */
     ANT_PLANE_Q4, /* nibbles */
     ANT_PLANE_Q5, /* nibbles, then a plane of one bit */
     ANT_PLANE_Q6, /* nibbles, then a plane of two bits */
@@ -88,8 +93,7 @@ void ant_panel_scales(const struct ant_panel *panel, int block, float scale[2][1
 /* Row `row` of a panel as k floats. */
 void ant_panel_row(const struct ant_panel *panel, int row, int64_t k, float *out);
 
-/* The quantized values of a block, bias taken off, in pair order. For the levels without vectors.
- */
-void ant_panel_values(const struct ant_panel *panel, int block, int8_t values[ANT_PANEL_ELEMENTS]);
+/* The integers of a block, bias and all, in quad order. For the levels without vectors. */
+void ant_panel_values(const struct ant_panel *panel, int block, uint8_t values[ANT_PANEL_ELEMENTS]);
 
 #endif

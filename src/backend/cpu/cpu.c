@@ -165,12 +165,7 @@ static int read_slot(struct ant_backend *be, enum ant_slot slot, int row, float 
     if (row < 0 || row >= s->rows || n < 0 || n > s->cols)
         return ant_fail(err, ANT_EUSAGE, "row %d of %d values is outside a slot of %d rows by %d",
                         row, n, s->rows, s->cols);
-    const void *data = cpu_slot_row(cpu, slot, row);
-    if (s->is_float)
-        memcpy(out, data, (size_t)n * sizeof *out);
-    else
-        for (int i = 0; i < n; i++)
-            out[i] = ant_bf16_to_float(((const uint16_t *)data)[i]);
+    memcpy(out, cpu_slot_row(cpu, slot, row), (size_t)n * sizeof *out);
     return 0;
 }
 
@@ -189,19 +184,31 @@ static void *take(struct arena *arena, size_t n, size_t bytes)
     return piece;
 }
 
-/* Rows start on different sets of the first-level cache: an odd number of lines apart. */
 static void place_slot(struct cpu_backend *cpu, struct arena *arena, enum ant_slot slot, int rows,
-                       int cols, bool is_float)
+                       int cols)
 {
-    size_t bytes = is_float ? 4 : cpu_act_bytes(cpu);
-    size_t k = (size_t)ant_panel_blocks(cols) * ANT_PANEL_K;
-    size_t lines = (k * bytes + 63) / 64;
-    lines += lines % 2 == 0;
-    cpu->slots[slot] = (struct cpu_slot){.stride = lines * 64 / bytes,
-                                         .is_float = is_float || !cpu->dsp.is_bf16,
-                                         .rows = rows,
-                                         .cols = cols};
-    cpu->slots[slot].data = take(arena, (size_t)rows + ANT_ROW_PAD, lines * 64);
+    size_t row_bytes = cpu_row_bytes((size_t)ant_panel_blocks(cols) * ANT_PANEL_K * sizeof(float));
+    cpu->slots[slot] =
+        (struct cpu_slot){.stride = row_bytes / sizeof(float), .rows = rows, .cols = cols};
+    cpu->slots[slot].data = take(arena, (size_t)rows + ANT_ROW_PAD, row_bytes);
+}
+
+/* Inputs of products, as many and as wide as there can be. */
+static void place_inputs(struct cpu_backend *cpu, struct arena *arena)
+{
+    const struct cpu_slot *s = cpu->slots;
+    static const enum ant_slot inputs[] = {ANT_SLOT_NORMED, ANT_SLOT_ATTN, ANT_SLOT_HIDDEN,
+                                           ANT_SLOT_LAST};
+    size_t rows = 0, blocks = 0;
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        size_t n = (size_t)s[inputs[i]].rows + ANT_ROW_PAD;
+        size_t k = (size_t)ant_panel_blocks(s[inputs[i]].cols);
+        rows = n > rows ? n : rows;
+        blocks = k > blocks ? k : blocks;
+    }
+    if (cpu->dsp.is_bf16)
+        cpu->acts = take(arena, rows, cpu_row_bytes(blocks * ANT_PANEL_K * 2));
+    cpu->quants = take(arena, rows, cpu_row_bytes(blocks * sizeof(struct ant_quant)));
 }
 
 static void place_scratch(struct cpu_backend *cpu, struct arena *arena, struct cpu_scratch *s)
@@ -210,6 +217,7 @@ static void place_scratch(struct cpu_backend *cpu, struct arena *arena, struct c
     for (int i = 0; i < 2; i++)
         s->panels[i] = take(arena, CPU_CHUNK_BLOCKS * ANT_PANEL_ELEMENTS, 4);
     s->acc = take(arena, CPU_ACC_ROWS * ANT_TILE_COLS, 4);
+    s->other = take(arena, CPU_ACC_ROWS * ANT_TILE_COLS, 4);
     s->query = take(arena, rows * dim, 4);
     s->p = take(arena, rows * ANT_TILE_COLS, 4);
     s->scores = take(arena, rows * ANT_TILE_COLS, 4);
@@ -226,13 +234,14 @@ static void place(struct cpu_backend *cpu, struct arena *arena)
     const struct ant_arch *arch = &cpu->arch;
     int rows = cpu->config.max_rows, sampled = cpu->config.max_sampled;
     int attn = arch->n_heads * arch->head_dim, kv = arch->n_kv_heads * arch->head_dim;
-    place_slot(cpu, arena, ANT_SLOT_RESIDUAL, rows, arch->hidden, true);
-    place_slot(cpu, arena, ANT_SLOT_NORMED, rows, arch->hidden, false);
-    place_slot(cpu, arena, ANT_SLOT_QKV, rows, attn + 2 * kv, true);
-    place_slot(cpu, arena, ANT_SLOT_ATTN, rows, attn, false);
-    place_slot(cpu, arena, ANT_SLOT_HIDDEN, rows, arch->ff, false);
-    place_slot(cpu, arena, ANT_SLOT_LAST, sampled, arch->hidden, false);
-    place_slot(cpu, arena, ANT_SLOT_LOGITS, sampled, arch->vocab, true);
+    place_slot(cpu, arena, ANT_SLOT_RESIDUAL, rows, arch->hidden);
+    place_slot(cpu, arena, ANT_SLOT_NORMED, rows, arch->hidden);
+    place_slot(cpu, arena, ANT_SLOT_QKV, rows, attn + 2 * kv);
+    place_slot(cpu, arena, ANT_SLOT_ATTN, rows, attn);
+    place_slot(cpu, arena, ANT_SLOT_HIDDEN, rows, arch->ff);
+    place_slot(cpu, arena, ANT_SLOT_LAST, sampled, arch->hidden);
+    place_slot(cpu, arena, ANT_SLOT_LOGITS, sampled, arch->vocab);
+    place_inputs(cpu, arena);
     cpu->rope = take(arena, (size_t)cpu->config.max_context * (size_t)arch->rope.dim, 4);
     cpu->pages_spans = take(arena, (size_t)rows, sizeof *cpu->pages_spans);
     cpu->query_spans = take(arena, (size_t)rows, sizeof *cpu->query_spans);

@@ -17,7 +17,7 @@
 
 enum {
     CPU_CHUNK_BLOCKS = 20, /* most blocks of 32 k that a decoded panel holds at a time */
-    CPU_ACC_ROWS = 384,    /* rows whose sums wait between chunks of k */
+    CPU_ACC_ROWS = 96,     /* rows that a decoded panel is multiplied with at a time */
     CPU_ALONE = 16384,     /* values that one member is through with before another is awake */
     CPU_QUERY_ROWS = 48,   /* query rows (tokens x heads of a group) that share a page */
 };
@@ -41,10 +41,15 @@ struct ant_weight {
 };
 
 struct cpu_slot {
-    uint8_t *data;
-    size_t stride; /* elements from row to row */
-    bool is_float;
+    float *data;
+    size_t stride; /* floats from row to row */
     int rows, cols;
+};
+
+/* What products are made from: a slot's rows in the form that a kind of weights wants. */
+struct cpu_input {
+    uint8_t *data;
+    size_t row_bytes; /* for the columns at hand */
 };
 
 /* New rows of one sequence: those within one page, or those of one query tile. */
@@ -55,8 +60,8 @@ struct cpu_span {
 /* What one member works in. */
 struct cpu_scratch {
     uint8_t *panels[2]; /* (CPU_CHUNK_BLOCKS * 512) decoded */
-    float *acc;         /* (CPU_ACC_ROWS, 32) */
-    uint8_t *query, *p; /* (query_rows + pad, dim_pad), (.., 32) activations */
+    float *acc, *other; /* (CPU_ACC_ROWS, 32) */
+    uint8_t *query, *p; /* (query_rows + pad, dim_pad), (.., 32) in the level's type */
     float *scores, *sum;
     struct ant_softmax *state;
     uint8_t *key, *value; /* decoded page: (32 * dim_pad) floats each */
@@ -76,6 +81,8 @@ struct cpu_backend {
     uint8_t *workspace; /* owned mapping: slots, scratch, rope table, spans */
     size_t workspace_bytes;
     struct cpu_slot slots[ANT_N_SLOTS];
+    uint8_t *acts;               /* (rows, k) bfloat16, where the level multiplies those */
+    uint8_t *quants;             /* (rows, k / 32) struct ant_quant */
     struct cpu_scratch *scratch; /* (n_members) */
     float *rope;                 /* (max_context, dim/2, 2) */
     struct cpu_span *pages_spans, *query_spans;
@@ -112,15 +119,21 @@ static inline const struct cpu_backend *cpu_of_const(const struct ant_backend *b
     return (const struct cpu_backend *)be;
 }
 
+/* Bytes of what float weights and cache pages are multiplied with. */
 static inline size_t cpu_act_bytes(const struct cpu_backend *cpu)
 {
     return cpu->dsp.is_bf16 ? 2 : 4;
 }
 
-static inline void *cpu_slot_row(const struct cpu_backend *cpu, enum ant_slot slot, int row)
+static inline float *cpu_slot_row(const struct cpu_backend *cpu, enum ant_slot slot, int row)
 {
-    const struct cpu_slot *s = &cpu->slots[slot];
-    return s->data + (size_t)row * s->stride * (s->is_float ? 4 : cpu_act_bytes(cpu));
+    return cpu->slots[slot].data + (size_t)row * cpu->slots[slot].stride;
+}
+
+/* Rows start on different sets of the first-level cache: an odd number of lines apart. */
+static inline size_t cpu_row_bytes(size_t bytes)
+{
+    return ((bytes + 63) / 64 | 1) * 64;
 }
 
 /* Chunk for n items among the members: small enough to even out, large enough to be cheap. */

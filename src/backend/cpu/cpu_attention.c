@@ -259,37 +259,37 @@ static void visit_page(const struct attention_job *job, const struct query *quer
     size_t act = cpu_act_bytes(cpu), element = cpu->dsp.is_bf16 && !cpu->kv_float ? 2 : 4;
     size_t panel = (size_t)cpu->dim_pad * 16 * element, tile_bytes = 1024 * element;
     ant_tile_fn *tile = cpu->kv_float ? cpu->dsp.tile_f32 : cpu->dsp.tile;
-    const uint8_t *key = page_at(cpu, job->layer, false, page, query->head), *next_key = NULL;
-    const uint8_t *value = page_at(cpu, job->layer, true, page, query->head), *next_value = NULL;
+    const uint8_t *key = page_at(cpu, job->layer, false, page, query->head);
+    const uint8_t *value = page_at(cpu, job->layer, true, page, query->head);
+    ptrdiff_t ahead = 0; /* the same from key to key as from value to value */
     if (number < last) { /* pages lie scattered: ask for one while the one before is at work */
         int next = page_of(cpu->batch, query->span->seq, first + PAGE);
-        next_key = page_at(cpu, job->layer, false, next, query->head);
-        next_value = page_at(cpu, job->layer, true, next, query->head);
+        ahead = (ptrdiff_t)(next - page) * cpu->arch.n_kv_heads * (ptrdiff_t)cpu->page_head_bytes;
     }
     key = load_page(cpu, key, scratch->key);
     tile(end - row, scratch->query + (size_t)(row * cpu->dim_pad) * act, (size_t)cpu->dim_pad, key,
-         key + panel, cpu->dim_pad / 2, scratch->scores + row * PAGE, true, next_key);
+         key + panel, cpu->dim_pad / 2, scratch->scores + row * PAGE, true, ahead);
     page_softmax(cpu, query, first, row, end, job->window, scratch);
     value = load_page(cpu, value, scratch->value);
     for (int t = 0; t < cpu->dim_pad / 32; t++, value += tile_bytes)
         tile(end - row, scratch->p + (size_t)(row * PAGE) * act, PAGE, value,
              value + tile_bytes / 2, PAGE / 2, scratch->sum + (t * cpu->query_rows + row) * PAGE,
-             false, next_value ? next_value + (size_t)t * tile_bytes : NULL);
+             false, ahead);
 }
 
 static void store_query(const struct cpu_backend *cpu, const struct query *query,
                         const struct cpu_scratch *scratch)
 {
-    const struct ant_arch *arch = &cpu->arch;
+    int dim = cpu->arch.head_dim;
     for (int row = 0; row < query->rows; row++) {
-        uint8_t *out = cpu_slot_row(cpu, ANT_SLOT_ATTN, query->span->row + row / query->group);
-        out += (size_t)((query->head * query->group + row % query->group) * arch->head_dim) *
-               cpu_act_bytes(cpu);
-        float scale = 1 / scratch->state[row].sum;
-        for (int d = 0; d < arch->head_dim; d += 32)
-            cpu->dsp.convert(scratch->sum + (d / 32 * cpu->query_rows + row) * PAGE, scale,
-                             arch->head_dim - d < 32 ? arch->head_dim - d : 32,
-                             out + (size_t)d * cpu_act_bytes(cpu));
+        float *out = cpu_slot_row(cpu, ANT_SLOT_ATTN, query->span->row + row / query->group);
+        float *sum = scratch->sum + row * PAGE;
+        out += (query->head * query->group + row % query->group) * dim;
+        cpu->dsp.rescale(sum, cpu->dim_pad / PAGE, (size_t)cpu->query_rows * PAGE,
+                         1 / scratch->state[row].sum);
+        for (int d = 0; d < dim; d += PAGE)
+            memcpy(out + d, sum + d * cpu->query_rows,
+                   (size_t)(dim - d < PAGE ? dim - d : PAGE) * sizeof *out);
     }
 }
 

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products of activations and packed weights.
  *
- * The work is cut into units of two panels (32 columns; for GLU a gate panel and its up panel) by
- * ranges of rows. A unit's panels are decoded once into the member's scratch, a chunk of k at a
- * time, and all rows of the range are multiplied with them; sums wait in `acc` between chunks.
- * Chunks depend on k alone, so a row's sum has one order whatever the batch. */
+ * First the input's rows are brought into the form that the weight is multiplied with: integers for
+ * quantized weights, bfloat16 for others where the level has such products. Then the work is cut
+ * into units of two panels (32 columns; for GLU a gate panel and its up panel) by ranges of rows.
+ * Quantized panels are multiplied as they lie. Panels of floats that a level does not compute from
+ * are decoded into the member's scratch, a chunk of k at a time, for up to CPU_ACC_ROWS rows, whose
+ * sums wait in `acc` between chunks. Chunks depend on k alone, so a row's sum has one order
+ * whatever the batch. */
 #include "config.h"
+
+#include <string.h>
 
 #include "backend/cpu/cpu.h"
 
@@ -16,6 +21,8 @@ struct gemm_job {
     enum ant_epilogue epilogue;
     int n_rows, n_units, n_splits, rows_per_split;
     int chunk_blocks;
+    bool has_quants, has_acts;
+    struct cpu_input quants, acts;
     struct ant_cursor cursor;
 };
 
@@ -23,9 +30,15 @@ struct gemm_job {
 struct gemm_unit {
     const struct cpu_part *part;
     struct ant_panel panels[2];
-    int n_panels; /* 1: the second is the first again, its result unused */
+    int n_panels;
     int col, cols;
+    ptrdiff_t ahead; /* from a panel to the one that takes its place in the next unit */
 };
+
+static bool is_quantized(const struct ant_panel_format *format)
+{
+    return format->groups > 0;
+}
 
 static int part_units(const struct cpu_part *part)
 {
@@ -43,27 +56,30 @@ static void find_unit(const struct gemm_job *job, int index, struct gemm_unit *u
             unit->panels[i] = ant_panel_at(part[i].format, part[i].panels, w->n_blocks, index);
         unit->col = index * ANT_PANEL_ROWS;
         unit->cols = part->rows - unit->col < 16 ? part->rows - unit->col : 16;
+        unit->ahead = (ptrdiff_t)ant_panel_bytes(part->format, w->n_blocks);
         return;
     }
     while (index >= part_units(part))
         index -= part_units(part++);
     unit->part = part;
     unit->n_panels = part->n_panels - 2 * index < 2 ? 1 : 2;
-    for (int i = 0; i < 2; i++)
-        unit->panels[i] = ant_panel_at(part->format, part->panels, w->n_blocks,
-                                       2 * index + (unit->n_panels == 2 ? i : 0));
+    for (int i = 0; i < unit->n_panels; i++)
+        unit->panels[i] = ant_panel_at(part->format, part->panels, w->n_blocks, 2 * index + i);
     unit->col = index * ANT_TILE_COLS;
     unit->cols = part->rows - unit->col < 32 ? part->rows - unit->col : 32;
+    unit->ahead = 2 * (ptrdiff_t)ant_panel_bytes(part->format, w->n_blocks);
 }
 
-/* Blocks [b0, b1) of both panels in compute type: where they lie, or decoded. */
+/* Blocks [b0, b1) of panels of floats in compute type: where they lie, or decoded. With one panel
+ * the second is the first again, its result unused. */
 static void prepare(const struct gemm_job *job, struct cpu_scratch *scratch,
-                    const struct gemm_unit *unit, int b0, int b1, const void *out[2])
+                    const struct ant_panel *panels, int n_panels, int b0, int b1,
+                    const void *out[2])
 {
     const struct ant_dsp *dsp = &job->cpu->dsp;
     for (int i = 0; i < 2; i++) {
-        const struct ant_panel *panel = &unit->panels[i];
-        if (i >= unit->n_panels) {
+        const struct ant_panel *panel = &panels[i];
+        if (i >= n_panels) {
             out[i] = out[0];
         } else if (ant_dsp_is_direct(dsp, panel->format)) {
             out[i] = panel->blocks + (size_t)b0 * (size_t)panel->format->block_bytes;
@@ -74,57 +90,89 @@ static void prepare(const struct gemm_job *job, struct cpu_scratch *scratch,
     }
 }
 
+/* Sums of `rows` rows from `row` by one or two panels of floats: all 32 columns of acc. */
+static void multiply_floats(const struct gemm_job *job, struct cpu_scratch *scratch,
+                            const struct ant_panel *panels, int n_panels, int row, int rows,
+                            ptrdiff_t ahead, float *acc)
+{
+    const struct ant_dsp *dsp = &job->cpu->dsp;
+    ant_tile_fn *tile = ant_dsp_in_float(dsp, panels[0].format) ? dsp->tile_f32 : dsp->tile;
+    size_t act_bytes = cpu_act_bytes(job->cpu);
+    if (!ant_dsp_is_direct(dsp, panels[0].format))
+        ahead = 0;
+    for (int b0 = 0; b0 < job->w->n_blocks; b0 += job->chunk_blocks) {
+        int b1 =
+            b0 + job->chunk_blocks < job->w->n_blocks ? b0 + job->chunk_blocks : job->w->n_blocks;
+        const void *b[2];
+        prepare(job, scratch, panels, n_panels, b0, b1, b);
+        for (int r = 0; r < rows; r += dsp->tile_rows) {
+            int n = rows - r < dsp->tile_rows ? rows - r : dsp->tile_rows;
+            const uint8_t *a = job->acts.data + (size_t)(row + r) * job->acts.row_bytes +
+                               (size_t)b0 * ANT_PANEL_K * act_bytes;
+            tile(n, a, job->acts.row_bytes / act_bytes, b[0], b[1], (b1 - b0) * ANT_PANEL_K / 2,
+                 acc + r * ANT_TILE_COLS, b0 == 0, r + n < rows ? 0 : ahead);
+        }
+    }
+}
+
+static void multiply_quants(const struct gemm_job *job, const struct ant_panel *panels,
+                            int n_panels, int row, int rows, float *acc)
+{
+    const uint8_t *a = job->quants.data + (size_t)row * job->quants.row_bytes;
+    job->cpu->dsp.tile_quant(rows, (const struct ant_quant *)(const void *)a, job->quants.row_bytes,
+                             panels, n_panels, job->w->n_blocks, acc);
+}
+
+/* Panels of different kinds, each for itself. */
+static void multiply_mixed(const struct gemm_job *job, struct cpu_scratch *scratch,
+                           const struct gemm_unit *unit, int row, int rows)
+{
+    for (int i = 0; i < 2; i++) {
+        float *acc = scratch->acc + i * ANT_PANEL_ROWS;
+        if (is_quantized(unit->panels[i].format)) {
+            multiply_quants(job, &unit->panels[i], 1, row, rows, acc);
+            continue;
+        }
+        multiply_floats(job, scratch, &unit->panels[i], 1, row, rows, 0, scratch->other);
+        for (int r = 0; r < rows; r++)
+            memcpy(acc + r * ANT_TILE_COLS, scratch->other + r * ANT_TILE_COLS,
+                   ANT_PANEL_ROWS * sizeof *acc);
+    }
+}
+
 static void finish(const struct gemm_job *job, const struct gemm_unit *unit, const float *acc,
                    int row, int rows)
 {
     const struct ant_dsp *dsp = &job->cpu->dsp;
     const struct cpu_slot *out = job->out;
-    size_t at = (size_t)row * out->stride + (size_t)(unit->part->first_row + unit->col);
     const float *bias = unit->part->bias ? unit->part->bias + unit->col : NULL;
-    float *to = (float *)(void *)out->data + at;
+    float *to = out->data + (size_t)row * out->stride + (size_t)(unit->part->first_row + unit->col);
     if (job->epilogue == ANT_EPILOGUE_GLU)
-        dsp->glu(acc, rows, unit->cols, out->data + at * cpu_act_bytes(job->cpu), out->stride);
+        dsp->glu(acc, rows, unit->cols, to, out->stride);
     else if (job->epilogue == ANT_EPILOGUE_ADD)
         dsp->add(acc, rows, unit->cols, bias, to, out->stride);
     else
         dsp->store(acc, rows, unit->cols, bias, to, out->stride);
 }
 
-/* Rows [row, end) by one chunk of k, tile by tile. */
-static void multiply(const struct gemm_job *job, const struct gemm_unit *unit, const void *b[2],
-                     int b0, int b1, int row, int end, float *acc)
-{
-    const struct ant_dsp *dsp = &job->cpu->dsp;
-    ant_tile_fn *tile = ant_dsp_in_float(dsp, unit->panels[0].format) ? dsp->tile_f32 : dsp->tile;
-    size_t k = (size_t)b0 * ANT_PANEL_K;
-    for (; row < end; row += dsp->tile_rows, acc += dsp->tile_rows * ANT_TILE_COLS) {
-        int rows = end - row < dsp->tile_rows ? end - row : dsp->tile_rows;
-        const uint8_t *a =
-            job->in->data + ((size_t)row * job->in->stride + k) * cpu_act_bytes(job->cpu);
-        tile(rows, a, job->in->stride, b[0], b[1], (b1 - b0) * ANT_PANEL_K / 2, acc, b0 == 0, b[0]);
-    }
-}
-
 static void do_item(const struct gemm_job *job, struct cpu_scratch *scratch, int index)
 {
     struct gemm_unit unit;
-    const void *b[2];
-    int n_blocks = job->w->n_blocks, row = index % job->n_splits * job->rows_per_split;
+    int row = index % job->n_splits * job->rows_per_split;
     int end = row + job->rows_per_split < job->n_rows ? row + job->rows_per_split : job->n_rows;
-    bool is_whole = job->chunk_blocks >= n_blocks; /* one chunk: finish while the sums are hot */
-    int step = is_whole ? job->cpu->dsp.tile_rows : CPU_ACC_ROWS;
     find_unit(job, index / job->n_splits, &unit);
-    if (is_whole)
-        prepare(job, scratch, &unit, 0, n_blocks, b);
-    for (; row < end; row += step) {
-        int stop = row + step < end ? row + step : end;
-        for (int b0 = 0; b0 < n_blocks; b0 += job->chunk_blocks) {
-            int b1 = b0 + job->chunk_blocks < n_blocks ? b0 + job->chunk_blocks : n_blocks;
-            if (!is_whole)
-                prepare(job, scratch, &unit, b0, b1, b);
-            multiply(job, &unit, b, b0, b1, row, stop, scratch->acc);
-        }
-        finish(job, &unit, scratch->acc, row, stop - row);
+    const struct ant_panel *panels = unit.panels;
+    bool is_mixed = unit.n_panels == 2 && panels[0].format != panels[1].format;
+    for (int rows; row < end; row += rows) {
+        rows = end - row < CPU_ACC_ROWS ? end - row : CPU_ACC_ROWS;
+        if (is_mixed)
+            multiply_mixed(job, scratch, &unit, row, rows);
+        else if (is_quantized(panels[0].format))
+            multiply_quants(job, panels, unit.n_panels, row, rows, scratch->acc);
+        else
+            multiply_floats(job, scratch, panels, unit.n_panels, row, rows,
+                            row + rows < end ? 0 : unit.ahead, scratch->acc);
+        finish(job, &unit, scratch->acc, row, rows);
     }
 }
 
@@ -138,6 +186,54 @@ static void gemm_member(void *arg, int member)
             do_item(job, &job->cpu->scratch[member], i);
     job->cpu->dsp.tile_end();
 }
+
+/* ---- inputs ---- */
+
+static void convert_member(void *arg, int member)
+{
+    struct gemm_job *job = arg;
+    const struct ant_dsp *dsp = &job->cpu->dsp;
+    size_t k = (size_t)job->w->k, k_pad = (size_t)job->w->n_blocks * ANT_PANEL_K;
+    int row, end;
+    (void)member;
+    while (ant_cursor_next(&job->cursor, &row, &end))
+        for (; row < end; row++) {
+            const float *from = job->in->data + (size_t)row * job->in->stride;
+            if (job->has_quants) {
+                uint8_t *to = job->quants.data + (size_t)row * job->quants.row_bytes;
+                dsp->quantize(from, (int)k, (struct ant_quant *)(void *)to);
+            }
+            if (job->has_acts && dsp->is_bf16) {
+                uint16_t *to =
+                    (uint16_t *)(void *)(job->acts.data + (size_t)row * job->acts.row_bytes);
+                dsp->convert(from, 1, (int)k, to);
+                memset(to + k, 0, (k_pad - k) * sizeof *to); /* zero weights, but not by NaN */
+            }
+        }
+}
+
+static void convert(struct gemm_job *job)
+{
+    struct cpu_backend *cpu = job->cpu;
+    size_t n_blocks = (size_t)job->w->n_blocks;
+    for (int i = 0; i < job->w->n_parts; i++)
+        if (is_quantized(job->w->parts[i].format))
+            job->has_quants = true;
+        else
+            job->has_acts = true;
+    job->quants =
+        (struct cpu_input){cpu->quants, cpu_row_bytes(n_blocks * sizeof(struct ant_quant))};
+    if (cpu->dsp.is_bf16)
+        job->acts = (struct cpu_input){cpu->acts, cpu_row_bytes(n_blocks * ANT_PANEL_K * 2)};
+    else
+        job->acts = (struct cpu_input){(uint8_t *)job->in->data, job->in->stride * sizeof(float)};
+    if (!job->has_quants && !cpu->dsp.is_bf16)
+        return;
+    job->cursor = (struct ant_cursor){.n = job->n_rows, .chunk = cpu_chunk(cpu, job->n_rows)};
+    ant_cpu_run_rows(cpu, convert_member, job, job->n_rows);
+}
+
+/* ---- the operation ---- */
 
 /* Units alone keep few members busy; with many rows ranges of them help. */
 static void plan(struct gemm_job *job)
@@ -156,8 +252,8 @@ static void plan(struct gemm_job *job)
     int splits = job->cpu->n_members == 1 ? 1 : wanted < most ? wanted : most;
     job->rows_per_split = (tiles + splits - 1) / splits * tile_rows;
     job->n_splits = (job->n_rows + job->rows_per_split - 1) / job->rows_per_split;
-    job->cursor.n = job->n_units * job->n_splits;
-    job->cursor.chunk = cpu_chunk(job->cpu, job->cursor.n);
+    int n = job->n_units * job->n_splits;
+    job->cursor = (struct ant_cursor){.n = n, .chunk = cpu_chunk(job->cpu, n)};
 }
 
 static bool fits(struct cpu_backend *cpu, const struct ant_weight *w, const struct cpu_slot *in,
@@ -165,18 +261,11 @@ static bool fits(struct cpu_backend *cpu, const struct ant_weight *w, const stru
 {
     bool is_glu = epilogue == ANT_EPILOGUE_GLU;
     int rows = is_glu ? w->parts[0].rows : w->rows;
-    if (w->vector || in->is_float != !cpu->dsp.is_bf16 || w->k != in->cols || rows > out->cols ||
-        (is_glu ? w->n_parts != 2 || w->parts[1].rows != rows || out->is_float != !cpu->dsp.is_bf16
-                : !out->is_float)) {
-        ant_cpu_fail(cpu, ANT_EBUG, "a product of slots and a weight that do not fit");
-        return false;
-    }
-    if (is_glu && ant_dsp_in_float(&cpu->dsp, w->parts[0].format) !=
-                      ant_dsp_in_float(&cpu->dsp, w->parts[1].format)) {
-        ant_cpu_fail(cpu, ANT_EUNSUPP, "gate and up weights are of types too different");
-        return false;
-    }
-    return true;
+    if (w->vector == NULL && w->k == in->cols && rows <= out->cols &&
+        (!is_glu || (w->n_parts == 2 && w->parts[1].rows == rows)))
+        return true;
+    ant_cpu_fail(cpu, ANT_EBUG, "a product of slots and a weight that do not fit");
+    return false;
 }
 
 void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
@@ -190,6 +279,7 @@ void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_s
     job.n_rows = in == ANT_SLOT_LAST ? cpu->batch->n_sampled : cpu->batch->n_rows;
     if (job.n_rows == 0)
         return;
+    convert(&job);
     plan(&job);
     ant_cpu_run(cpu, gemm_member, &job, &cpu->counts.seconds_gemm);
     cpu->counts.weight_bytes += (double)w->bytes;

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Products of quantized weights with AVX2: vpmaddwd on 16-bit activations and weights, two products
+ * a lane (8 columns). A block's weights are unpacked into 1 KiB on the stack, two steps for each
+ * four k: the even ones of 16 columns, then the odd ones; activations stand in the same order. Then
+ * every row passes by, 4 at a time (8 sums, 2 vectors of weights, a broadcast, a product). */
+#include "config.h"
+
+#include "cpu/dsp.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- activations ---- */
+
+INLINE __m256i mask_of(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+INLINE int max_of(__m256i x)
+{
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
+
+INLINE int sum_of(__m256i x)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+/* Eight integers as words 0 2 1 3 4 6 5 7. */
+INLINE __m128i evens_first(__m256i q)
+{
+    const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+    return _mm_shuffle_epi8(words, order);
+}
+
+static void quantize_block(const float *x, int n, struct ant_quant *out)
+{
+    const __m256i positive = _mm256_set1_epi32(0x7fffffff);
+    __m256 v[4];
+    __m256i sizes = _mm256_setzero_si256();
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_maskload_ps(x + 8 * i, mask_of(n - 8 * i));
+        sizes = _mm256_max_epi32(sizes, _mm256_and_si256(_mm256_castps_si256(v[i]), positive));
+    }
+    int top = max_of(sizes); /* as integers they are ordered like the numbers, NaN above all */
+    float max, inverse = 0, scale = 0;
+    memcpy(&max, &top, sizeof max);
+    if (top >= 0x7f800000) {
+        scale = NAN;
+    } else if (max >= 1e-30f) {
+        scale = max / ANT_QUANT_MAX;
+        inverse = ANT_QUANT_MAX / max;
+    }
+    __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (int i = 0; i < 4; i++) {
+        __m256i q = _mm256_setzero_si256();
+        if (inverse > 0)
+            q = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], _mm256_set1_ps(inverse)));
+        sums[i >> 1] = _mm256_add_epi32(sums[i >> 1], q);
+        _mm_storeu_si128((__m128i *)(void *)(out->words + 8 * i), evens_first(q));
+    }
+    out->scale = scale;
+    out->sums[0] = sum_of(sums[0]);
+    out->sums[1] = sum_of(sums[1]);
+    out->sums[2] = out->sums[0] + out->sums[1];
+    for (int i = 0; i < 3; i++)
+        out->parts[i] = scale * (float)out->sums[i];
+}
+
+static void quantize_avx2(const float *x, int n, struct ant_quant *out)
+{
+    for (; n > 0; n -= 32, x += 32)
+        quantize_block(x, n, out++);
+}
+
+/* ---- weights ---- */
+
+/* One block of a panel, ready to be multiplied. */
+struct block {
+    __m256i q[16][2]; /* even and odd k of each four, columns 0-7 and 8-15 */
+    __m256 scale[2][2], offset[2][2];
+};
+
+INLINE __m256i load(const uint8_t *at)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)at);
+}
+
+INLINE void unpack(const enum ant_plane plane, const uint8_t *at, struct block *out)
+{
+    const __m256i byte = _mm256_set1_epi16(255), nibble = _mm256_set1_epi16(15);
+    const __m256i bits = _mm256_set1_epi16(plane == ANT_PLANE_Q5 ? 1 : 3);
+    for (int half = 0; half < 2; half++, at += 32) {
+        for (int v = 0; v < 8; v++) {
+            const uint8_t *from = plane == ANT_PLANE_Q8 ? at + 64 * v : at + 64 * (v & 3);
+            __m256i x = load(from);
+            if (plane != ANT_PLANE_Q8 && v >= 4)
+                x = _mm256_srli_epi16(x, 4);
+            const __m256i mask = plane == ANT_PLANE_Q8 ? byte : nibble;
+            __m256i even = _mm256_and_si256(x, mask);
+            __m256i odd = _mm256_and_si256(_mm256_srli_epi16(x, 8), mask);
+            if (plane == ANT_PLANE_Q5 || plane == ANT_PLANE_Q6) {
+                int shift = plane == ANT_PLANE_Q5 ? v : 2 * (v & 3);
+                __m256i h = load(at + 256 + (plane == ANT_PLANE_Q6 && v >= 4 ? 64 : 0));
+                __m256i e = _mm256_and_si256(_mm256_srli_epi16(h, shift), bits);
+                __m256i o = _mm256_and_si256(_mm256_srli_epi16(h, shift + 8), bits);
+                even = _mm256_or_si256(even, _mm256_slli_epi16(e, 4));
+                odd = _mm256_or_si256(odd, _mm256_slli_epi16(o, 4));
+            }
+            out->q[2 * v][half] = even;
+            out->q[2 * v + 1][half] = odd;
+        }
+    }
+}
+
+INLINE __m256 load_halves(const uint8_t *at)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)at));
+}
+
+INLINE __m256 load_int8(const uint8_t *at)
+{
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at)));
+}
+
+static void load_block(const struct ant_panel *panel, int block, struct block *out)
+{
+    const struct ant_panel_format *format = panel->format;
+    const uint8_t *at = panel->blocks + (size_t)block * (size_t)format->block_bytes;
+    const uint8_t *scales = at + format->plane_bytes;
+    const uint8_t *halves = format->is_super
+                                ? panel->super + (size_t)(block / 8) * (size_t)format->super_bytes
+                                : scales;
+    if (format->plane == ANT_PLANE_Q8)
+        unpack(ANT_PLANE_Q8, at, out);
+    else if (format->plane == ANT_PLANE_Q4)
+        unpack(ANT_PLANE_Q4, at, out);
+    else if (format->plane == ANT_PLANE_Q5)
+        unpack(ANT_PLANE_Q5, at, out);
+    else
+        unpack(ANT_PLANE_Q6, at, out);
+    for (int g = 0; g < format->groups; g++)
+        for (int half = 0; half < 2; half++) {
+            __m256 d = load_halves(halves + 16 * half), m = _mm256_setzero_ps();
+            if (format->has_min)
+                m = load_halves(halves + 32 + 16 * half);
+            if (format->is_super)
+                d = _mm256_mul_ps(d, load_int8(scales + 16 * g + 8 * half));
+            if (format->is_super && format->has_min)
+                m = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), m),
+                                  load_int8(scales + 16 * (format->groups + g) + 8 * half));
+            out->scale[g][half] = d;
+            out->offset[g][half] = m;
+        }
+}
+
+/* ---- products ---- */
+
+INLINE __m256i broadcast2(const int16_t *at)
+{
+    int two;
+    memcpy(&two, at, sizeof two);
+    return _mm256_set1_epi32(two);
+}
+
+/* One block of `n` rows, a constant of each copy, added to acc. */
+INLINE void multiply(const int n, const struct ant_panel_format *format, const struct block *w,
+                     const struct ant_quant *a, size_t row_bytes, float *acc)
+{
+    const int groups = format->groups, steps = 16 / groups;
+    for (int g = 0; g < groups; g++) {
+        const int group = ant_quant_group(groups, g);
+        __m256i sum[4][2];
+#pragma GCC unroll 4
+        for (int r = 0; r < n; r++)
+            sum[r][0] = sum[r][1] =
+                _mm256_set1_epi32(-format->bias * ant_quant_row(a, row_bytes, r)->sums[group]);
+        for (int i = g * steps; i < (g + 1) * steps; i++) {
+            __m256i w0 = w->q[i][0], w1 = w->q[i][1];
+#pragma GCC unroll 4
+            for (int r = 0; r < n; r++) {
+                __m256i x = broadcast2(ant_quant_row(a, row_bytes, r)->words + 2 * i);
+                sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(x, w0));
+                sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(x, w1));
+            }
+        }
+#pragma GCC unroll 4
+        for (int r = 0; r < n; r++)
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++) {
+                float *to = acc + r * ANT_TILE_COLS + 8 * half;
+                __m256 all = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[r][half]),
+                                           _mm256_set1_ps(ant_quant_row(a, row_bytes, r)->scale));
+                all = _mm256_add_ps(_mm256_loadu_ps(to), _mm256_mul_ps(all, w->scale[g][half]));
+                if (format->has_min)
+                    all = _mm256_add_ps(
+                        all, _mm256_mul_ps(
+                                 w->offset[g][half],
+                                 _mm256_set1_ps(ant_quant_row(a, row_bytes, r)->parts[group])));
+                _mm256_storeu_ps(to, all);
+            }
+    }
+}
+
+static void panel_avx2(int rows, const struct ant_quant *a, size_t row_bytes,
+                       const struct ant_panel *panel, int n_blocks, float *acc)
+{
+    for (int r = 0; r < rows; r++)
+        memset(acc + r * ANT_TILE_COLS, 0, ANT_PANEL_ROWS * sizeof *acc);
+    for (int b = 0; b < n_blocks; b++, a++) {
+        struct block w;
+        int r = 0;
+        load_block(panel, b, &w);
+        for (; r + 4 <= rows; r += 4)
+            multiply(4, panel->format, &w, ant_quant_row(a, row_bytes, r), row_bytes,
+                     acc + r * ANT_TILE_COLS);
+        for (; r < rows; r++)
+            multiply(1, panel->format, &w, ant_quant_row(a, row_bytes, r), row_bytes,
+                     acc + r * ANT_TILE_COLS);
+    }
+}
+
+static void tile_quant_avx2(int rows, const struct ant_quant *a, size_t row_bytes,
+                            const struct ant_panel *panels, int n_panels, int n_blocks, float *acc)
+{
+    for (int i = 0; i < n_panels; i++)
+        panel_avx2(rows, a, row_bytes, &panels[i], n_blocks, acc + i * ANT_PANEL_ROWS);
+}
+
+void ant_quant_init_avx2(struct ant_dsp *dsp)
+{
+    dsp->quantize = quantize_avx2;
+    dsp->tile_quant = tile_quant_avx2;
+}
