@@ -195,40 +195,42 @@ INLINE void multiply(const struct shape s, const struct block *w, int bias,
     }
 }
 
-enum { AHEAD = 4096 };
+/* Packed weights come in one stream: a panel after the other, this far ahead. */
+enum { AHEAD = 2048 };
 
-INLINE void fetch(const struct shape s, const struct ant_panel *panels, int block)
+INLINE void load_blocks(const struct shape s, const struct ant_panel *panels, int block,
+                        struct block w[2])
 {
     const int bytes = panels->format->block_bytes;
-    for (int p = 0; p < s.n_panels; p++)
+#pragma GCC unroll 2
+    for (int p = 0; p < s.n_panels; p++) {
+        const uint8_t *at = panels[p].blocks + (size_t)block * (size_t)bytes;
         for (int i = 0; i < bytes; i += 64)
-            _mm_prefetch(panels[p].blocks + (size_t)block * (size_t)bytes + AHEAD + i, _MM_HINT_T0);
+            _mm_prefetch(at + AHEAD + i, _MM_HINT_T0);
+        load_block(s, &panels[p], block, &w[p]);
+    }
 }
 
-INLINE void tile(const struct shape s, int rows, const struct ant_quant *a, size_t row_bytes,
-                 const struct ant_panel *panels, int n_blocks, float *acc)
+/* One row by one panel. */
+INLINE void tile_row(const struct shape s, const struct ant_quant *a, const struct ant_panel *panel,
+                     int n_blocks, float *acc)
+{
+    __m512 sum[2] = {_mm512_setzero_ps()};
+    struct block w[2];
+    for (int b = 0; b < n_blocks; b++) {
+        load_blocks(s, panel, b, w);
+        multiply(s, w, panel->format->bias, a + b, sum);
+    }
+    _mm512_storeu_ps(acc, sum[0]);
+}
+
+INLINE void tile_rows(const struct shape s, int rows, const struct ant_quant *a, size_t row_bytes,
+                      const struct ant_panel *panels, int n_blocks, float *acc)
 {
     const int bias = panels->format->bias;
     struct block w[2];
-    if (rows == 1) {
-        __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        for (int b = 0; b < n_blocks; b++) {
-            fetch(s, panels, b);
-#pragma GCC unroll 2
-            for (int p = 0; p < s.n_panels; p++)
-                load_block(s, &panels[p], b, &w[p]);
-            multiply(s, w, bias, a + b, sum);
-        }
-#pragma GCC unroll 2
-        for (int p = 0; p < s.n_panels; p++)
-            _mm512_storeu_ps(acc + 16 * p, sum[p]);
-        return;
-    }
     for (int b = 0; b < n_blocks; b++) {
-        fetch(s, panels, b);
-#pragma GCC unroll 2
-        for (int p = 0; p < s.n_panels; p++)
-            load_block(s, &panels[p], b, &w[p]);
+        load_blocks(s, panels, b, w);
         for (int r = 0; r < rows; r++) {
             float *to = acc + r * ANT_TILE_COLS;
             __m512 sum[2];
@@ -243,21 +245,29 @@ INLINE void tile(const struct shape s, int rows, const struct ant_quant *a, size
     }
 }
 
+/* The constants of `one` are those of each copy. */
+INLINE void tile(const struct shape one, int rows, const struct ant_quant *a, size_t row_bytes,
+                 const struct ant_panel *panels, int n_panels, int n_blocks, float *acc)
+{
+    const struct shape two = {one.plane, one.groups, one.has_min, 2};
+    if (rows == 1)
+        for (int p = 0; p < n_panels; p++)
+            tile_row(one, a, &panels[p], n_blocks, acc + 16 * p);
+    else if (n_panels == 2)
+        tile_rows(two, rows, a, row_bytes, panels, n_blocks, acc);
+    else
+        tile_rows(one, rows, a, row_bytes, panels, n_blocks, acc);
+}
+
 static void tile_quant_avx512(int rows, const struct ant_quant *a, size_t row_bytes,
                               const struct ant_panel *panels, int n_panels, int n_blocks,
                               float *acc)
 {
     const struct ant_panel_format *format = panels->format;
 #define SHAPE(plane_, groups_, has_min_)                                                           \
-    if (format->plane == (plane_) && format->groups == (groups_) &&                                \
-        format->has_min == (has_min_)) {                                                           \
-        if (n_panels == 2)                                                                         \
-            tile((struct shape){plane_, groups_, has_min_, 2}, rows, a, row_bytes, panels,         \
-                 n_blocks, acc);                                                                   \
-        else                                                                                       \
-            tile((struct shape){plane_, groups_, has_min_, 1}, rows, a, row_bytes, panels,         \
-                 n_blocks, acc);                                                                   \
-    }
+    if (format->plane == (plane_) && format->groups == (groups_) && format->has_min == (has_min_)) \
+        tile((struct shape){plane_, groups_, has_min_, 1}, rows, a, row_bytes, panels, n_panels,   \
+             n_blocks, acc);
     SHAPE(ANT_PLANE_Q8, 1, false)
     SHAPE(ANT_PLANE_Q4, 1, false)
     SHAPE(ANT_PLANE_Q4, 1, true)

@@ -20,10 +20,10 @@
 #include "text/tokenizer.h"
 
 /* How far logits may be off, relative to their own norm. The stored weights are the same numbers in
- * both implementations. In plain C with a float32 cache only the order of sums differs, and activations
- * are rounded to 16 bits before quantized weights; elsewhere the cache, and activations before
- * other weights, are rounded to bf16. (The other implementation made
- * to round like that, to bf16 throughout, is off by up to 4e-2 from itself on SmolLM2.) */
+ * both implementations. In plain C with a float32 cache only the order of sums differs, and
+ * activations are rounded to 16 bits before quantized weights; elsewhere the cache, and activations
+ * before other weights, are rounded to bf16. (The other implementation made to round like that, to
+ * bf16 throughout, is off by up to 4e-2 from itself on SmolLM2.) */
 #define TOLERANCE       2e-2
 #define TOLERANCE_EXACT 5e-4
 /* What share of the logits' width the gap of a near-tie may have. The GPU also rounds weights of

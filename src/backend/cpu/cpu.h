@@ -18,6 +18,8 @@
 enum {
     CPU_CHUNK_BLOCKS = 20, /* most blocks of 32 k that a decoded panel holds at a time */
     CPU_ACC_ROWS = 96,     /* rows that a decoded panel is multiplied with at a time */
+    CPU_STREAM_ROWS = 4,   /* up to so many rows weights come from memory as fast as it can, */
+    CPU_STREAMS = 4,       /* handed out in so many streams a member */
     CPU_ALONE = 16384,     /* values that one member is through with before another is awake */
     CPU_QUERY_ROWS = 48,   /* query rows (tokens x heads of a group) that share a page */
 };

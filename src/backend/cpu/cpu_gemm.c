@@ -253,7 +253,9 @@ static void plan(struct gemm_job *job)
     job->rows_per_split = (tiles + splits - 1) / splits * tile_rows;
     job->n_splits = (job->n_rows + job->rows_per_split - 1) / job->rows_per_split;
     int n = job->n_units * job->n_splits;
-    job->cursor = (struct ant_cursor){.n = n, .chunk = cpu_chunk(job->cpu, n)};
+    int parts = job->n_rows <= CPU_STREAM_ROWS ? CPU_STREAMS * job->cpu->n_members : 0;
+    job->cursor = (struct ant_cursor){
+        .n = n, .chunk = parts > 0 ? (n + parts - 1) / parts : cpu_chunk(job->cpu, n)};
 }
 
 static bool fits(struct cpu_backend *cpu, const struct ant_weight *w, const struct cpu_slot *in,
