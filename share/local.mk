@@ -17,9 +17,16 @@ dist_man1_MANS = share/man/antiphon.1
 dist_man5_MANS = share/man/antiphon-hdf5.5
 dist_man7_MANS = share/man/antiphon-slurm.7
 if !CROSS_COMPILING
-COMMAND_PAGES = share/man/antiphon-bench.1 share/man/antiphon-export.1 share/man/antiphon-halt.1 \
-	share/man/antiphon-manual.1 share/man/antiphon-merge.1 \
-	share/man/antiphon-pack.1 share/man/antiphon-params.1 share/man/antiphon-run.1 \
+COMMAND_PAGES = \
+	share/man/antiphon-bench.1 \
+	share/man/antiphon-doctor.1 \
+	share/man/antiphon-export.1 \
+	share/man/antiphon-halt.1 \
+	share/man/antiphon-manual.1 \
+	share/man/antiphon-merge.1 \
+	share/man/antiphon-pack.1 \
+	share/man/antiphon-params.1 \
+	share/man/antiphon-run.1 \
 	share/man/antiphon-show.1
 man1_MANS = $(COMMAND_PAGES)
 completiondir = $(datadir)/bash-completion/completions

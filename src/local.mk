@@ -5,7 +5,8 @@ bin_PROGRAMS += src/antiphon
 src_antiphon_SOURCES = \
 	src/main.c src/cli/cli.c src/cli/cli.h \
 	src/cli/bench.c src/cli/bench.h src/cli/bench_report.c src/cli/bench_work.c \
-	src/cli/export.c src/cli/halt.c src/cli/manual.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/show.c \
+	src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/manual.c src/cli/merge.c \
+	src/cli/pack.c src/cli/params.c src/cli/show.c \
 	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/provenance.c \
 	src/cli/pulse.c src/cli/record.c src/cli/report.c
 src_antiphon_LDADD = $(ANT_LDADD)

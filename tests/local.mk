@@ -129,8 +129,8 @@ tests_launch_group_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/group.sh tests/launch/run.sh tests/launch/restart.sh tests/launch/samples.sh
 EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
 	tests/launch/restart.sh tests/launch/samples.sh
-TESTS += tests/launch/bench.sh
-EXTRA_DIST += tests/launch/bench.sh
+TESTS += tests/launch/bench.sh tests/launch/doctor.sh
+EXTRA_DIST += tests/launch/bench.sh tests/launch/doctor.sh
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/results.sh

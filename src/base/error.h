@@ -30,6 +30,7 @@ enum ant_exit {
     ANT_EXIT_DONE = 0,
     ANT_EXIT_USAGE = 64,
     ANT_EXIT_DATA = 65,
+    ANT_EXIT_UNAVAILABLE = 69, /* doctor: the cluster lacks something */
     ANT_EXIT_BUG = 70,
     ANT_EXIT_DISK = 74,
     ANT_EXIT_TEMPORARY = 75

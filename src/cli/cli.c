@@ -7,11 +7,17 @@
 #include <string.h>
 
 const struct ant_command *const ant_commands[] = {
-    &ant_command_run,    &ant_command_pack,
-    &ant_command_show,   &ant_command_export,
-    &ant_command_merge,  &ant_command_halt,
-    &ant_command_params, &ant_command_bench,
-    &ant_command_manual, NULL,
+    &ant_command_run,
+    &ant_command_pack,
+    &ant_command_show,
+    &ant_command_export,
+    &ant_command_merge,
+    &ant_command_halt,
+    &ant_command_params,
+    &ant_command_bench,
+    &ant_command_doctor,
+    &ant_command_manual,
+    NULL,
 };
 
 const struct ant_command *ant_command_find(const char *name)

@@ -20,6 +20,7 @@ extern const struct ant_command ant_command_merge;
 extern const struct ant_command ant_command_halt;
 extern const struct ant_command ant_command_params;
 extern const struct ant_command ant_command_bench;
+extern const struct ant_command ant_command_doctor;
 extern const struct ant_command ant_command_manual;
 
 /* All of them in the order of the help text, ended by NULL. */
