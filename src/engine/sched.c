@@ -3,31 +3,28 @@
 
 #include "engine/sched.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/outlook.h"
 #include "engine/pages.h"
+#include "engine/queue.h"
 #include "engine/stop.h"
 
 /* A request in flight. Its tokens are the prompt and then the answer. */
 struct sequence {
     struct ant_request *request;
-    uint64_t key;    /* of its random draws */
-    int n_drawn;     /* tokens of the answer, with the one that is being drawn */
-    int drawn_at;    /* which draw of the step planned last gives that one */
-    int n_cached;    /* tokens in the KV cache once the planned steps have run */
-    int n_planned;   /* those that the step being planned adds */
-    int n_published; /* of its first pages: others can find them */
-    int32_t *pages;  /* owned, room for the longest sequence */
-    int n_pages;
-};
-
-/* Requests that wait, first come first served; a preempted one goes back to the front. */
-struct queue {
-    struct ant_request **items;
-    int first, count, cap; /* a circle */
+    uint64_t key;          /* of its random draws */
+    int n_drawn;           /* tokens of the answer, with the one that is being drawn */
+    int drawn_at;          /* which draw of the step planned last gives that one */
+    int n_cached;          /* tokens in the KV cache once the planned steps have run */
+    int n_planned;         /* those that the step being planned adds */
+    int n_published;       /* of its first pages: others can find them */
+    int32_t *pages;        /* owned, room for the longest sequence */
+    int n_pages, n_shared; /* and how many of them others had before */
 };
 
 /* A planned step, as the arrays of struct ant_batch. */
@@ -43,56 +40,17 @@ struct ant_sched {
     struct sequence *running; /* (max_seqs) oldest first */
     struct sequence *leaving; /* (2 * max_seqs) last token planned, not known yet; no pages */
     int n_running, n_leaving;
-    struct queue waiting;
+    struct ant_queue waiting;
     struct ant_pages *pages;
+    struct ant_outlook *outlook;
     int64_t preemptions, shared_tokens;
-    bool has_preempted; /* in the step being planned */
+    int64_t n_drawn, n_ended; /* tokens, and answers that ended before they had to */
+    bool has_preempted;       /* in the step being planned */
     bool is_checked, is_held;
 
     struct step steps[ANT_MAX_STEPS_IN_FLIGHT]; /* a circle */
     int oldest, n_in_flight;
 };
-
-static void queue_grow(struct queue *queue)
-{
-    int cap = queue->cap ? 2 * queue->cap : 64;
-    struct ant_request **items = ant_xcalloc((size_t)cap, sizeof(*items));
-
-    for (int i = 0; i < queue->count; i++)
-        items[i] = queue->items[(queue->first + i) % queue->cap];
-    free(queue->items);
-    *queue = (struct queue){items, 0, queue->count, cap};
-}
-
-static void queue_push_back(struct queue *queue, struct ant_request *request)
-{
-    if (queue->count == queue->cap)
-        queue_grow(queue);
-    queue->items[(queue->first + queue->count++) % queue->cap] = request;
-}
-
-static void queue_push_front(struct queue *queue, struct ant_request *request)
-{
-    if (queue->count == queue->cap)
-        queue_grow(queue);
-    queue->first = (queue->first + queue->cap - 1) % queue->cap;
-    queue->items[queue->first] = request;
-    queue->count++;
-}
-
-static struct ant_request *queue_front(const struct queue *queue)
-{
-    return queue->count > 0 ? queue->items[queue->first] : NULL;
-}
-
-static struct ant_request *queue_pop(struct queue *queue)
-{
-    struct ant_request *request = queue->items[queue->first];
-
-    queue->first = (queue->first + 1) % queue->cap;
-    queue->count--;
-    return request;
-}
 
 static int pages_for(int tokens)
 {
@@ -157,6 +115,7 @@ struct ant_sched *ant_sched_open(const struct ant_engine_config *config)
         sched->running[i].pages = ant_xcalloc(most, sizeof(int32_t));
     sched->leaving = ant_xcalloc(2 * seqs, sizeof(*sched->leaving));
     sched->pages = ant_pages_open(config->n_pages);
+    sched->outlook = ant_outlook_open((int)most);
     for (int i = 0; i < ANT_MAX_STEPS_IN_FLIGHT; i++)
         open_step(&sched->steps[i], config);
     return sched;
@@ -170,14 +129,13 @@ void ant_sched_close(struct ant_sched *sched)
         ant_request_free(sched->running[i].request);
     for (int i = 0; i < sched->n_leaving; i++)
         ant_request_free(sched->leaving[i].request);
-    while (sched->waiting.count)
-        ant_request_free(queue_pop(&sched->waiting));
+    ant_queue_release(&sched->waiting);
     for (int i = 0; i < sched->config.max_seqs; i++)
         free(sched->running[i].pages);
     for (int i = 0; i < ANT_MAX_STEPS_IN_FLIGHT; i++)
         close_step(&sched->steps[i]);
     ant_pages_close(sched->pages);
-    free(sched->waiting.items);
+    ant_outlook_close(sched->outlook);
     free(sched->running);
     free(sched->leaving);
     free(sched);
@@ -185,7 +143,7 @@ void ant_sched_close(struct ant_sched *sched)
 
 void ant_sched_add(struct ant_sched *sched, struct ant_request *request)
 {
-    queue_push_back(&sched->waiting, request);
+    ant_queue_push_back(&sched->waiting, request);
 }
 
 /* ---- pages ---------------------------------------------------------------------------------- */
@@ -249,7 +207,7 @@ static void share_pages(struct ant_sched *sched, struct sequence *sequence)
             break;
         sequence->pages[sequence->n_pages++] = page;
     }
-    sequence->n_published = sequence->n_pages;
+    sequence->n_published = sequence->n_shared = sequence->n_pages;
     sequence->n_cached = sequence->n_pages * ANT_PAGE_TOKENS;
 }
 
@@ -276,7 +234,7 @@ static void preempt_youngest(struct ant_sched *sched)
 
     publish_pages(sched, youngest, youngest->n_cached < known ? youngest->n_cached : known);
     remove_running(sched, sched->n_running - 1, &removed);
-    queue_push_front(&sched->waiting, removed.request);
+    ant_queue_push_front(&sched->waiting, removed.request);
     sched->preemptions++;
     sched->has_preempted = true;
 }
@@ -307,21 +265,87 @@ static int plan_decodes(struct ant_sched *sched)
     return rows;
 }
 
-/* Admit the first in the queue if it leaves a page for each sequence already running: otherwise
- * the next steps would have to throw it out again. */
+/* The longest that an answer may become. */
+static int longest_answer(const struct ant_sched *sched, const struct ant_request *request)
+{
+    int room = sched->config.max_context - request->n_prompt;
+
+    return request->sampling.max_tokens < room ? request->sampling.max_tokens : room;
+}
+
+/* By how many tokens to expect the sequence to grow. One that ends by length alone will reach it.
+ * Others are taken to end at any time with the same chance, once in `mean` tokens: of many of x
+ * tokens, exp(-t / mean) are left after t more, so that together they are largest when each has
+ * gained mean - x, and then as if each had grown by mean * exp(x / mean - 1) - x of now. */
+static int expected_growth(const struct ant_sched *sched, const struct sequence *sequence)
+{
+    const struct ant_request *request = sequence->request;
+    const struct ant_stops *stops = request->stops;
+    int left = longest_answer(sched, request) - sequence->n_drawn;
+    bool may_end = stops->n_strings > 0 || stops->n_ids > stops->n_eos ||
+                   (stops->n_eos > 0 && !request->sampling.ignore_eos);
+
+    if (!may_end || sched->n_ended == 0)
+        return left;
+    double mean = (double)sched->n_drawn / (double)sched->n_ended, now = n_tokens(sequence);
+    double growth = now < mean ? mean * exp(now / mean - 1) - now : 0;
+    return growth < left ? (int)growth : left;
+}
+
+/* Will there be pages for the sequence, and for those that run to grow? Otherwise one of them would
+ * have to be thrown out soon. */
+static bool has_room(struct ant_sched *sched, const struct sequence *newest)
+{
+    int shared = sched->config.n_pages - ant_pages_available(sched->pages);
+
+    ant_outlook_clear(sched->outlook);
+    for (int i = 0; i <= sched->n_running; i++) {
+        const struct sequence *it = &sched->running[i];
+        int own = it->n_pages - it->n_shared;
+        int now = n_tokens(it), end = now + expected_growth(sched, it);
+        shared -= own;
+        if (it == newest)
+            own = pages_for(now) - it->n_shared;
+        ant_outlook_add(sched->outlook, own, pages_for(end) - it->n_shared - own);
+    }
+    return shared + ant_outlook_peak(sched->outlook) <= sched->config.n_pages;
+}
+
+/* The request to be admitted next, brought to the queue's front: one that was thrown out, else the
+ * one that may run longest, so that short ones are left to fill the end. NULL: none. */
+static struct ant_request *bring_next(struct ant_sched *sched)
+{
+    struct ant_queue *queue = &sched->waiting;
+    int longest = 0, at = 0;
+
+    if (queue->count == 0)
+        return NULL;
+    for (int i = 0; i < queue->count && ant_queue_at(queue, 0)->output.len == 0; i++) {
+        int length = longest_answer(sched, ant_queue_at(queue, i));
+        if (length > longest) {
+            longest = length;
+            at = i;
+        }
+    }
+    return ant_queue_bring(queue, at);
+}
+
+/* Admit a request if the cache has room for it, with a page to spare for each that runs. */
 static bool admit(struct ant_sched *sched)
 {
     struct sequence *sequence = &sched->running[sched->n_running];
-    struct ant_request *request = queue_front(&sched->waiting);
 
-    if (sched->is_held || !request || request->finish != ANT_FINISH_NONE || sched->has_preempted ||
-        sched->n_running == sched->config.max_seqs)
+    if (sched->is_held || sched->has_preempted || sched->n_running == sched->config.max_seqs)
+        return false;
+    struct ant_request *request = bring_next(sched);
+    if (!request || request->finish != ANT_FINISH_NONE)
         return false;
     *sequence = (struct sequence){
         .request = request, .n_drawn = (int)request->output.len, .pages = sequence->pages};
     share_pages(sched, sequence);
     int wanted = pages_for(n_tokens(sequence) + 1) - sequence->n_pages;
-    if (wanted + sched->n_running > ant_pages_available(sched->pages) && sched->n_running > 0) {
+    if (sched->n_running > 0 && (wanted + sched->n_running > ant_pages_available(sched->pages) ||
+                                 !has_room(sched, sequence))) {
         give_pages(sched, sequence);
         return false;
     }
@@ -331,7 +355,7 @@ static bool admit(struct ant_sched *sched)
     sequence->key =
         ant_draw_key(request->sampling.seed, request->prompt, request->n_prompt, request->sample);
     sched->shared_tokens += sequence->n_cached;
-    queue_pop(&sched->waiting);
+    ant_queue_pop(&sched->waiting);
     sched->n_running++;
     return true;
 }
@@ -370,12 +394,13 @@ static void emit_draw(struct step *step, struct sequence *sequence)
         .min_p = sampling->min_p,
         .top_k = sampling->top_k,
         .key = sequence->key,
-        .position = (uint64_t)sequence->n_drawn++,
+        .position = (uint64_t)sequence->n_drawn,
         .banned = request->stops->ids + n_passed,
         .n_banned = is_early ? request->stops->n_ids - n_passed : 0,
     };
     step->sampled[step->n_sampled] = step->n_rows - 1;
     step->requests[step->n_sampled] = sequence->request;
+    sequence->n_drawn++;
     sequence->drawn_at = step->n_sampled++;
 }
 
@@ -426,6 +451,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
     if (step->n_rows == 0)
         return false;
     let_go(sched);
+    sched->n_drawn += step->n_sampled;
     sched->n_in_flight++;
     *batch = (struct ant_batch){
         .n_rows = step->n_rows,
@@ -478,6 +504,7 @@ void ant_sched_commit(struct ant_sched *sched)
 /* The sequence has ended: if another step draws for it already, nobody wants to know. */
 static struct ant_request *drop_draw(struct ant_sched *sched, const struct sequence *sequence)
 {
+    sched->n_ended += sequence->request->finish != ANT_FINISH_LENGTH;
     if (sequence->n_drawn > (int)sequence->request->output.len)
         sched->steps[sched->oldest].requests[sequence->drawn_at] = NULL;
     return sequence->request;
@@ -485,7 +512,7 @@ static struct ant_request *drop_draw(struct ant_sched *sched, const struct seque
 
 struct ant_request *ant_sched_retire(struct ant_sched *sched)
 {
-    const struct ant_request *first = queue_front(&sched->waiting);
+    struct ant_queue *waiting = &sched->waiting;
     struct sequence ended;
 
     for (int i = 0; i < sched->n_leaving; i++) {
@@ -500,8 +527,8 @@ struct ant_request *ant_sched_retire(struct ant_sched *sched)
             remove_running(sched, i, &ended);
             return drop_draw(sched, &ended);
         }
-    if (first && first->finish != ANT_FINISH_NONE) /* preempted while it drew its last token */
-        return queue_pop(&sched->waiting);
+    if (waiting->count > 0 && ant_queue_at(waiting, 0)->finish != ANT_FINISH_NONE)
+        return ant_queue_pop(waiting); /* preempted while it drew its last token */
     return NULL;
 }
 
@@ -513,14 +540,14 @@ void ant_sched_hold(struct ant_sched *sched)
 void ant_sched_each(const struct ant_sched *sched, void (*visit)(struct ant_request *, void *),
                     void *data)
 {
-    const struct queue *queue = &sched->waiting;
+    const struct ant_queue *queue = &sched->waiting;
 
     for (int i = 0; i < sched->n_running; i++)
         visit(sched->running[i].request, data);
     for (int i = 0; i < sched->n_leaving; i++)
         visit(sched->leaving[i].request, data);
     for (int i = 0; i < queue->count; i++)
-        visit(queue->items[(queue->first + i) % queue->cap], data);
+        visit(ant_queue_at(queue, i), data);
 }
 
 void ant_sched_counts(const struct ant_sched *sched, struct ant_sched_counts *out)

@@ -4,9 +4,9 @@
  *
  * Pure integers: no device, no clock, no thread. Sequences in flight are kept oldest first. Each
  * step takes one row of every sequence that decodes, then fills the row budget with prefill chunks,
- * oldest first, then admits waiting requests while pages last. When a decoding sequence needs a
- * page and none is free, the youngest gives up its own and is prefilled again later; its answer
- * does not change.
+ * oldest first, then admits waiting requests, the longest first, as many as the cache can be
+ * expected to hold until they end. When a decoding sequence needs a page all the same and none is
+ * free, the youngest gives up its own and is prefilled again later; its answer does not change.
  *
  * A prompt that begins like one before it shares its full pages instead of computing them again,
  * also when that one is planned in the same step, and when it has ended and its pages are not yet

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "engine/outlook.h"
 #include "engine/sched.h"
 
 static uint32_t random_state;
@@ -336,6 +337,62 @@ static void test_equal_prompts(void **state)
     }
 }
 
+/* Against playing it through a page at a time. */
+static void test_outlook(void **state)
+{
+    enum { MOST = 12 };
+    struct ant_outlook *outlook = ant_outlook_open(MOST);
+
+    (void)state;
+    random_state = 5;
+    for (int round = 0; round < 300; round++) {
+        int n = random_below(20), pages[20], more[20], worst = 0;
+        ant_outlook_clear(outlook);
+        for (int i = 0; i < n; i++) {
+            pages[i] = random_below(9);
+            more[i] = random_below(MOST + 1);
+            ant_outlook_add(outlook, pages[i], more[i]);
+        }
+        for (int t = 0; t <= MOST; t++) {
+            int sum = 0;
+            for (int i = 0; i < n; i++)
+                sum += more[i] >= t ? pages[i] + t : 0;
+            worst = sum > worst ? sum : worst;
+        }
+        assert_int_equal(ant_outlook_peak(outlook), worst);
+    }
+    ant_outlook_close(outlook);
+}
+
+/* Lengths that are known beforehand: no more is admitted than fits to the end, and the longest goes
+ * first. */
+static void test_known_lengths_do_not_thrash(void **state)
+{
+    enum { N = 120 };
+    struct ant_engine_config config = {
+        .max_seqs = 40, .max_step_rows = 200, .max_context = 400, .n_pages = 100};
+    struct fake fake = fake_open(&config);
+    struct ant_sched *sched = ant_sched_open(&config);
+    struct ant_sched_counts counts;
+    int64_t n_prompt = 0;
+    int returned = 0;
+
+    (void)state;
+    random_state = 9;
+    for (int i = 0; i < N; i++) {
+        int n = 1 + random_below(60);
+        n_prompt += n;
+        ant_sched_add(sched, make_request(i, 0, 0, n, 1 + random_below(300)));
+    }
+    while (returned < N)
+        returned += run_once(&fake, sched, &config);
+    ant_sched_counts(sched, &counts);
+    assert_true(counts.preemptions <= 2);
+    assert_true(fake.prefill_rows <= n_prompt * 11 / 10);
+    ant_sched_close(sched);
+    free(fake.cache);
+}
+
 /* Unfinished requests are freed with the scheduler (a leak checker sees to it). */
 static void test_close_in_flight(void **state)
 {
@@ -361,6 +418,8 @@ int main(void)
         cmocka_unit_test(test_random_sizes),
         cmocka_unit_test(test_prefix_is_computed_once),
         cmocka_unit_test(test_equal_prompts),
+        cmocka_unit_test(test_outlook),
+        cmocka_unit_test(test_known_lengths_do_not_thrash),
         cmocka_unit_test(test_close_in_flight),
     };
     setenv("ANTIPHON_CHECK", "1", 1);
