@@ -7,7 +7,7 @@ src_antiphon_SOURCES = \
 	src/cli/bench.c src/cli/bench.h src/cli/bench_report.c src/cli/bench_work.c \
 	src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/manual.c src/cli/merge.c \
 	src/cli/pack.c src/cli/params.c src/cli/show.c \
-	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/provenance.c \
+	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/chat.c src/cli/provenance.c \
 	src/cli/pulse.c src/cli/record.c src/cli/report.c
 src_antiphon_LDADD = $(ANT_LDADD)
 
@@ -52,10 +52,14 @@ libantiphon_a_SOURCES += \
 	src/store/results_read.c src/store/results_slice.c
 
 # text
-noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/decode.h src/text/normal.h \
+noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/chat.h src/text/decode.h \
+	src/text/jinja.h src/text/jinja_tree.h src/text/jinja_value.h src/text/normal.h \
 	src/text/pattern.h src/text/pipeline_json.h src/text/pre.h src/text/split.h \
 	src/text/tokenizer.h src/text/unicode.h src/text/vocab.h
-libantiphon_a_SOURCES += src/text/added.c src/text/bpe.c src/text/decode.c src/text/normal.c \
+libantiphon_a_SOURCES += src/text/added.c src/text/bpe.c src/text/chat.c src/text/chat_find.c \
+	src/text/decode.c src/text/jinja_eval.c src/text/jinja_filter.c src/text/jinja_lex.c \
+	src/text/jinja_method.c src/text/jinja_operator.c src/text/jinja_parse.c \
+	src/text/jinja_test.c src/text/jinja_text.c src/text/jinja_value.c src/text/normal.c \
 	src/text/pattern.c src/text/pipeline_json.c src/text/pre.c src/text/regex.c \
 	src/text/split.c src/text/tokenizer.c src/text/tokenizer_gguf.c \
 	src/text/tokenizer_json.c src/text/unicode.c src/text/vocab.c

@@ -35,9 +35,11 @@ UNIT_TESTS += tests/unit/test_base_option
 UNIT_TESTS += tests/unit/test_base_ring
 UNIT_TESTS += tests/unit/test_bench
 tests_unit_test_bench_SOURCES = tests/unit/test_bench.c src/cli/bench_report.c src/cli/bench_work.c
+UNIT_TESTS += tests/unit/test_chat
 UNIT_TESTS += tests/unit/test_checkpoint
 UNIT_TESTS += tests/unit/test_gguf
 UNIT_TESTS += tests/unit/test_safetensors
+UNIT_TESTS += tests/unit/test_jinja_golden
 UNIT_TESTS += tests/unit/test_launch
 UNIT_TESTS += tests/unit/test_layout
 UNIT_TESTS += tests/unit/test_journal
@@ -92,6 +94,8 @@ FUZZ_TARGETS += tests/fuzz/fuzz_config
 tests_fuzz_fuzz_config_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_gguf
 tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_LINK)
+FUZZ_TARGETS += tests/fuzz/fuzz_jinja
+tests_fuzz_fuzz_jinja_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_journal
 tests_fuzz_fuzz_journal_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_jsonl
@@ -123,6 +127,9 @@ EXTRA_DIST += tests/golden/text/get-vectors tests/golden/text/make_golden.py \
 	tests/golden/text/bytes.json tests/golden/text/chars.json tests/golden/text/smollm2.json \
 	tests/golden/text/texts.json tests/golden/text/variants.json
 
+EXTRA_DIST += tests/golden/chat/make_golden.py tests/golden/chat/conversations.json \
+	tests/golden/chat/templates
+
 # Launch tests: scripts that run the real thing under srun and mpirun (tests/launch/lib.sh).
 check_PROGRAMS += tests/launch/group_probe
 tests_launch_group_probe_LDADD = $(ANT_LDADD)
@@ -139,6 +146,8 @@ EXTRA_DIST += tests/launch/results.sh
 # The commands around a job, and files made and read by others. Both use results_probe.
 TESTS += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh
 EXTRA_DIST += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh tests/interop/h5py_files.py
+TESTS += tests/cli/chat.sh
+EXTRA_DIST += tests/cli/chat.sh
 TESTS += tests/cli/bench.sh
 EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py
 

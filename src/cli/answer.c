@@ -48,11 +48,7 @@ static int row_tokens(const struct run *run, const struct ant_prompt *prompt, st
 {
     int vocab = ant_checkpoint_arch(run->checkpoint)->vocab;
 
-    if (prompt->tokens)
-        ant_ids_append(out, prompt->tokens, prompt->n_tokens);
-    else if (prompt->text_bytes > 0)
-        ANT_TRY(
-            ant_tokenizer_encode(run->tokenizer, prompt->text, prompt->text_bytes, true, out, err));
+    ANT_TRY(ant_run_prompt_ids(run, prompt, out, err));
     if (out->len == 0)
         return ant_fail(err, ANT_EDATA, "empty prompt");
     if (out->len >= (size_t)run->engine_config.max_context)

@@ -98,6 +98,19 @@ static const struct ant_option options[] = {
     {ANT_OPTION_INT, 0, "max-model-len", "N", AT(max_model_len), 0, 1 << 30, .answers = true,
      .help = "Most tokens of a prompt and its answer. Default: what the model was made for."},
 
+    {ANT_OPTION_HEADING, .name = "Chat (prompts that are messages go through the model's template)"},
+    {ANT_OPTION_FLAG, 0, "chat", NULL, AT(chat), .answers = true,
+     .help = "Take each text as the message of a user."},
+    {ANT_OPTION_TEXT, 0, "system", "TEXT", AT(system), .answers = true,
+     .help = "The system message of conversations that begin with none."},
+    {ANT_OPTION_TEXT, 0, "chat-template", "FILE", AT(chat_template),
+     .help = "A Jinja template to take instead of the model's own."},
+    {ANT_OPTION_TEXT, 0, "chat-template-kwargs", "JSON", AT(chat_variables), .answers = true,
+     .help = "More variables for the template, such as {\"enable_thinking\": false}."},
+    {ANT_OPTION_TEXT, 0, "chat-date", "YYYY-MM-DD", AT(chat_date), .answers = true,
+     .help = "The day that a template which asks for it is told. Default: that on which the input "
+             "was written."},
+
     {ANT_OPTION_HEADING, .name = "Engine"},
     {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(max_num_seqs), 1, 1 << 20,
      .help = "Prompts in flight at once on a rank. Default 256, on a GPU 1024."},
@@ -284,10 +297,7 @@ static int open_inputs(struct run *run, struct ant_error *err)
     ANT_TRY(ant_checkpoint_open(&run->checkpoint, settings->model, err));
     ANT_TRY(ant_checkpoint_tokenizer(run->checkpoint, &run->tokenizer, err));
     ANT_TRY(ant_prompts_open(&run->prompts, settings->input, err));
-    if (ant_prompts_are_chat(run->prompts))
-        return ant_fail(err, ANT_EUNSUPP,
-                        "'%s' holds chat messages; this version takes text and tokens only",
-                        settings->input);
+    ANT_TRY(ant_run_open_chat(run, err));
     const char *ignored = ant_prompts_ignored(run->prompts);
     if (*ignored && run->layout.rank == 0)
         ant_log(ANT_LOG_WARN, "prompts", "columns of '%s' without a meaning here are ignored: %s",
@@ -456,6 +466,7 @@ void ant_run_tear_down(struct run *run)
     ant_journal_close(run->journal);
     ant_journal_release();
     ant_work_close(run->work);
+    ant_chat_close(run->chat);
     ant_prompts_close(run->prompts);
     ant_tokenizer_close(run->tokenizer);
     ant_checkpoint_close(run->checkpoint);

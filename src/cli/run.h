@@ -18,6 +18,7 @@
 #include "store/journal.h"
 #include "store/prompts.h"
 #include "store/results.h"
+#include "text/chat.h"
 
 /* Work between two agreements of all ranks may take this long; a shared file system can be slow. */
 #define START_TIMEOUT_S 900
@@ -31,6 +32,8 @@ struct run_settings {
     uint64_t seed;
     struct ant_option_list stop, stop_ids;
     bool ignore_eos;
+    bool chat;
+    const char *system, *chat_template, *chat_variables, *chat_date;
     int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type;
     int64_t kv_memory;
     bool no_prefix_sharing;
@@ -84,6 +87,7 @@ struct run {
     struct ant_checkpoint *checkpoint;
     struct ant_tokenizer *tokenizer;
     struct ant_prompts *prompts;
+    struct ant_chat *chat; /* NULL: prompts are taken as they are */
     const struct ant_backend_ops *ops;
     struct ant_backend *be;
     struct ant_backend_facts facts;
@@ -135,6 +139,11 @@ int ant_run_end_alone(struct run *run, int code, const struct ant_error *err);
 
 /* record.c: how many answers the job has in all, every sample counted. */
 int64_t ant_run_answers(const struct run *run);
+
+/* chat.c: the chat template, if this run needs one; and the ids that a prompt begins with. */
+int ant_run_open_chat(struct run *run, struct ant_error *err);
+int ant_run_prompt_ids(const struct run *run, const struct ant_prompt *prompt, struct ant_ids *out,
+                       struct ant_error *err);
 
 /* answer.c: answer this rank's rows, journal every answer, until all ranks have, or all stop:
  * pulse.orders.next says which. */

@@ -9,6 +9,7 @@
 #include "model/gguf.h"
 #include "model/json.h"
 #include "model/safetensors.h"
+#include "text/chat.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -527,6 +528,16 @@ int ant_checkpoint_tokenizer(const struct ant_checkpoint *checkpoint, struct ant
     int result = ant_tokenizer_open_json(out, path, err);
     free(path);
     return result;
+}
+
+int ant_checkpoint_chat_template(const struct ant_checkpoint *checkpoint, char **out,
+                                 struct ant_error *err)
+{
+    if (checkpoint->dummy)
+        return 0;
+    if (checkpoint->gguf)
+        return ant_chat_find_gguf(out, checkpoint->gguf, err);
+    return ant_chat_find_folder(out, checkpoint->path, err);
 }
 
 /* Adds `id` to `out` unless it is there; returns the new count. */

@@ -57,6 +57,10 @@ struct ant_digest ant_checkpoint_digest(const struct ant_checkpoint *checkpoint)
 int ant_checkpoint_tokenizer(const struct ant_checkpoint *checkpoint, struct ant_tokenizer **out,
                              struct ant_error *err);
 
+/* Its chat template: 1 and a text that the caller frees; 0 when it has none. */
+int ant_checkpoint_chat_template(const struct ant_checkpoint *checkpoint, char **out,
+                                 struct ant_error *err);
+
 /* Ids that end an answer: eos of config, generation_config, tokenizer, and
  * end-of-turn ids. At most `max`; returns the count. */
 int ant_checkpoint_stop_ids(const struct ant_checkpoint *checkpoint,

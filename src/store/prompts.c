@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/h5.h"
@@ -580,6 +581,13 @@ bool ant_prompts_are_chat(const struct ant_prompts *prompts)
 bool ant_prompts_are_tokens(const struct ant_prompts *prompts)
 {
     return prompts->source == SOURCE_TOKENS;
+}
+
+time_t ant_prompts_written(const struct ant_prompts *prompts)
+{
+    struct stat facts;
+
+    return stat(prompts->file, &facts) == 0 ? facts.st_mtime : 0;
 }
 
 const char *ant_prompts_ignored(const struct ant_prompts *prompts)

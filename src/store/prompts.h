@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/checksum.h"
 #include "base/error.h"
@@ -60,6 +61,8 @@ void ant_prompts_close(struct ant_prompts *prompts);
 int64_t ant_prompts_count(const struct ant_prompts *prompts);
 bool ant_prompts_are_chat(const struct ant_prompts *prompts);
 bool ant_prompts_are_tokens(const struct ant_prompts *prompts);
+/* When the file was last changed. */
+time_t ant_prompts_written(const struct ant_prompts *prompts);
 /* Digest of path-independent facts: row count, column names and types, byte
  * totals, and the content of a sample of rows. Equal on every rank; tells a
  * changed input from the same input on restart. */

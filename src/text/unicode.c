@@ -98,6 +98,18 @@ bool ant_is_space(uint32_t c)
            c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
+bool ant_is_python_space(uint32_t c)
+{
+    return (c >= 0x1c && c <= 0x1f) || ant_is_space(c);
+}
+
+bool ant_is_printable(uint32_t c)
+{
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
+
+    return c == ' ' || (category != UTF8PROC_CATEGORY_CN && category < UTF8PROC_CATEGORY_ZS);
+}
+
 bool ant_is_numeric(uint32_t c)
 {
     utf8proc_category_t category;
@@ -134,6 +146,11 @@ bool ant_is_word(uint32_t c)
 uint32_t ant_to_lower(uint32_t c)
 {
     return (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
+}
+
+uint32_t ant_to_upper(uint32_t c)
+{
+    return (uint32_t)utf8proc_toupper((utf8proc_int32_t)c);
 }
 
 /* Printable characters of Latin-1 stand for themselves; the 68 others count up from U+0100. */
