@@ -251,15 +251,16 @@ static int answer(struct bench *bench, const struct bench_work *work, int repeti
     return rc;
 }
 
-/* What engine and backend have counted so far, once the engine has come to rest. */
-static void read_counts(const struct bench *bench, struct ant_engine_stats *stats,
+/* What engine and backend have counted so far. The engine hands out the last answer before it
+ * counts that step: it is waited for until `n_output` tokens are there. */
+static void read_counts(const struct bench *bench, int64_t n_output, struct ant_engine_stats *stats,
                         struct ant_backend_counts *counts)
 {
     const struct run *run = &bench->run;
 
     ant_engine_stats(run->engine, stats);
-    for (int i = 0; i < 1000 && stats->running > 0; i++) {
-        usleep(1000); /* the last answer is handed out before its step is counted */
+    for (int i = 0; i < 1000 && stats->output_tokens < n_output; i++) {
+        usleep(1000);
         ant_engine_stats(run->engine, stats);
     }
     run->ops->counts(run->be, counts);
@@ -272,10 +273,10 @@ static int measure_rank(struct bench *bench, const struct bench_work *work, int 
     struct ant_backend_counts old, new;
 
     *sample = (struct bench_sample){0};
-    read_counts(bench, &before, &old);
+    read_counts(bench, 0, &before, &old);
     ANT_TRY(ant_group_barrier(bench->run.world, PATIENCE_S, err));
     ANT_TRY(answer(bench, work, repetition, ant_now(), sample, err));
-    read_counts(bench, &after, &new);
+    read_counts(bench, before.output_tokens + sample->output_tokens, &after, &new);
     double prefill = after.prefill_s - before.prefill_s, decode = after.decode_s - before.decode_s;
     sample->prefill_share = prefill > 0 ? prefill / (prefill + decode) : 0;
     sample->prefilled_tokens = after.prompt_tokens - before.prompt_tokens;

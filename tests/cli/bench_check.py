@@ -29,6 +29,8 @@ def check(name, work, s):
         near(f"{name}: answers", s["output_tokens"], work["prompts"] * work["out"])
     if not 0 < s["first_token_s"] <= s["wall_s"]:
         print(f"{name}: first token after {s['first_token_s']} of {s['wall_s']} s")
+    if s["steps"] <= 0:
+        print(f"{name}: {s['steps']} steps")
     if not 0 < s["prefilled_tokens"] <= s["prompt_tokens"]:
         print(f"{name}: {s['prefilled_tokens']} tokens prefilled of {s['prompt_tokens']}")
     busy = s["gemm_s"] + s["attention_s"] + s["other_s"]
