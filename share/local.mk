@@ -9,7 +9,8 @@ dist_templates_DATA = job-templates/cpu.sbatch
 
 dist_noinst_SCRIPTS += share/quickstart share/install-packages share/get-smollm2 \
 	share/private-slurm
-EXTRA_DIST += share/packages.debian
+dist_noinst_SCRIPTS += share/benchmarks/side-by-side
+EXTRA_DIST += share/packages.debian share/benchmarks/peer.py
 
 # The pages of the commands and the completion are written by the program itself, out of the tables
 # that parse the command line; a cross compiler's program cannot be asked.

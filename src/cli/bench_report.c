@@ -127,6 +127,19 @@ static json_t *sample_json(const struct bench *bench, const struct bench_sample 
     return json;
 }
 
+/* Tokens of each prompt and its answer: the work for others to repeat. */
+static json_t *lengths_json(const struct bench_work *work)
+{
+    json_t *lengths = json_array();
+
+    for (int i = 0; i < work->n; i++) {
+        int n_prompt, n_output;
+        ant_bench_lengths(work, i, &n_prompt, &n_output);
+        json_array_append_new(lengths, json_pack("[i, i]", n_prompt, n_output));
+    }
+    return lengths;
+}
+
 static json_t *result_json(const struct bench *bench, const struct bench_result *result)
 {
     const struct bench_work *work = result->work;
@@ -134,12 +147,12 @@ static json_t *result_json(const struct bench *bench, const struct bench_result 
 
     for (int i = 0; i < result->n_samples; i++)
         json_array_append_new(samples, sample_json(bench, &result->samples[i]));
-    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:b, s:f, s:f, s:o, s:f, s:o}", "name", work->name,
-                     "prompts", work->n, "shared_tokens", work->shared, "in", work->in, "out",
-                     work->out, "mixed_lengths", work->is_mix, "temperature",
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:b, s:f, s:f, s:o, s:f, s:o, s:o}", "name",
+                     work->name, "prompts", work->n, "shared_tokens", work->shared, "in", work->in,
+                     "out", work->out, "mixed_lengths", work->is_mix, "temperature",
                      (double)work->temperature, "top_p", (double)work->top_p, "median",
                      sample_json(bench, ant_bench_median(result)), "spread", spread(result),
-                     "repetitions", samples);
+                     "repetitions", samples, "lengths", lengths_json(work));
 }
 
 static json_t *bench_json(const struct bench *bench)

@@ -52,6 +52,13 @@ for type in f16 f32 q8_0 q4_0; do
         --out 4 --work batch --repeat 1
     expect "random weights of type $type" 0 "batch"
 done
+if command -v python3 >/dev/null; then
+    run python3 -B "$TOP_SRCDIR/share/benchmarks/side-by-side" --antiphon "$antiphon" \
+        --model "$model" --works batch,start --prompts 3 --rounds 2 --threads 1
+    expect "side by side with nobody" 0 "| batch, tokens/s | " "| start, s | "
+else
+    skip python3 "side by side with nobody" "no python3"
+fi
 
 run "$antiphon" bench --help
 expect "every workload is in the help" 0 " batch " " mix " " prefill " " single " " prefix " " topp " \

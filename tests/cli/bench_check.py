@@ -23,6 +23,8 @@ def check(name, work, s):
     near(f"{name}: output/s", s["output_tokens_per_s"] * s["wall_s"], s["output_tokens"])
     near(f"{name}: total/s", s["total_tokens_per_s"] * s["wall_s"],
          s["prompt_tokens"] + s["output_tokens"])
+    near(f"{name}: prompts", s["prompt_tokens"], sum(n for n, _ in work["lengths"]))
+    near(f"{name}: answers", s["output_tokens"], sum(n for _, n in work["lengths"]))
     if not work["mixed_lengths"]:
         near(f"{name}: prompts", s["prompt_tokens"],
              work["prompts"] * (work["shared_tokens"] + work["in"]))
