@@ -75,6 +75,6 @@ run "$antiphon" bench --dummy "$model" --work W1
 expect "longer than the model is made for" 64 "workload W1 has sequences of 1152 tokens" "for 512"
 run "$antiphon" bench --dummy "$model" --prompts 2 --in 30 --out 4 --work batch --repeat 1 \
     --json /nonexistent/x
-expect "figures that cannot be written" 75 "cannot create '/nonexistent/x'"
+expect "figures that cannot be written" 74 "cannot create '/nonexistent/x'"
 
 done_testing
