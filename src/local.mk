@@ -69,9 +69,10 @@ noinst_HEADERS += src/model/arch.h src/model/checkpoint.h src/model/model.h src/
 	src/model/model_internal.h
 libantiphon_a_SOURCES += src/model/forward.c src/model/load.c
 noinst_HEADERS += src/model/dummy.h src/model/family.h src/model/gguf.h src/model/json.h \
-	src/model/names.h src/model/safetensors.h
+	src/model/names.h src/model/role.h src/model/safetensors.h
 libantiphon_a_SOURCES += src/model/arch.c src/model/arch_gguf.c src/model/checkpoint.c \
-	src/model/config.c src/model/dummy.c src/model/gguf.c src/model/json.c src/model/names.c \
+	src/model/config.c src/model/config_rope.c src/model/dummy.c src/model/family.c \
+	src/model/gguf.c src/model/json.c src/model/names.c src/model/role.c \
 	src/model/safetensors.c src/model/tensor.c
 
 # engine
@@ -98,7 +99,8 @@ endif
 noinst_HEADERS += src/backend/cpu/cpu.h src/backend/cpu/cpu_level.h src/backend/cpu/team.h
 libantiphon_a_SOURCES += \
 	src/backend/cpu/cpu.c src/backend/cpu/cpu_attention.c src/backend/cpu/cpu_gemm.c \
-	src/backend/cpu/cpu_level.c src/backend/cpu/cpu_memory.c src/backend/cpu/cpu_weight.c \
+	src/backend/cpu/cpu_level.c src/backend/cpu/cpu_memory.c src/backend/cpu/cpu_moe.c \
+	src/backend/cpu/cpu_norm.c src/backend/cpu/cpu_weight.c \
 	src/backend/cpu/team.c
 
 # The commit is looked up at every make, the header rewritten only when it has changed.

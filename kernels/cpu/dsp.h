@@ -69,6 +69,11 @@ struct ant_softmax {
     float max, sum;
 };
 
+/* An activation as x / (1 + 2^(x (linear + cubic x^2))): SiLU, and GELU by its tanh form. */
+struct ant_glu {
+    float linear, cubic;
+};
+
 struct ant_dsp {
     const char *name; /* "c", "avx2", "avx512", "amx" */
     bool is_bf16;     /* products of floats are of bfloat16 activations, else of float ones */
@@ -91,11 +96,13 @@ struct ant_dsp {
     /* What becomes of `acc` (rows, 32): `cols` of them to out. `ldo` in elements. */
     void (*store)(const float *acc, int rows, int cols, const float *bias, float *out, size_t ldo);
     void (*add)(const float *acc, int rows, int cols, const float *bias, float *out, size_t ldo);
-    /* silu(acc[i]) * acc[16 + i] for i < cols <= 16 */
-    void (*glu)(const float *acc, int rows, int cols, float *out, size_t ldo);
+    /* act(acc[i]) * acc[16 + i] for i < cols <= 16 */
+    void (*glu)(const float *acc, int rows, int cols, struct ant_glu act, float *out, size_t ldo);
 
     /* out = x * weight / sqrt(mean(x^2) + eps) */
     void (*norm)(const float *x, const float *weight, float eps, int n, float *out);
+    /* x = cap * tanh(x / cap) */
+    void (*softcap)(float *x, float cap, int n);
     /* out = x * scale, as the level's type for products */
     void (*convert)(const float *x, float scale, int n, void *out);
 

@@ -180,17 +180,20 @@ INLINE __m256 exp2_avx2(__m256 x)
     return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
 }
 
-static void glu_avx2(const float *acc, int rows, int cols, float *out, size_t ldo)
+static void glu_avx2(const float *acc, int rows, int cols, struct ant_glu act, float *out,
+                     size_t ldo)
 {
-    const __m256 one = _mm256_set1_ps(1), minus_log2e = _mm256_set1_ps(-1.44269504f);
+    const __m256 one = _mm256_set1_ps(1);
+    const __m256 linear = _mm256_set1_ps(act.linear), cubic = _mm256_set1_ps(act.cubic);
     for (int i = 0; i < cols; i += 8)
         for (int r = 0; r < rows; r++) {
             const float *from = acc + ANT_TILE_COLS * r + i;
             __m256 gate = _mm256_loadu_ps(from), up = _mm256_loadu_ps(from + ANT_PANEL_ROWS);
-            __m256 e = exp2_avx2(_mm256_mul_ps(gate, minus_log2e));
-            __m256 silu = _mm256_div_ps(gate, _mm256_add_ps(one, e));
+            __m256 slope = _mm256_fmadd_ps(_mm256_mul_ps(gate, gate), cubic, linear);
+            __m256 e = exp2_avx2(_mm256_mul_ps(gate, slope));
+            __m256 active = _mm256_div_ps(gate, _mm256_add_ps(one, e));
             _mm256_maskstore_ps(out + (size_t)r * ldo + i, mask_of(cols - i),
-                                _mm256_mul_ps(silu, up));
+                                _mm256_mul_ps(active, up));
         }
 }
 

@@ -245,15 +245,18 @@ INLINE void store_bf16(uint16_t *out, __mmask16 mask, __m512 x)
     _mm256_mask_storeu_epi16(out, mask, (__m256i)_mm512_cvtneps_pbh(x));
 }
 
-static void glu_avx512(const float *acc, int rows, int cols, float *out, size_t ldo)
+static void glu_avx512(const float *acc, int rows, int cols, struct ant_glu act, float *out,
+                       size_t ldo)
 {
-    const __m512 one = _mm512_set1_ps(1), minus_log2e = _mm512_set1_ps(-1.44269504f);
+    const __m512 one = _mm512_set1_ps(1);
+    const __m512 linear = _mm512_set1_ps(act.linear), cubic = _mm512_set1_ps(act.cubic);
     __mmask16 mask = mask_of(cols);
     for (int r = 0; r < rows; r++) {
         __m512 gate = _mm512_loadu_ps(acc + 32 * r), up = _mm512_loadu_ps(acc + 32 * r + 16);
-        __m512 e = exp2_avx512(_mm512_mul_ps(gate, minus_log2e));
-        __m512 silu = _mm512_div_ps(gate, _mm512_add_ps(one, e));
-        _mm512_mask_storeu_ps(out + (size_t)r * ldo, mask, _mm512_mul_ps(silu, up));
+        __m512 slope = _mm512_fmadd_ps(_mm512_mul_ps(gate, gate), cubic, linear);
+        __m512 e = exp2_avx512(_mm512_mul_ps(gate, slope));
+        __m512 active = _mm512_div_ps(gate, _mm512_add_ps(one, e));
+        _mm512_mask_storeu_ps(out + (size_t)r * ldo, mask, _mm512_mul_ps(active, up));
     }
 }
 

@@ -95,14 +95,21 @@ static float exp2_c(float x)
     return p * power;
 }
 
-static void glu_c(const float *acc, int rows, int cols, float *out, size_t ldo)
+static void glu_c(const float *acc, int rows, int cols, struct ant_glu act, float *out, size_t ldo)
 {
     for (int r = 0; r < rows; r++, acc += ANT_TILE_COLS)
         for (int i = 0; i < cols; i++) {
             float gate = acc[i], up = acc[ANT_PANEL_ROWS + i];
-            float silu = gate / (1 + exp2_c(gate * -1.44269504f));
-            out[(size_t)r * ldo + (size_t)i] = silu * up;
+            float e = exp2_c(gate * (act.linear + act.cubic * (gate * gate)));
+            out[(size_t)r * ldo + (size_t)i] = gate / (1 + e) * up;
         }
+}
+
+static void softcap_c(float *x, float cap, int n)
+{
+    float to_exponent = 2 * 1.44269504f / cap;
+    for (int i = 0; i < n; i++)
+        x[i] = cap - 2 * cap / (1 + exp2_c(x[i] * to_exponent));
 }
 
 static void norm_c(const float *x, const float *weight, float eps, int n, float *out)
@@ -191,6 +198,7 @@ void ant_dsp_init_c(struct ant_dsp *dsp)
         .add = add_c,
         .glu = glu_c,
         .norm = norm_c,
+        .softcap = softcap_c,
         .convert = convert_c,
         .rotate = rotate_c,
         .to_bf16 = to_bf16_c,

@@ -71,6 +71,9 @@ enum ant_slot {
     ANT_SLOT_QKV,      /* (rows, (heads + 2 kv heads) * head_dim) */
     ANT_SLOT_ATTN,     /* (rows, heads * head_dim) */
     ANT_SLOT_HIDDEN,   /* (rows, ff) */
+    ANT_SLOT_SHARED,   /* (rows, moe.shared_ff): HIDDEN of the shared expert; else no rows */
+    ANT_SLOT_BRANCH,   /* (rows, hidden), always float32: what norm_add adds; no rows
+                          without has_post_norm */
     ANT_SLOT_LAST,     /* (sampled, hidden) final norm of the sampled rows */
     ANT_SLOT_LOGITS,   /* (sampled, vocab), always float32 */
     ANT_N_SLOTS,
@@ -80,11 +83,13 @@ enum ant_epilogue {
     ANT_EPILOGUE_STORE, /* out = in * W^T + bias */
     ANT_EPILOGUE_ADD,   /* out += in * W^T + bias (residual) */
     ANT_EPILOGUE_GLU,   /* out = act(in * gate^T) * (in * up^T): W holds two
-                           parts, gate then up */
+                           parts, gate then up; arch->act */
+    ANT_EPILOGUE_SHARE, /* out += (in * W^T) * the row's share of the shared expert, from route */
 };
 
 /* A weight as the model names it: one or more matrices with the same number of
- * columns, stacked by rows (q, k, v), or a vector (norms). Parts may differ in
+ * columns, stacked by rows (q, k, v); or a vector (norms), whose elements become
+ * scale * (x + offset), its bias scale * b; or the matrices of every expert. Parts may differ in
  * type. */
 struct ant_weight_spec {
     const struct ant_tensor *parts[3];
@@ -94,6 +99,10 @@ struct ant_weight_spec {
     bool is_table;                   /* also read by rows: the embedding */
     bool rows_by_head, cols_by_head; /* its rows or columns are heads of head_dim each, which a
                                         backend may pad: q, k, v; o */
+    float offset;                            /* of a vector */
+    float scale;                             /* of a vector; 0: 1 */
+    int n_experts;                           /* 0, or `experts` holds what `parts` holds else, */
+    const struct ant_tensor *const *experts; /* (n_experts, n_parts): no bias */
 };
 struct ant_weight; /* a backend's own prepared form */
 
@@ -171,16 +180,29 @@ struct ant_backend_ops {
 
     /* RESIDUAL = rows of the embedding `table`, times arch->embed_scale. */
     void (*embed)(struct ant_backend *be, const struct ant_weight *table);
-    /* NORMED = norm(RESIDUAL) * w */
+    /* NORMED = norm(RESIDUAL) * w, of arch->norm; without w NORMED = RESIDUAL */
     void (*norm)(struct ant_backend *be, const struct ant_weight *w);
+    /* RESIDUAL += norm(BRANCH) * w */
+    void (*norm_add)(struct ant_backend *be, const struct ant_weight *w);
+    /* What goes to LOGITS passes arch->logit_softcap. */
     void (*gemm)(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
                  enum ant_slot out, enum ant_epilogue epilogue);
-    /* Rotate q and k of QKV by position; append k and v to the cache of
-     * `layer`. */
-    void (*rope_append)(struct ant_backend *be, int layer);
-    /* ATTN = softmax(q k^T / sqrt(head_dim)) v, causal, over the cache of
-     * `layer`; window 0: all of it. */
+    /* Norm q and k of QKV by arch->qk_norm (its weights; NULL: none), rotate them
+     * by position and by the bits of `layer` in arch->layers; append k and v to
+     * the cache of `layer`. */
+    void (*rope_append)(struct ant_backend *be, int layer, const struct ant_weight *q_norm,
+                        const struct ant_weight *k_norm);
+    /* ATTN = softmax(q k^T * ant_arch_attn_scale, under arch->attn_softcap) v,
+     * causal, over the cache of `layer`; window 0: all of it. */
     void (*attention)(struct ant_backend *be, int layer, int window);
+    /* Choose the experts of every row and their weights by NORMED * router^T and
+     * arch->moe. A second part of `router`, one row, gives the share of the
+     * shared expert: the sigmoid of its product. Equal scores: the lower expert. */
+    void (*route)(struct ant_backend *be, const struct ant_weight *router);
+    /* RESIDUAL += over the row's experts, in the order of their rank: weight *
+     * down(act(gate(NORMED)) * up(NORMED)). */
+    void (*experts)(struct ant_backend *be, const struct ant_weight *gate_up,
+                    const struct ant_weight *down);
     /* LAST = norm(RESIDUAL) * w for the sampled rows. */
     void (*norm_sampled)(struct ant_backend *be, const struct ant_weight *w);
     /* Draw an id from each row of LOGITS by its ant_draw. */

@@ -8,6 +8,7 @@
 #include "model/family.h"
 #include "model/gguf.h"
 #include "model/json.h"
+#include "model/role.h"
 #include "model/safetensors.h"
 #include "text/chat.h"
 
@@ -19,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_JSON_BYTES = 16 << 20, MAX_STOP_IDS = 64, MAX_NAME = 256 };
+enum { MAX_JSON_BYTES = 16 << 20, MAX_STOP_IDS = 64, MAX_NAME = 256, N_EXPERT_ROLES = 3 };
 
 struct ant_checkpoint {
     char *path; /* owned; a folder's without slash at the end */
@@ -28,88 +29,19 @@ struct ant_checkpoint {
     struct ant_safetensors *files; /* or this one */
     struct ant_dummy *dummy;       /* or this one */
     struct ant_arch arch;
-    const struct ant_tensor **roles; /* owned (n_layers, ANT_N_ROLES) */
-    int32_t stop_ids[MAX_STOP_IDS];  /* as the files say */
+    struct ant_tensor *roles;       /* owned (n_layers, ANT_N_ROLES); no name: not there */
+    struct ant_tensor *experts;     /* owned (n_layers, n_experts, N_EXPERT_ROLES) */
+    bool *is_used;                  /* owned, a tensor */
+    int32_t stop_ids[MAX_STOP_IDS]; /* as the files say */
     int n_stop_ids;
     struct ant_digest digest;
 };
 
-/* ---- What each role is called and what shape it has ---- */
-
-enum size { NO_SIZE, VOCAB, HIDDEN, FF, Q_HEADS, KV_HEADS };
-
-static const struct role {
-    const char *gguf, *hf; /* in a layer: what follows the layer's prefix */
-    bool in_layer;
-    enum size rows, cols; /* a vector has no rows */
-} roles[ANT_N_ROLES] = {
-    [ANT_W_EMBED] = {"token_embd.weight", "model.embed_tokens.weight", false, VOCAB, HIDDEN},
-    [ANT_W_FINAL_NORM] = {"output_norm.weight", "model.norm.weight", false, NO_SIZE, HIDDEN},
-    [ANT_W_OUTPUT] = {"output.weight", "lm_head.weight", false, VOCAB, HIDDEN},
-    [ANT_W_ATTN_NORM] = {"attn_norm.weight", "input_layernorm.weight", true, NO_SIZE, HIDDEN},
-    [ANT_W_Q] = {"attn_q.weight", "self_attn.q_proj.weight", true, Q_HEADS, HIDDEN},
-    [ANT_W_K] = {"attn_k.weight", "self_attn.k_proj.weight", true, KV_HEADS, HIDDEN},
-    [ANT_W_V] = {"attn_v.weight", "self_attn.v_proj.weight", true, KV_HEADS, HIDDEN},
-    [ANT_W_Q_BIAS] = {"attn_q.bias", "self_attn.q_proj.bias", true, NO_SIZE, Q_HEADS},
-    [ANT_W_K_BIAS] = {"attn_k.bias", "self_attn.k_proj.bias", true, NO_SIZE, KV_HEADS},
-    [ANT_W_V_BIAS] = {"attn_v.bias", "self_attn.v_proj.bias", true, NO_SIZE, KV_HEADS},
-    [ANT_W_O] = {"attn_output.weight", "self_attn.o_proj.weight", true, HIDDEN, Q_HEADS},
-    [ANT_W_O_BIAS] = {"attn_output.bias", "self_attn.o_proj.bias", true, NO_SIZE, HIDDEN},
-    [ANT_W_MLP_NORM] = {"ffn_norm.weight", "post_attention_layernorm.weight", true, NO_SIZE,
-                        HIDDEN},
-    [ANT_W_GATE] = {"ffn_gate.weight", "mlp.gate_proj.weight", true, FF, HIDDEN},
-    [ANT_W_UP] = {"ffn_up.weight", "mlp.up_proj.weight", true, FF, HIDDEN},
-    [ANT_W_DOWN] = {"ffn_down.weight", "mlp.down_proj.weight", true, HIDDEN, FF},
-};
+/* ---- Which tensor plays which role ---- */
 
 /* Tensors without a role that may be there, by the end of their names: they only repeat what the
  * settings say. */
 static const char *const harmless_ends[] = {".attn_rot_embd.weight", ".rotary_emb.inv_freq"};
-
-static int64_t size_of(const struct ant_arch *arch, enum size size)
-{
-    switch (size) {
-    case VOCAB:
-        return arch->vocab;
-    case HIDDEN:
-        return arch->hidden;
-    case FF:
-        return arch->ff;
-    case Q_HEADS:
-        return (int64_t)arch->n_heads * arch->head_dim;
-    case KV_HEADS:
-        return (int64_t)arch->n_kv_heads * arch->head_dim;
-    case NO_SIZE:
-        break;
-    }
-    return 0;
-}
-
-static bool has_role(const struct ant_arch *arch, enum ant_role role)
-{
-    switch (role) {
-    case ANT_W_OUTPUT:
-        return !arch->tied;
-    case ANT_W_Q_BIAS:
-    case ANT_W_K_BIAS:
-    case ANT_W_V_BIAS:
-        return arch->qkv_bias;
-    case ANT_W_O_BIAS:
-        return arch->o_bias;
-    default:
-        return true;
-    }
-}
-
-static void name_role(const struct ant_checkpoint *checkpoint, enum ant_role role, int layer,
-                      char name[MAX_NAME])
-{
-    const char *end = checkpoint->gguf ? roles[role].gguf : roles[role].hf;
-    if (roles[role].in_layer)
-        snprintf(name, MAX_NAME, "%s.%d.%s", checkpoint->gguf ? "blk" : "model.layers", layer, end);
-    else
-        snprintf(name, MAX_NAME, "%s", end);
-}
 
 /* "(64, 128)" */
 static const char *show_shape(char text[100], const int64_t *shape, int n_dims)
@@ -122,55 +54,82 @@ static const char *show_shape(char text[100], const int64_t *shape, int n_dims)
     return text;
 }
 
-/* What shape the tensor of a role has; returns the number of its dimensions. */
-static int shape_role(const struct ant_arch *arch, enum ant_role role, int64_t shape[2])
-{
-    int n_dims = 0;
-    if (roles[role].rows != NO_SIZE)
-        shape[n_dims++] = size_of(arch, roles[role].rows);
-    shape[n_dims++] = size_of(arch, roles[role].cols);
-    return n_dims;
-}
-
 static int check_tensor(const struct ant_checkpoint *checkpoint, const struct ant_tensor *tensor,
-                        enum ant_role role, struct ant_error *err)
+                        const struct ant_role_place *place, struct ant_error *err)
 {
-    int64_t shape[2];
-    int n_dims = shape_role(&checkpoint->arch, role, shape);
     char found[100], expected[100];
-    if (tensor->n_dims != n_dims ||
-        memcmp(tensor->shape, shape, (size_t)n_dims * sizeof *shape) != 0)
+    if (tensor->n_dims != place->n_dims ||
+        memcmp(tensor->shape, place->shape, (size_t)place->n_dims * sizeof *place->shape) != 0)
         return ant_fail(err, ANT_EDATA, "'%s': tensor '%s' has shape %s, expected %s",
                         checkpoint->path, tensor->name,
                         show_shape(found, tensor->shape, tensor->n_dims),
-                        show_shape(expected, shape, n_dims));
-    if (n_dims == 1 && ant_types[tensor->type].block != 1)
+                        show_shape(expected, place->shape, place->n_dims));
+    if (place->role_dims == 1 && ant_types[tensor->type].block != 1)
         return ant_fail(err, ANT_EUNSUPP,
                         "'%s': tensor '%s' is a vector of type %s; F32, F16 and BF16 are supported",
                         checkpoint->path, tensor->name, ant_types[tensor->type].name);
     return 0;
 }
 
-/* Finds the tensor of every role that the model has. */
+static bool is_role_of_layer(enum ant_role role, int layer)
+{
+    return layer == 0 || !ant_role_is_global(role);
+}
+
+/* How many tensors play `role` in a layer that has it. */
+static int count_role(const struct ant_arch *arch, enum ant_role role)
+{
+    return ant_role_is_expert(role) ? arch->moe.n_experts : 1;
+}
+
+/* Where what plays a role is kept; `expert` is 0 for roles outside of experts. */
+static struct ant_tensor *slot_of(const struct ant_checkpoint *checkpoint, enum ant_role role,
+                                  int layer, int expert)
+{
+    size_t n_experts = (size_t)checkpoint->arch.moe.n_experts;
+    if (!ant_role_is_expert(role))
+        return &checkpoint->roles[layer * ANT_N_ROLES + (int)role];
+    return &checkpoint->experts[((size_t)layer * n_experts + (size_t)expert) * N_EXPERT_ROLES +
+                                (role - ANT_W_EXPERT_GATE)];
+}
+
+/* Finds what plays a role: a tensor, or some rows of one. */
+static int bind_role(struct ant_checkpoint *checkpoint, const struct ant_role_place *place,
+                     struct ant_tensor *out, struct ant_error *err)
+{
+    const struct ant_tensor *tensor = ant_checkpoint_find(checkpoint, place->name);
+    if (!tensor)
+        return ant_fail(err, ANT_EDATA, "'%s' has no tensor '%s'", checkpoint->path, place->name);
+    ANT_TRY(check_tensor(checkpoint, tensor, place, err));
+    *out = *tensor;
+    if (place->role_dims == 2) {
+        size_t row_bytes = ant_row_bytes(tensor->type, place->role_shape[1]);
+        out->n_dims = 2;
+        memcpy(out->shape, place->role_shape, sizeof place->role_shape);
+        out->data = (const uint8_t *)tensor->data + (size_t)place->first * row_bytes;
+        out->bytes = (size_t)place->role_shape[0] * row_bytes;
+    }
+    checkpoint->is_used[tensor - ant_checkpoint_tensor(checkpoint, 0)] = true;
+    return 0;
+}
+
 static int bind_roles(struct ant_checkpoint *checkpoint, struct ant_error *err)
 {
     const struct ant_arch *arch = &checkpoint->arch;
-    checkpoint->roles =
-        ant_xcalloc((size_t)arch->n_layers * ANT_N_ROLES, sizeof *checkpoint->roles);
+    size_t n_layers = (size_t)arch->n_layers;
+    checkpoint->roles = ant_xcalloc(n_layers * ANT_N_ROLES, sizeof *checkpoint->roles);
+    checkpoint->experts = ant_xcalloc(n_layers * ((size_t)arch->moe.n_experts + 1) * N_EXPERT_ROLES,
+                                      sizeof *checkpoint->experts);
+    checkpoint->is_used =
+        ant_xcalloc(ant_checkpoint_count(checkpoint) + 1, sizeof *checkpoint->is_used);
     for (int layer = 0; layer < arch->n_layers; layer++)
-        for (int role = 0; role < ANT_N_ROLES; role++) {
-            char name[MAX_NAME];
-            if (!has_role(arch, role) || (layer > 0 && !roles[role].in_layer))
-                continue;
-            name_role(checkpoint, role, layer, name);
-            const struct ant_tensor *tensor = ant_checkpoint_find(checkpoint, name);
-            if (!tensor)
-                return ant_fail(err, ANT_EDATA, "'%s' has no tensor '%s'", checkpoint->path, name);
-            ANT_TRY(check_tensor(checkpoint, tensor, role, err));
-            checkpoint->roles[layer * ANT_N_ROLES + role] = tensor;
-        }
-    if (arch->tied)
-        checkpoint->roles[ANT_W_OUTPUT] = checkpoint->roles[ANT_W_EMBED];
+        for (int role = 0; role < ANT_N_ROLES; role++)
+            for (int i = 0; is_role_of_layer(role, layer) && i < count_role(arch, role); i++) {
+                struct ant_role_place place;
+                if (ant_role_find(&place, arch, checkpoint->gguf != NULL, role, layer, i))
+                    ANT_TRY(
+                        bind_role(checkpoint, &place, slot_of(checkpoint, role, layer, i), err));
+            }
     return 0;
 }
 
@@ -182,7 +141,7 @@ static bool is_harmless(const struct ant_checkpoint *checkpoint, const char *nam
         if (bytes > end && strcmp(name + bytes - end, harmless_ends[i]) == 0)
             return true;
     }
-    return checkpoint->arch.rope.factors && strcmp(name, "rope_freqs.weight") == 0;
+    return checkpoint->arch.rope.has_factors && strncmp(name, "rope_f", 6) == 0;
 }
 
 /* A file may hold the output matrix although its settings say that it is the embedding. Readers
@@ -190,7 +149,7 @@ static bool is_harmless(const struct ant_checkpoint *checkpoint, const char *nam
 static int check_tied_copy(const struct ant_checkpoint *checkpoint, const struct ant_tensor *copy,
                            struct ant_error *err)
 {
-    const struct ant_tensor *embed = checkpoint->roles[ANT_W_EMBED];
+    const struct ant_tensor *embed = &checkpoint->roles[ANT_W_EMBED];
     if (copy->type == embed->type && copy->bytes == embed->bytes &&
         memcmp(copy->data, embed->data, copy->bytes) == 0)
         return 0;
@@ -203,17 +162,11 @@ static int check_tied_copy(const struct ant_checkpoint *checkpoint, const struct
 static int check_leftovers(const struct ant_checkpoint *checkpoint, struct ant_error *err)
 {
     size_t count = ant_checkpoint_count(checkpoint);
-    size_t n_roles = (size_t)checkpoint->arch.n_layers * ANT_N_ROLES;
-    bool *used = ant_xcalloc(count, sizeof *used);
-    char output[MAX_NAME];
+    const char *output = checkpoint->gguf ? "output.weight" : "lm_head.weight";
     int result = 0;
-    for (size_t i = 0; i < n_roles; i++)
-        if (checkpoint->roles[i])
-            used[checkpoint->roles[i] - ant_checkpoint_tensor(checkpoint, 0)] = true;
-    name_role(checkpoint, ANT_W_OUTPUT, 0, output);
     for (size_t i = 0; i < count && result == 0; i++) {
         const struct ant_tensor *tensor = ant_checkpoint_tensor(checkpoint, i);
-        if (used[i] || is_harmless(checkpoint, tensor->name))
+        if (checkpoint->is_used[i] || is_harmless(checkpoint, tensor->name))
             continue;
         if (strcmp(tensor->name, output) == 0)
             result = check_tied_copy(checkpoint, tensor, err);
@@ -222,7 +175,6 @@ static int check_leftovers(const struct ant_checkpoint *checkpoint, struct ant_e
                               "'%s': tensor '%s' has no place in a %s model with these settings",
                               checkpoint->path, tensor->name, checkpoint->arch.family);
     }
-    free(used);
     return result;
 }
 
@@ -407,22 +359,24 @@ static int load_shape(json_t **out, const char *shape, struct ant_digest *digest
     return result;
 }
 
-/* A tensor for every role that the model has. */
+/* Every tensor that the model's roles are in. */
 static struct ant_tensor *list_roles(const struct ant_checkpoint *checkpoint, size_t *n)
 {
     const struct ant_arch *arch = &checkpoint->arch;
-    struct ant_tensor *list = ant_xcalloc((size_t)arch->n_layers * ANT_N_ROLES, sizeof *list);
+    size_t a_layer = ANT_N_ROLES + (size_t)arch->moe.n_experts * N_EXPERT_ROLES;
+    struct ant_tensor *list = ant_xcalloc((size_t)arch->n_layers * a_layer, sizeof *list);
     *n = 0;
     for (int layer = 0; layer < arch->n_layers; layer++)
-        for (int role = 0; role < ANT_N_ROLES; role++) {
-            char name[MAX_NAME];
-            if (!has_role(arch, role) || (layer > 0 && !roles[role].in_layer))
-                continue;
-            name_role(checkpoint, role, layer, name);
-            list[*n].name = ant_xstrdup(name);
-            list[*n].n_dims = shape_role(arch, role, list[*n].shape);
-            ++*n;
-        }
+        for (int role = 0; role < ANT_N_ROLES; role++)
+            for (int i = 0; is_role_of_layer(role, layer) && i < count_role(arch, role); i++) {
+                struct ant_role_place place;
+                if (!ant_role_find(&place, arch, false, role, layer, i) || place.first > 0)
+                    continue;
+                list[*n].name = ant_xstrdup(place.name);
+                list[*n].n_dims = place.n_dims;
+                memcpy(list[*n].shape, place.shape, sizeof place.shape);
+                ++*n;
+            }
     return list;
 }
 
@@ -458,6 +412,8 @@ void ant_checkpoint_close(struct ant_checkpoint *checkpoint)
     ant_safetensors_close(checkpoint->files);
     ant_dummy_close(checkpoint->dummy);
     free(checkpoint->roles);
+    free(checkpoint->experts);
+    free(checkpoint->is_used);
     free(checkpoint->path);
     free(checkpoint);
 }
@@ -508,7 +464,16 @@ const struct ant_tensor *ant_checkpoint_find(const struct ant_checkpoint *checkp
 const struct ant_tensor *ant_checkpoint_role(const struct ant_checkpoint *checkpoint,
                                              enum ant_role role, int layer)
 {
-    return checkpoint->roles[layer * ANT_N_ROLES + (int)role];
+    return ant_checkpoint_expert(checkpoint, role, layer, 0);
+}
+
+const struct ant_tensor *ant_checkpoint_expert(const struct ant_checkpoint *checkpoint,
+                                               enum ant_role role, int layer, int expert)
+{
+    if (role == ANT_W_OUTPUT && checkpoint->arch.tied)
+        role = ANT_W_EMBED;
+    const struct ant_tensor *tensor = slot_of(checkpoint, role, layer, expert);
+    return tensor->name ? tensor : NULL;
 }
 
 struct ant_digest ant_checkpoint_digest(const struct ant_checkpoint *checkpoint)

@@ -42,12 +42,15 @@ const struct ant_tensor *ant_checkpoint_tensor(const struct ant_checkpoint *chec
 const struct ant_tensor *ant_checkpoint_find(const struct ant_checkpoint *checkpoint,
                                              const char *name);
 
-/* The tensor that plays `role` in `layer` (0 for roles outside the layers),
- * NULL where the family has none. Presence and shape of all that arch promises
- * were checked when the checkpoint was opened. With tied embeddings OUTPUT is
- * the EMBED tensor. */
+/* The tensor that plays `role` in `layer` (0 for roles outside the layers), NULL where the model
+ * has none. It may be some rows of a tensor of the file. Presence and shape of all that arch
+ * promises were checked when the checkpoint was opened. With tied embeddings OUTPUT is the EMBED
+ * tensor. */
 const struct ant_tensor *ant_checkpoint_role(const struct ant_checkpoint *checkpoint,
                                              enum ant_role role, int layer);
+/* The same of one expert. */
+const struct ant_tensor *ant_checkpoint_expert(const struct ant_checkpoint *checkpoint,
+                                               enum ant_role role, int layer, int expert);
 
 /* Of headers, metadata and file sizes: enough to tell two models apart without
  * reading the weights. */

@@ -8,43 +8,128 @@
 #include "model/names.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Keys of other families or of finetuned variants that change the computation. They may be there as
- * long as they say what a plain model does: null, an empty object, or this number or truth. */
+/* Keys that are read below, or that say nothing of what the model computes. */
+static const char *const plain_keys[] = {
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_name_or_path",
+    "_sliding_window_pattern",
+    "add_cross_attention",
+    "architectures",
+    "attention_dropout",
+    "auto_map",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "dtype",
+    "embd_pdrop",
+    "eos_token_id",
+    "forced_bos_token_id",
+    "head_dim",
+    "hidden_act",
+    "hidden_activation",
+    "hidden_dropout",
+    "hidden_size",
+    "id2label",
+    "initializer_range",
+    "input_jitter_noise",
+    "interpolate_factor",
+    "intermediate_size",
+    "is_llama_config",
+    "keys_to_ignore_at_inference",
+    "label2id",
+    "layer_types",
+    "max_length",
+    "max_position_embeddings",
+    "max_window_layers",
+    "no_repeat_ngram_size",
+    "num_attention_heads",
+    "num_beam_groups",
+    "num_beams",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "num_return_sequences",
+    "original_max_position_embeddings",
+    "output_attentions",
+    "output_hidden_states",
+    "output_router_logits",
+    "pad_token_id",
+    "pretraining_tp",
+    "prefix",
+    "repetition_penalty",
+    "resid_pdrop",
+    "return_dict",
+    "return_dict_in_generate",
+    "rms_norm_eps",
+    "rope_local_base_freq",
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+    "router_aux_loss_coef",
+    "sep_token_id",
+    "sliding_window",
+    "sliding_window_pattern",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tie_word_embeddings",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torchscript",
+    "transformers.js_config",
+    "typical_p",
+    "unsloth_fixed",
+    "use_bfloat16",
+    "use_cache",
+    "vocab_size",
+};
+
+/* Keys that change the computation: of the families that honour them, or to be there as long as
+ * they say what a plain model does: null, nothing, or this number or truth. */
 static const struct {
     const char *key;
+    unsigned families; /* enum ant_family_keys */
     double neutral;
-} refused_keys[] = {
-    {"alibi", 0},
-    {"attention_multiplier", -1},
-    {"attn_logit_softcapping", 0},
-    {"clip_qkv", 0},
-    {"compression_config", 0},
-    {"embedding_multiplier", 1},
-    {"final_logit_softcapping", 0},
-    {"is_causal", 1},
-    {"logit_scale", 1},
-    {"logits_scaling", 1},
-    {"mlp_bias", 0},
-    {"n_routed_experts", 0},
-    {"no_rope_layers", 0},
-    {"num_experts", 0},
-    {"num_local_experts", 0},
-    {"parallel_attn", 0},
-    {"partial_rotary_factor", 1},
-    {"qk_layernorm", 0},
-    {"qk_norm", 0},
-    {"quantization_config", 0},
-    {"query_pre_attn_scalar", -1},
-    {"residual_multiplier", 1},
-    {"rope_interleaved", 0},
-    {"scale_emb", 1},
-    {"use_bidirectional_attention", 0},
-    {"use_mrope", 0},
-    {"use_parallel_residual", 0},
-    {"use_qk_norm", 0},
+} special_keys[] = {
+    {"attention_bias", ANT_KEYS_BIAS, 0},
+    {"attention_multiplier", ANT_KEYS_GRANITE, -1},
+    {"attn_logit_softcapping", ANT_KEYS_GEMMA, 0},
+    {"decoder_sparse_step", ANT_KEYS_EXPERTS, 1},
+    {"do_sample", ~0u, 0},
+    {"early_stopping", ~0u, 0},
+    {"embedding_multiplier", ANT_KEYS_GRANITE, 1},
+    {"final_logit_softcapping", ANT_KEYS_GEMMA, 0},
+    {"full_attn_mod", 0, 1},
+    {"is_causal", 0, 1},
+    {"lm_head_bias", ANT_KEYS_HEAD_BIAS, 0},
+    {"logit_scale", 0, 1},
+    {"logits_scaling", ANT_KEYS_GRANITE, 1},
+    {"mlp_only_layers", ANT_KEYS_EXPERTS, 0},
+    {"moe_intermediate_size", ANT_KEYS_EXPERTS, 0},
+    {"no_rope_layer_interval", ANT_KEYS_NO_ROPE, 0},
+    {"no_rope_layers", ANT_KEYS_NO_ROPE, 0},
+    {"norm_topk_prob", ANT_KEYS_EXPERTS, 0},
+    {"num_experts", ANT_KEYS_EXPERTS, 0},
+    {"num_experts_per_tok", ANT_KEYS_EXPERTS, 0},
+    {"num_local_experts", ANT_KEYS_EXPERTS, 0},
+    {"partial_rotary_factor", ANT_KEYS_PARTIAL, 1},
+    {"position_embedding_type", 0, -1},
+    {"qkv_bias", ANT_KEYS_QKV_BIAS, 0},
+    {"quantization_config", 0, 0},
+    {"query_pre_attn_scalar", ANT_KEYS_GEMMA, -1},
+    {"residual_multiplier", ANT_KEYS_GRANITE, 1},
+    {"rope_interleaved", 0, 0},
+    {"router_jitter_noise", ANT_KEYS_EXPERTS, 0},
+    {"scale_emb", 0, 1},
+    {"shared_expert_intermediate_size", ANT_KEYS_SHARED, 0},
+    {"use_sliding_window", ANT_KEYS_SWITCH, 0},
 };
 
 static bool is_neutral(const json_t *value, double neutral)
@@ -57,18 +142,6 @@ static bool is_neutral(const json_t *value, double neutral)
            (json_is_array(value) && json_array_size(value) == 0);
 }
 
-static int check_keys(struct ant_json config, struct ant_error *err)
-{
-    for (size_t i = 0; i < sizeof refused_keys / sizeof refused_keys[0]; i++) {
-        const json_t *value = json_object_get(config.object, refused_keys[i].key);
-        if (value && !is_neutral(value, refused_keys[i].neutral))
-            return ant_fail(err, ANT_EUNSUPP,
-                            "%s: '%s' changes what the model computes and is not supported",
-                            config.where, refused_keys[i].key);
-    }
-    return 0;
-}
-
 /* A name from the file, when it can be shown. */
 static const char *shown(const char *name)
 {
@@ -76,11 +149,40 @@ static const char *shown(const char *name)
     return bytes <= 64 && ant_name_is_plain(name, bytes) ? name : "(not printable)";
 }
 
+/* Whether the computation still is the one we know with this member there. A key that nobody here
+ * has heard of may be a note in words, or be off. */
+static bool is_known(const struct ant_family *family, const char *key, const json_t *value)
+{
+    for (size_t i = 0; i < sizeof plain_keys / sizeof plain_keys[0]; i++)
+        if (strcmp(key, plain_keys[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof special_keys / sizeof special_keys[0]; i++)
+        if (strcmp(key, special_keys[i].key) == 0)
+            return (special_keys[i].families & family->keys) != 0 ||
+                   special_keys[i].families == ~0u || is_neutral(value, special_keys[i].neutral);
+    return json_is_string(value) || is_neutral(value, 0);
+}
+
+static int check_keys(struct ant_json config, const struct ant_family *family,
+                      struct ant_error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)config.object, key, value)
+    {
+        if (!is_known(family, key, value))
+            return ant_fail(err, ANT_EUNSUPP,
+                            "%s: '%s' may change what a %s model computes and is not supported",
+                            config.where, shown(key), family->name);
+    }
+    return 0;
+}
+
 static int read_family(struct ant_json config, const struct ant_family **out, struct ant_error *err)
 {
     const json_t *list = json_object_get(config.object, "architectures");
     const char *class = json_string_value(json_array_get(list, 0));
-    char known[256];
+    char known[512];
     if (!class)
         return ant_fail(err, ANT_EDATA, "%s names no class in 'architectures'", config.where);
     *out = ant_family_of_class(class, known, sizeof known);
@@ -111,6 +213,9 @@ static int read_sizes(struct ant_json config, const struct ant_family *family,
                       struct ant_arch *arch, struct ant_error *err)
 {
     ANT_TRY(need_size(config, "num_hidden_layers", &arch->n_layers, err));
+    if (arch->n_layers > ANT_MAX_LAYERS)
+        return ant_fail(err, ANT_EDATA, "%s: layers of %d, not 1 to %d", config.where,
+                        arch->n_layers, ANT_MAX_LAYERS);
     ANT_TRY(need_size(config, "hidden_size", &arch->hidden, err));
     ANT_TRY(need_size(config, "intermediate_size", &arch->ff, err));
     ANT_TRY(need_size(config, "num_attention_heads", &arch->n_heads, err));
@@ -122,183 +227,241 @@ static int read_sizes(struct ant_json config, const struct ant_family *family,
         arch->n_kv_heads = family->default_kv_heads;
     ANT_TRY(get_size(config, "num_key_value_heads", &arch->n_kv_heads, err));
 
-    arch->head_dim = arch->hidden / arch->n_heads;
+    bool has_default = family->default_head_dim && !json_object_get(config.object, "head_dim");
+    arch->head_dim = has_default ? family->default_head_dim : arch->hidden / arch->n_heads;
     int found = get_size(config, "head_dim", &arch->head_dim, err);
     ANT_TRY(found);
-    if (found == 0 && arch->hidden % arch->n_heads != 0)
+    if (found == 0 && !has_default && arch->hidden % arch->n_heads != 0)
         return ant_fail(err, ANT_EDATA, "%s: %d heads do not divide %d dimensions", config.where,
                         arch->n_heads, arch->hidden);
+    return 0;
+}
+
+/* The activation under its key; `known` lists the names that mean the family's. */
+static int check_act(struct ant_json config, const char *key, const char *const known[2],
+                     struct ant_error *err)
+{
+    const char *act = known[0];
+    ANT_TRY(ant_json_get_string(config, key, &act, err));
+    if (strcmp(act, known[0]) != 0 && strcmp(act, known[1]) != 0)
+        return ant_fail(err, ANT_EUNSUPP, "%s: %s '%s' is not supported (known: %s)", config.where,
+                        key, shown(act), known[0]);
     return 0;
 }
 
 static int read_switches(struct ant_json config, const struct ant_family *family,
                          struct ant_arch *arch, struct ant_error *err)
 {
-    const char *act = "silu";
+    static const char *const silu[2] = {"silu", "swish"};
+    static const char *const gelu[2] = {"gelu_pytorch_tanh", "gelu_pytorch_tanh"};
     double epsilon = 1e-6;
     bool bias = false;
-    ANT_TRY(ant_json_get_string(config, "hidden_act", &act, err));
-    if (strcmp(act, "silu") != 0)
-        return ant_fail(err, ANT_EUNSUPP, "%s: hidden_act '%s' is not supported (known: silu)",
-                        config.where, shown(act));
+    if (family->keys & ANT_KEYS_GEMMA) /* which computes by this key alone */
+        ANT_TRY(check_act(config, "hidden_activation", gelu, err));
+    else
+        ANT_TRY(check_act(config, "hidden_act", silu, err));
     ANT_TRY(ant_json_get_float(config, "rms_norm_eps", &epsilon, err));
     arch->norm_eps = (float)epsilon;
+    arch->tied = family->is_tied;
     ANT_TRY(ant_json_get_bool(config, "tie_word_embeddings", &arch->tied, err));
-    ANT_TRY(ant_json_get_bool(config, "attention_bias", &bias, err));
-    arch->qkv_bias = family->has_qkv_bias || (family->honours_attention_bias && bias);
-    arch->o_bias = family->honours_attention_bias && bias;
+    if (family->keys & ANT_KEYS_BIAS) {
+        ANT_TRY(ant_json_get_bool(config, "attention_bias", &bias, err));
+        arch->qkv_bias = arch->o_bias = bias;
+    }
+    if (family->keys & ANT_KEYS_QKV_BIAS)
+        ANT_TRY(ant_json_get_bool(config, "qkv_bias", &arch->qkv_bias, err));
+    if (family->keys & ANT_KEYS_HEAD_BIAS)
+        ANT_TRY(ant_json_get_bool(config, "lm_head_bias", &arch->output_bias, err));
+    if (arch->output_bias && arch->tied)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "%s: 'lm_head_bias' with tied embeddings is not supported", config.where);
     return 0;
 }
 
-/* Layers that use the window: all (1), none (0), or an error for a mixture. */
-static int windowed_layers(struct ant_json config, const struct ant_arch *arch,
-                           struct ant_error *err)
+/* A softcap: null means none. */
+static int read_cap(struct ant_json config, const char *key, float *out, struct ant_error *err)
+{
+    double cap = json_object_get(config.object, key) ? 0 : (double)*out;
+    int found = ant_json_get_float(config, key, &cap, err);
+    *out = (float)cap;
+    return found;
+}
+
+static int read_scales(struct ant_json config, const struct ant_family *family,
+                       struct ant_arch *arch, struct ant_error *err)
+{
+    if (family->keys & ANT_KEYS_GEMMA) {
+        double query = 256;
+        ANT_TRY(ant_json_get_float(config, "query_pre_attn_scalar", &query, err));
+        arch->attn_scale = 1 / sqrt(query);
+        arch->embed_scale = sqrt((double)arch->hidden);
+        ANT_TRY(read_cap(config, "attn_logit_softcapping", &arch->attn_softcap, err));
+        ANT_TRY(read_cap(config, "final_logit_softcapping", &arch->logit_softcap, err));
+    }
+    if (family->keys & ANT_KEYS_GRANITE) {
+        double residual = 1, logits = 1;
+        arch->attn_scale = 1;
+        ANT_TRY(ant_json_get_float(config, "attention_multiplier", &arch->attn_scale, err));
+        ANT_TRY(ant_json_get_float(config, "embedding_multiplier", &arch->embed_scale, err));
+        ANT_TRY(ant_json_get_float(config, "residual_multiplier", &residual, err));
+        ANT_TRY(ant_json_get_float(config, "logits_scaling", &logits, err));
+        arch->logit_scale = 1 / logits;
+        ant_arch_set_residual_scale(arch, residual);
+    }
+    return 0;
+}
+
+/* ---- Windows ---- */
+
+/* The layers that 'layer_types' lists as windowed: 1, or 0 when there is no such list. */
+static int read_layer_types(struct ant_json config, const struct ant_family *family,
+                            struct ant_arch *arch, int window, struct ant_error *err)
 {
     const json_t *types = json_object_get(config.object, "layer_types");
-    size_t n = 0, listed = json_array_size(types);
-    int64_t first = 28; /* the default of the class */
-    if (listed > 0) {
-        for (size_t i = 0; i < listed; i++) {
-            const char *type = json_string_value(json_array_get(types, i));
-            if (type && strcmp(type, "sliding_attention") == 0)
-                n++;
-            else if (!type || strcmp(type, "full_attention") != 0)
-                return ant_fail(err, ANT_EUNSUPP, "%s: 'layer_types' names an unknown type",
-                                config.where);
-        }
-    } else {
-        ANT_TRY(ant_json_get_int(config, "max_window_layers", 0, INT_MAX, &first, err));
-        listed = (size_t)arch->n_layers;
-        n = first < arch->n_layers ? listed - (size_t)first : 0;
+    size_t listed = json_array_size(types);
+    if (listed == 0)
+        return 0;
+    if (listed != (size_t)arch->n_layers)
+        return ant_fail(err, ANT_EDATA, "%s: 'layer_types' lists %zu of %d layers", config.where,
+                        listed, arch->n_layers);
+    for (size_t i = 0; i < listed; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        if (type && strcmp(type, "sliding_attention") == 0)
+            ant_family_set_window(family, arch, (int)i, window);
+        else if (!type || strcmp(type, "full_attention") != 0)
+            return ant_fail(err, ANT_EUNSUPP, "%s: 'layer_types' names an unknown type",
+                            config.where);
     }
-    if (n != 0 && n != listed)
-        return ant_fail(err, ANT_EUNSUPP,
-                        "%s: a sliding window in %zu of %zu layers is not supported", config.where,
-                        n, listed);
-    return n != 0;
+    return 1;
+}
+
+static int read_switched_windows(struct ant_json config, const struct ant_family *family,
+                                 struct ant_arch *arch, int window, struct ant_error *err)
+{
+    bool is_on = false;
+    int64_t first = 28; /* the default of the class */
+    ANT_TRY(ant_json_get_bool(config, "use_sliding_window", &is_on, err));
+    if (!is_on)
+        return 0;
+    int listed = read_layer_types(config, family, arch, window, err);
+    if (listed != 0)
+        return listed;
+    ANT_TRY(ant_json_get_int(config, "max_window_layers", 0, INT_MAX, &first, err));
+    for (int i = (int)first; i < arch->n_layers; i++)
+        ant_family_set_window(family, arch, i, window);
+    return 0;
 }
 
 static int read_window(struct ant_json config, const struct ant_family *family,
                        struct ant_arch *arch, struct ant_error *err)
 {
-    int window = 0;
-    bool is_on = false;
+    int window = 0, period = family->window_period;
     if (family->window_rule == ANT_WINDOW_IGNORED)
         return 0;
     if (!json_object_get(config.object, "sliding_window")) /* null would mean none */
         window = family->default_window;
     ANT_TRY(get_size(config, "sliding_window", &window, err));
-    if (family->window_rule == ANT_WINDOW_BY_SWITCH) {
-        ANT_TRY(ant_json_get_bool(config, "use_sliding_window", &is_on, err));
-        if (!is_on || window == 0)
-            return 0;
-        int layers = windowed_layers(config, arch, err);
-        ANT_TRY(layers);
-        if (layers == 0)
-            return 0;
-    }
-    arch->window = window;
-    return 0;
-}
-
-static int check_rope_keys(struct ant_json rope, struct ant_error *err)
-{
-    static const char *const known[] = {
-        "factor",
-        "finetuned",
-        "high_freq_factor",
-        "low_freq_factor",
-        "original_max_position_embeddings",
-        "partial_rotary_factor",
-        "rope_theta",
-        "rope_type",
-        "type",
-    };
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)rope.object, key, value)
-    {
-        size_t i = 0, n = sizeof known / sizeof known[0];
-        while (i < n && strcmp(key, known[i]) != 0)
-            i++;
-        if (i == n && !json_is_null(value))
-            return ant_fail(err, ANT_EUNSUPP, "%s: '%s' is not supported", rope.where, shown(key));
-    }
-    const json_t *partial = json_object_get(rope.object, "partial_rotary_factor");
-    if (partial && !is_neutral(partial, 1))
-        return ant_fail(err, ANT_EUNSUPP,
-                        "%s: 'partial_rotary_factor' other than 1 is not supported", rope.where);
-    return 0;
-}
-
-static int need_float(struct ant_json rope, const char *key, double *out, struct ant_error *err)
-{
-    int found = ant_json_get_float(rope, key, out, err);
-    if (found == 0)
-        return ant_fail(err, ANT_EDATA, "%s has no '%s'", rope.where, key);
-    return found;
-}
-
-/* What is in the object that scales (rope_scaling, or rope_parameters as newer files name it). */
-static int read_scaling(struct ant_json config, struct ant_json scaling, struct ant_arch *arch,
-                        struct ant_error *err)
-{
-    struct ant_rope *rope = &arch->rope;
-    const char *type = "default";
-    ANT_TRY(check_rope_keys(scaling, err));
-    ANT_TRY(ant_json_get_string(scaling, "type", &type, err)); /* the old name */
-    ANT_TRY(ant_json_get_string(scaling, "rope_type", &type, err));
-    ANT_TRY(ant_json_get_float(scaling, "rope_theta", &rope->theta, err));
-    if (strcmp(type, "default") == 0)
+    /* Without a window local layers still are rotated as such. */
+    if (window == 0 && !family->has_local_rope)
         return 0;
-    if (strcmp(type, "linear") == 0) {
-        rope->kind = ANT_ROPE_LINEAR;
-        return need_float(scaling, "factor", &rope->factor, err);
+    if (family->window_rule == ANT_WINDOW_BY_SWITCH)
+        return read_switched_windows(config, family, arch, window, err);
+    if (family->window_rule == ANT_WINDOW_BY_PERIOD) {
+        int listed = read_layer_types(config, family, arch, window, err);
+        if (listed != 0)
+            return listed;
+        ANT_TRY(get_size(config, "_sliding_window_pattern", &period, err));
+        ANT_TRY(get_size(config, "sliding_window_pattern", &period, err));
     }
-    if (strcmp(type, "llama3") != 0)
-        return ant_fail(err, ANT_EUNSUPP,
-                        "%s: type '%s' is not supported (known: default, linear, llama3)",
-                        scaling.where, shown(type));
-    rope->kind = ANT_ROPE_LLAMA3;
-    rope->original_context = arch->context;
-    ANT_TRY(need_float(scaling, "factor", &rope->factor, err));
-    ANT_TRY(need_float(scaling, "low_freq_factor", &rope->low_freq_factor, err));
-    ANT_TRY(need_float(scaling, "high_freq_factor", &rope->high_freq_factor, err));
-    ANT_TRY(get_size(scaling, "original_max_position_embeddings", &rope->original_context, err));
-    return get_size(config, "original_max_position_embeddings", &rope->original_context, err);
+    ant_family_set_windows(family, arch, period, window);
+    return 0;
 }
 
-static int read_rope(struct ant_json config, struct ant_arch *arch, struct ant_error *err)
+/* ---- Layers without rotation ---- */
+
+static int read_no_rope(struct ant_json config, const struct ant_family *family,
+                        struct ant_arch *arch, struct ant_error *err)
 {
-    static const char *const names[] = {"rope_scaling", "rope_parameters"};
-    arch->rope.dim = arch->head_dim;
-    arch->rope.theta = 10000;
-    ANT_TRY(ant_json_get_float(config, "rope_theta", &arch->rope.theta, err));
-    for (int i = 0; i < 2; i++) {
-        const json_t *object = json_object_get(config.object, names[i]);
-        if (!object || is_neutral(object, 0))
-            continue;
-        if (!json_is_object(object))
-            return ant_fail(err, ANT_EDATA, "%s: '%s' is not an object", config.where, names[i]);
-        char *where = ant_xasprintf("%s: %s", config.where, names[i]);
-        int result = read_scaling(config, (struct ant_json){object, where}, arch, err);
-        free(where);
-        return result; /* the first that says anything counts, as in transformers */
+    const json_t *list = json_object_get(config.object, "no_rope_layers");
+    size_t listed = json_array_size(list);
+    int interval = 4;
+    if (!(family->keys & ANT_KEYS_NO_ROPE))
+        return 0;
+    ANT_TRY(get_size(config, "no_rope_layer_interval", &interval, err));
+    if (listed > 0 && listed < (size_t)arch->n_layers)
+        return ant_fail(err, ANT_EDATA, "%s: 'no_rope_layers' lists %zu of %d layers", config.where,
+                        listed, arch->n_layers);
+    for (int i = 0; i < arch->n_layers; i++) {
+        /* The list says which layers do have it. */
+        const json_t *has = json_array_get(list, (size_t)i);
+        if (listed > 0 && !json_is_integer(has))
+            return ant_fail(err, ANT_EDATA,
+                            "%s: 'no_rope_layers' holds something else than 0 and 1", config.where);
+        if (listed > 0 ? json_integer_value(has) == 0 : (i + 1) % interval == 0)
+            arch->layers[i] |= ANT_LAYER_NO_ROPE;
     }
     return 0;
+}
+
+/* ---- Experts ---- */
+
+/* Layers with experts: every `step`-th but those listed. */
+static int read_moe_layers(struct ant_json config, struct ant_arch *arch, struct ant_error *err)
+{
+    const json_t *dense = json_object_get(config.object, "mlp_only_layers");
+    int step = 1;
+    ANT_TRY(get_size(config, "decoder_sparse_step", &step, err));
+    for (int i = 0; i < arch->n_layers; i++)
+        if ((i + 1) % step == 0)
+            arch->layers[i] |= ANT_LAYER_MOE;
+    for (size_t i = 0; i < json_array_size(dense); i++) {
+        const json_t *layer = json_array_get(dense, i);
+        if (!json_is_integer(layer) || json_integer_value(layer) < 0 ||
+            json_integer_value(layer) >= arch->n_layers)
+            return ant_fail(err, ANT_EDATA,
+                            "%s: 'mlp_only_layers' lists something that is no layer", config.where);
+        arch->layers[json_integer_value(layer)] &= (uint8_t)~ANT_LAYER_MOE;
+    }
+    return 0;
+}
+
+static int read_moe(struct ant_json config, const struct ant_family *family, struct ant_arch *arch,
+                    struct ant_error *err)
+{
+    struct ant_moe *moe = &arch->moe;
+    double jitter = (double)moe->jitter;
+    if (!(family->keys & ANT_KEYS_EXPERTS))
+        return 0;
+    if (moe->ff == 0)
+        moe->ff = arch->ff; /* families that have one size for all */
+    else
+        ANT_TRY(get_size(config, "moe_intermediate_size", &moe->ff, err));
+    ANT_TRY(get_size(config, "num_local_experts", &moe->n_experts, err));
+    ANT_TRY(get_size(config, "num_experts", &moe->n_experts, err));
+    ANT_TRY(get_size(config, "num_experts_per_tok", &moe->n_used, err));
+    if (family->keys & ANT_KEYS_SHARED)
+        ANT_TRY(get_size(config, "shared_expert_intermediate_size", &moe->shared_ff, err));
+    ANT_TRY(ant_json_get_bool(config, "norm_topk_prob", &moe->is_renormalized, err));
+    ANT_TRY(ant_json_get_float(config, "router_jitter_noise", &jitter, err));
+    moe->jitter = (float)jitter;
+    return read_moe_layers(config, arch, err);
 }
 
 int ant_arch_read_config(struct ant_arch *out, struct ant_json config, struct ant_error *err)
 {
-    struct ant_arch arch = {.norm = ANT_NORM_RMS, .act = ANT_ACT_SILU, .embed_scale = 1};
     const struct ant_family *family;
     ANT_TRY(read_family(config, &family, err));
+    struct ant_arch arch = family->plain;
     arch.family = family->name;
-    ANT_TRY(check_keys(config, err));
+    arch.embed_scale = 1;
+    ANT_TRY(check_keys(config, family, err));
     ANT_TRY(read_sizes(config, family, &arch, err));
     ANT_TRY(read_switches(config, family, &arch, err));
+    ANT_TRY(read_scales(config, family, &arch, err));
     ANT_TRY(read_window(config, family, &arch, err));
-    ANT_TRY(read_rope(config, &arch, err));
+    ANT_TRY(read_no_rope(config, family, &arch, err));
+    ANT_TRY(read_moe(config, family, &arch, err));
+    ANT_TRY(ant_config_read_rope(config, family, &arch, err));
     ANT_TRY(ant_arch_check(&arch, config.where, err));
     *out = arch;
     return 0;

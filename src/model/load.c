@@ -15,6 +15,8 @@
 /* Weights start on their own cache lines and pages of vector loads. */
 #define ALIGNMENT 4096
 
+enum { MAX_LAYER_WEIGHTS = 13 }; /* as many as struct ant_layer has */
+
 /* One weight to be prepared: where its handle goes, what it is made of, and its place in the
  * memory. */
 struct job {
@@ -28,6 +30,8 @@ struct load {
     const struct ant_backend *be;
     struct job *jobs; /* owned */
     int n_jobs;
+    const struct ant_tensor **experts; /* owned: what the specs' lists of experts are parts of */
+    int n_experts;
     size_t bytes;
 };
 
@@ -39,73 +43,125 @@ static void add(struct load *load, struct ant_weight **handle, struct ant_weight
     load->bytes += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-static void add_vector(struct load *load, struct ant_weight **handle, enum ant_role role, int layer)
+/* A matrix of up to three roles stacked, those that the model has. `biases`: ANT_N_ROLES: none. */
+static void add_stack(struct load *load, struct ant_weight **handle, int n,
+                      const enum ant_role *parts, const enum ant_role *biases, int layer)
 {
-    add(load, handle,
-        (struct ant_weight_spec){
-            .parts = {ant_checkpoint_role(load->checkpoint, role, layer)},
-            .n_parts = 1,
-            .is_vector = true,
-        });
+    const struct ant_checkpoint *checkpoint = load->checkpoint;
+    struct ant_weight_spec spec = {
+        .is_table = parts[0] == ANT_W_EMBED,
+        .rows_by_head = parts[0] == ANT_W_Q,
+        .cols_by_head = parts[0] == ANT_W_O,
+    };
+
+    for (int i = 0; i < n; i++) {
+        const struct ant_tensor *part = ant_checkpoint_role(checkpoint, parts[i], layer);
+        if (!part)
+            continue;
+        spec.parts[spec.n_parts] = part;
+        spec.bias[spec.n_parts++] =
+            biases ? ant_checkpoint_role(checkpoint, biases[i], layer) : NULL;
+    }
+    if (spec.n_parts > 0)
+        add(load, handle, spec);
 }
 
-static void add_matrix(struct load *load, struct ant_weight **handle, enum ant_role role, int layer,
-                       bool is_table)
+static void add_matrix(struct load *load, struct ant_weight **handle, enum ant_role role,
+                       const enum ant_role *bias, int layer)
 {
+    add_stack(load, handle, 1, &role, bias, layer);
+}
+
+/* The weights of a norm, and its bias if it has one. `scale`: of both. */
+static void add_norm(struct load *load, struct ant_weight **handle, enum ant_role role,
+                     const enum ant_role *bias, int layer, double scale)
+{
+    const struct ant_checkpoint *checkpoint = load->checkpoint;
+    struct ant_weight_spec spec = {
+        .parts = {ant_checkpoint_role(checkpoint, role, layer)},
+        .bias = {bias ? ant_checkpoint_role(checkpoint, *bias, layer) : NULL},
+        .n_parts = 1,
+        .is_vector = true,
+        .offset = ant_checkpoint_arch(checkpoint)->norm_offset,
+        .scale = (float)scale,
+    };
+
+    if (spec.parts[0])
+        add(load, handle, spec);
+}
+
+/* One matrix of every expert, or two of them stacked. */
+static void add_experts(struct load *load, struct ant_weight **handle, int n,
+                        const enum ant_role *parts, int layer)
+{
+    const struct ant_checkpoint *checkpoint = load->checkpoint;
+    int n_experts = ant_checkpoint_arch(checkpoint)->moe.n_experts;
+    const struct ant_tensor **list = load->experts + load->n_experts;
+
+    for (int expert = 0; expert < n_experts; expert++)
+        for (int i = 0; i < n; i++)
+            load->experts[load->n_experts++] =
+                ant_checkpoint_expert(checkpoint, parts[i], layer, expert);
     add(load, handle,
-        (struct ant_weight_spec){
-            .parts = {ant_checkpoint_role(load->checkpoint, role, layer)},
-            .n_parts = 1,
-            .is_table = is_table,
-        });
+        (struct ant_weight_spec){.n_parts = n, .n_experts = n_experts, .experts = list});
+}
+
+static void add_moe(struct load *load, struct ant_layer *layer, int i)
+{
+    static const enum ant_role router[] = {ANT_W_ROUTER, ANT_W_SHARED_SCALE},
+                               gate_up[] = {ANT_W_EXPERT_GATE, ANT_W_EXPERT_UP},
+                               down[] = {ANT_W_EXPERT_DOWN},
+                               shared[] = {ANT_W_SHARED_GATE, ANT_W_SHARED_UP};
+
+    add_stack(load, &layer->router, 2, router, NULL, i);
+    add_experts(load, &layer->experts_gate_up, 2, gate_up, i);
+    add_experts(load, &layer->experts_down, 1, down, i);
+    add_stack(load, &layer->gate_up, 2, shared, NULL, i);
+    add_matrix(load, &layer->down, ANT_W_SHARED_DOWN, NULL, i);
 }
 
 static void add_layer(struct load *load, struct ant_layer *layer, int i)
 {
-    const struct ant_checkpoint *checkpoint = load->checkpoint;
+    static const enum ant_role qkv[] = {ANT_W_Q, ANT_W_K, ANT_W_V},
+                               qkv_bias[] = {ANT_W_Q_BIAS, ANT_W_K_BIAS, ANT_W_V_BIAS},
+                               o_bias[] = {ANT_W_O_BIAS}, attn_bias[] = {ANT_W_ATTN_NORM_BIAS},
+                               mlp_bias[] = {ANT_W_MLP_NORM_BIAS},
+                               gate_up[] = {ANT_W_GATE, ANT_W_UP};
 
-    add_vector(load, &layer->attn_norm, ANT_W_ATTN_NORM, i);
-    add(load, &layer->qkv,
-        (struct ant_weight_spec){
-            .parts = {ant_checkpoint_role(checkpoint, ANT_W_Q, i),
-                      ant_checkpoint_role(checkpoint, ANT_W_K, i),
-                      ant_checkpoint_role(checkpoint, ANT_W_V, i)},
-            .bias = {ant_checkpoint_role(checkpoint, ANT_W_Q_BIAS, i),
-                     ant_checkpoint_role(checkpoint, ANT_W_K_BIAS, i),
-                     ant_checkpoint_role(checkpoint, ANT_W_V_BIAS, i)},
-            .n_parts = 3,
-            .rows_by_head = true,
-        });
-    add(load, &layer->o,
-        (struct ant_weight_spec){
-            .parts = {ant_checkpoint_role(checkpoint, ANT_W_O, i)},
-            .bias = {ant_checkpoint_role(checkpoint, ANT_W_O_BIAS, i)},
-            .n_parts = 1,
-            .cols_by_head = true,
-        });
-    add_vector(load, &layer->mlp_norm, ANT_W_MLP_NORM, i);
-    add(load, &layer->gate_up,
-        (struct ant_weight_spec){
-            .parts = {ant_checkpoint_role(checkpoint, ANT_W_GATE, i),
-                      ant_checkpoint_role(checkpoint, ANT_W_UP, i)},
-            .n_parts = 2,
-        });
-    add_matrix(load, &layer->down, ANT_W_DOWN, i, false);
+    add_norm(load, &layer->attn_norm, ANT_W_ATTN_NORM, attn_bias, i, 1);
+    add_stack(load, &layer->qkv, 3, qkv, qkv_bias, i);
+    add_norm(load, &layer->q_norm, ANT_W_Q_NORM, NULL, i, 1);
+    add_norm(load, &layer->k_norm, ANT_W_K_NORM, NULL, i, 1);
+    add_matrix(load, &layer->o, ANT_W_O, o_bias, i);
+    add_norm(load, &layer->attn_post_norm, ANT_W_ATTN_POST_NORM, NULL, i, 1);
+    add_norm(load, &layer->mlp_norm, ANT_W_MLP_NORM, mlp_bias, i, 1);
+    add_norm(load, &layer->mlp_post_norm, ANT_W_MLP_POST_NORM, NULL, i, 1);
+    if (ant_checkpoint_arch(load->checkpoint)->layers[i] & ANT_LAYER_MOE) {
+        add_moe(load, layer, i);
+        return;
+    }
+    add_stack(load, &layer->gate_up, 2, gate_up, NULL, i);
+    add_matrix(load, &layer->down, ANT_W_DOWN, NULL, i);
 }
 
 /* Everything the model consists of, with its place in one block of memory. The biggest come first,
  * so that threads end together. */
 static void list_weights(struct load *load, struct ant_model *model)
 {
-    int n_layers = model->arch->n_layers;
+    static const enum ant_role output_bias[] = {ANT_W_OUTPUT_BIAS},
+                               norm_bias[] = {ANT_W_FINAL_NORM_BIAS};
+    const struct ant_arch *arch = model->arch;
+    size_t n_layers = (size_t)arch->n_layers;
 
-    load->jobs = ant_xcalloc(3 + 6 * (size_t)n_layers, sizeof(*load->jobs));
-    add_matrix(load, &model->embed, ANT_W_EMBED, 0, true);
-    if (!model->arch->tied)
-        add_matrix(load, &model->output, ANT_W_OUTPUT, 0, false);
-    for (int i = 0; i < n_layers; i++)
+    load->jobs = ant_xcalloc(3 + MAX_LAYER_WEIGHTS * n_layers, sizeof(*load->jobs));
+    load->experts =
+        ant_xcalloc(1 + 3 * n_layers * (size_t)arch->moe.n_experts, sizeof(*load->experts));
+    add_matrix(load, &model->embed, ANT_W_EMBED, NULL, 0);
+    if (!arch->tied)
+        add_matrix(load, &model->output, ANT_W_OUTPUT, output_bias, 0);
+    for (int i = 0; i < arch->n_layers; i++)
         add_layer(load, &model->layers[i], i);
-    add_vector(load, &model->final_norm, ANT_W_FINAL_NORM, 0);
+    add_norm(load, &model->final_norm, ANT_W_FINAL_NORM, norm_bias, 0, arch->logit_scale);
 }
 
 static void init(struct ant_model *model, const struct ant_checkpoint *checkpoint,
@@ -123,6 +179,7 @@ size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint, const str
     init(&model, checkpoint, (struct ant_backend *)be); /* only its sizes are asked for */
     list_weights(&load, &model);
     free(load.jobs);
+    free(load.experts);
     free(model.layers);
     return load.bytes;
 }
@@ -222,6 +279,7 @@ int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoi
     if (node && rc != ANT_EPEER)
         rc = ant_group_agree(node, rc, TIMEOUT_S, err);
     free(load.jobs);
+    free(load.experts);
     if (rc < 0) {
         ant_model_close(model);
         return rc;

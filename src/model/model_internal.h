@@ -6,9 +6,12 @@
 #include "job/shared.h"
 #include "model/model.h"
 
-/* Weights of one layer, as prepared by the backend. */
+/* Weights of one layer, as prepared by the backend; NULL: the model has none. */
 struct ant_layer {
-    struct ant_weight *attn_norm, *qkv, *o, *mlp_norm, *gate_up, *down;
+    struct ant_weight *attn_norm, *qkv, *q_norm, *k_norm, *o, *attn_post_norm;
+    struct ant_weight *mlp_norm, *gate_up, *down, *mlp_post_norm;
+    struct ant_weight *router, *experts_gate_up, *experts_down; /* else gate_up and down; with them
+                                                                   those of the shared expert */
 };
 
 struct ant_model {

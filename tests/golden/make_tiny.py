@@ -12,6 +12,21 @@ writing the rotary settings.
   llama    grouped-query attention, llama3 rotary scaling, separate output, BF16 in two files
   mistral  head_dim that is not hidden / heads, sliding window, separate output, F16
   qwen2    bias on Q, K and V, tied output, F32
+  qwen3    norms of each head's queries and keys, windows from layer 2 on, yarn
+  smollm3  every 4th layer without rotation
+  phi3     fused projections, window
+  phi4     partial rotation, longrope within its original context
+  phi4long the same beyond it, with the long factors
+  gemma2   post norms, (1 + w), softcaps, GELU, alternate windows, query scale
+  gemma3   two thetas, norms of each head's queries and keys, linear scaling of the global one
+  olmo2    norms behind the blocks alone, norms over all queries and keys
+  olmo3    the same with windows, yarn in the others
+  granite  multipliers of embeddings, attention, residual and logits, bias everywhere in attention
+  mixtral  8 experts of which 2
+  qwen2moe 6 experts of which 3, a shared one by its share, a layer without experts
+  qwen3moe 8 experts of which 3, weights summing to one
+  olmoe    8 experts of which 4, norms over all queries and keys
+  phimoe   LayerNorm, bias everywhere, window, sparse mixer
 
 Needs: torch, transformers, tokenizers, safetensors. The same versions give the same bytes.
 
@@ -23,20 +38,14 @@ expected.json of a family:
 """
 import json
 import os
+import re
 import shutil
 import sys
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 N_ANSWER = 32
@@ -61,10 +70,34 @@ COMMON = {
     "eos_token_id": 1,
 }
 
+PHI4 = {
+    "architectures": ["Phi3ForCausalLM"],
+    "model_type": "phi3",
+    "head_dim": 32,
+    "sliding_window": None,
+    "partial_rotary_factor": 0.75,
+    "attention_bias": False,
+    "full_attn_mod": 1,
+    "interpolate_factor": 1,
+    "lm_head_bias": False,
+    "mlp_bias": False,
+    "rope_theta": 10000.0,
+    "rope_scaling": {
+        "type": "longrope",
+        "short_factor": [1.0 + 0.1 * i for i in range(12)],
+        "long_factor": [1.0 + 1.5 * i for i in range(12)],
+    },
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+    "pad_token_id": 2,
+    **COMMON,
+    "hidden_size": 128,
+    "intermediate_size": 64,
+}
+
 FAMILIES = {
     "llama": {
-        "model": LlamaForCausalLM,
-        "config": LlamaConfig,
+        "class": "Llama",
         "dtype": "bfloat16",
         "files": 2,
         "seed": 21,
@@ -88,8 +121,7 @@ FAMILIES = {
         },
     },
     "mistral": {
-        "model": MistralForCausalLM,
-        "config": MistralConfig,
+        "class": "Mistral",
         "dtype": "float16",
         "files": 1,
         "seed": 20,
@@ -107,8 +139,7 @@ FAMILIES = {
         },
     },
     "qwen2": {
-        "model": Qwen2ForCausalLM,
-        "config": Qwen2Config,
+        "class": "Qwen2",
         "dtype": "float32",
         "files": 1,
         "seed": 22,
@@ -127,6 +158,351 @@ FAMILIES = {
             "intermediate_size": 96,
             "num_key_value_heads": 1,
             "rms_norm_eps": 1e-6,
+        },
+    },
+    "qwen3": {
+        "class": "Qwen3",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            "max_position_embeddings": 256,
+            "head_dim": 32,
+            "use_sliding_window": True,
+            "sliding_window": 20,
+            "max_window_layers": 2,
+            "attention_bias": False,
+            "rope_theta": 1000000.0,
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+            "tie_word_embeddings": True,
+            "torch_dtype": "bfloat16",
+            **COMMON,
+            "num_hidden_layers": 3,
+        },
+    },
+    "smollm3": {
+        "class": "SmolLM3",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["SmolLM3ForCausalLM"],
+            "model_type": "smollm3",
+            "max_position_embeddings": 512,
+            "max_window_layers": 28,
+            "no_rope_layer_interval": 4,
+            "no_rope_layers": [1, 1, 1, 0],
+            "layer_types": ["full_attention"] * 4,
+            "use_sliding_window": False,
+            "sliding_window": None,
+            "attention_bias": False,
+            "mlp_bias": False,
+            "pretraining_tp": 2,
+            "rope_theta": 5000000.0,
+            "rope_scaling": None,
+            "torch_dtype": "bfloat16",
+            "pad_token_id": 2,
+            **COMMON,
+            "intermediate_size": 96,
+            "num_hidden_layers": 4,
+        },
+    },
+    "phi3": {
+        "class": "Phi3",
+        "dtype": "bfloat16",
+        "seed": 21,
+        "settings": {
+            "architectures": ["Phi3ForCausalLM"],
+            "model_type": "phi3",
+            "max_position_embeddings": 512,
+            "original_max_position_embeddings": 512,
+            "sliding_window": 23,
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "embd_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+            "rope_theta": 10000.0,
+            "rope_scaling": None,
+            "tie_word_embeddings": False,
+            "torch_dtype": "bfloat16",
+            "pad_token_id": 2,
+            **COMMON,
+        },
+    },
+    "phi4": {
+        "class": "Phi3",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            **PHI4,
+            "max_position_embeddings": 2048,
+            "original_max_position_embeddings": 512,
+        },
+    },
+    "phi4long": {
+        "class": "Phi3",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "is_long": True,
+        "settings": {
+            **PHI4,
+            "max_position_embeddings": 512,
+            "original_max_position_embeddings": 64,
+        },
+    },
+    "gemma2": {
+        "class": "Gemma2",
+        "embedding": 0.12,
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["Gemma2ForCausalLM"],
+            "model_type": "gemma2",
+            "max_position_embeddings": 512,
+            "head_dim": 32,
+            "sliding_window": 20,
+            "query_pre_attn_scalar": 24,
+            "attn_logit_softcapping": 4.0,
+            "final_logit_softcapping": 10.0,
+            "cache_implementation": "hybrid",
+            "hidden_activation": "gelu_pytorch_tanh",
+            "attention_bias": False,
+            "rope_theta": 10000.0,
+            "torch_dtype": "bfloat16",
+            "pad_token_id": 2,
+            **COMMON,
+            "hidden_act": "gelu_pytorch_tanh",
+            "num_hidden_layers": 3,
+            "intermediate_size": 96,
+        },
+    },
+    "gemma3": {
+        "class": "Gemma3",
+        "embedding": 0.12,
+        "config": "Gemma3TextConfig",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["Gemma3ForCausalLM"],
+            "model_type": "gemma3_text",
+            "max_position_embeddings": 512,
+            "head_dim": 32,
+            "sliding_window": 20,
+            "_sliding_window_pattern": 3,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "query_pre_attn_scalar": 40,
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "attention_bias": False,
+            "rope_theta": 1000000.0,
+            "rope_local_base_freq": 10000.0,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+            "use_bidirectional_attention": False,
+            "torch_dtype": "bfloat16",
+            "pad_token_id": 2,
+            **{key: value for key, value in COMMON.items() if key != "hidden_act"},
+            "num_hidden_layers": 3,
+            "num_key_value_heads": 1,
+            "intermediate_size": 96,
+        },
+    },
+    "olmo2": {
+        "class": "Olmo2",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["Olmo2ForCausalLM"],
+            "model_type": "olmo2",
+            "max_position_embeddings": 512,
+            "attention_bias": False,
+            "rope_theta": 500000,
+            "rope_scaling": None,
+            "tie_word_embeddings": False,
+            "torch_dtype": "bfloat16",
+            "pad_token_id": 2,
+            **COMMON,
+        },
+    },
+    "olmo3": {
+        "class": "Olmo3",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["Olmo3ForCausalLM"],
+            "model_type": "olmo3",
+            "max_position_embeddings": 512,
+            "sliding_window": 20,
+            "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+            "attention_bias": False,
+            "rope_theta": 500000,
+            "rope_scaling": {
+                "attention_factor": 1.2079441541679836,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "factor": 8.0,
+                "original_max_position_embeddings": 64,
+                "rope_type": "yarn",
+            },
+            "tie_word_embeddings": False,
+            "dtype": "bfloat16",
+            "pad_token_id": 2,
+            **COMMON,
+            "num_hidden_layers": 4,
+            "intermediate_size": 96,
+        },
+    },
+    "granite": {
+        "class": "Granite",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["GraniteForCausalLM"],
+            "model_type": "granite",
+            "max_position_embeddings": 512,
+            "attention_bias": True,
+            "mlp_bias": False,
+            "attention_multiplier": 0.15,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.6,
+            "logits_scaling": 5.0,
+            "rope_theta": 10000.0,
+            "rope_scaling": None,
+            "tie_word_embeddings": False,
+            "torch_dtype": "bfloat16",
+            "pad_token_id": 2,
+            **COMMON,
+        },
+    },
+    "mixtral": {
+        "class": "Mixtral",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["MixtralForCausalLM"],
+            "model_type": "mixtral",
+            "max_position_embeddings": 512,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "output_router_logits": False,
+            "router_aux_loss_coef": 0.02,
+            "rope_theta": 1000000.0,
+            "sliding_window": None,
+            "tie_word_embeddings": False,
+            "torch_dtype": "bfloat16",
+            **COMMON,
+            "intermediate_size": 48,
+        },
+    },
+    "qwen2moe": {
+        "class": "Qwen2Moe",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["Qwen2MoeForCausalLM"],
+            "model_type": "qwen2_moe",
+            "max_position_embeddings": 512,
+            "num_experts": 6,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 24,
+            "shared_expert_intermediate_size": 40,
+            "norm_topk_prob": False,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [1],
+            "max_window_layers": 28,
+            "use_sliding_window": False,
+            "output_router_logits": False,
+            "router_aux_loss_coef": 0.001,
+            "rope_theta": 1000000.0,
+            "sliding_window": 32768,
+            "tie_word_embeddings": False,
+            "torch_dtype": "bfloat16",
+            **COMMON,
+            "num_hidden_layers": 3,
+            "intermediate_size": 96,
+        },
+    },
+    "qwen3moe": {
+        "class": "Qwen3Moe",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["Qwen3MoeForCausalLM"],
+            "model_type": "qwen3_moe",
+            "max_position_embeddings": 512,
+            "head_dim": 32,
+            "num_experts": 8,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 32,
+            "norm_topk_prob": True,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [],
+            "max_window_layers": 48,
+            "use_sliding_window": False,
+            "output_router_logits": False,
+            "router_aux_loss_coef": 0.001,
+            "rope_theta": 1000000.0,
+            "rope_scaling": None,
+            "sliding_window": None,
+            "tie_word_embeddings": False,
+            "torch_dtype": "bfloat16",
+            **COMMON,
+        },
+    },
+    "olmoe": {
+        "class": "Olmoe",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["OlmoeForCausalLM"],
+            "model_type": "olmoe",
+            "max_position_embeddings": 512,
+            "num_experts": 8,
+            "num_experts_per_tok": 4,
+            "norm_topk_prob": False,
+            "clip_qkv": None,
+            "output_router_logits": False,
+            "router_aux_loss_coef": 0.01,
+            "rope_theta": 10000.0,
+            "rope_scaling": None,
+            "attention_bias": False,
+            "tie_word_embeddings": False,
+            "torch_dtype": "bfloat16",
+            "pad_token_id": 2,
+            **COMMON,
+            "intermediate_size": 40,
+            "num_key_value_heads": 4,
+        },
+    },
+    "phimoe": {
+        "class": "Phimoe",
+        "dtype": "bfloat16",
+        "seed": 20,
+        "settings": {
+            "architectures": ["PhiMoEForCausalLM"],
+            "model_type": "phimoe",
+            "max_position_embeddings": 512,
+            "head_dim": 32,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "router_jitter_noise": 0.1,
+            "input_jitter_noise": 0.0,
+            "attention_bias": True,
+            "lm_head_bias": True,
+            "hidden_dropout": 0.0,
+            "output_router_logits": False,
+            "router_aux_loss_coef": 0.0,
+            "rope_theta": 10000.0,
+            "rope_scaling": None,
+            "sliding_window": 23,
+            "tie_word_embeddings": False,
+            "torch_dtype": "bfloat16",
+            **COMMON,
+            "intermediate_size": 40,
         },
     },
 }
@@ -165,21 +541,46 @@ def make_tokenizer(path, three_digits):
     return tokenizer
 
 
-def randomize(model, seed):
+def spread_experts(model, generator):
+    """Rounding must not make a token change its experts, for then nothing is left to compare. So
+    the first dimensions of the residual, one an expert, keep what the embedding put there: levels
+    far from each other, in another order for every token; and routers look at little else."""
+    n = getattr(model.config, "num_local_experts", None) or model.config.num_experts
+    weights = dict(model.named_parameters())
+    embedding = weights["model.embed_tokens.weight"]
+    levels = torch.tensor([1.0, 0.95] + [0.6 - 0.1 * i for i in range(n - 2)])
+    order = torch.rand(embedding.shape[0], n, generator=generator).argsort(dim=1)
+    embedding[:, :n] = levels[order]
+    for name, weight in weights.items():
+        if name.endswith(("norm.weight", "norm.bias")) and weight.shape[0] > n:
+            weight[:n] = 1.0 if name.endswith("weight") else 0.0
+        elif name.endswith(("mlp.gate.weight", "mlp.router.weight")):
+            weight.mul_(0.03)
+            weight[:, :n] = 5.0 * torch.eye(n)
+        elif name.endswith("experts.down_proj"):
+            weight[:, :n] = 0.0
+        elif name.endswith(("o_proj.weight", "o_proj.bias", "down_proj.weight")):
+            weight[:n] = 0.0
+
+
+def randomize(model, seed, scale):
     """Weights of a size at which answers vary: the usual 0.02 would leave only noise to compare.
     The seeds are those of a few dozen that leave the fewest near-ties."""
     generator = torch.Generator().manual_seed(seed)
+    is_offset = "Gemma" in type(model).__name__
     with torch.no_grad():
         for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=generator)
             if name.endswith("norm.weight"):
-                weight.copy_(1 + 0.2 * noise)
+                weight.copy_((0 if is_offset else 1) + 0.2 * noise)
             elif name.endswith(".bias"):
                 weight.copy_(0.3 * noise)
             elif "embed_tokens" in name:
-                weight.copy_(0.3 * noise)
+                weight.copy_(scale * noise)
             else:
-                weight.copy_(1.2 * noise / weight.shape[1] ** 0.5)
+                weight.copy_(1.2 * noise / weight.shape[-1] ** 0.5)
+        if any("experts" in name for name, _ in model.named_parameters()):
+            spread_experts(model, generator)
 
 
 def save_file_for_all(state, path):
@@ -187,8 +588,28 @@ def save_file_for_all(state, path):
     os.chmod(path, 0o644)
 
 
+def split_experts(name, weight, is_mixtral):
+    """Real checkpoints have a tensor an expert and matrix where transformers keeps one for all."""
+    found = re.fullmatch(r"(.*)\.mlp\.(experts\.(gate_up_proj|down_proj)|gate\.weight|router\.weight)", name)
+    if not found:
+        return {name: weight}
+    prefix = found[1] + (".block_sparse_moe." if is_mixtral else ".mlp.")
+    if found[3] is None:
+        return {prefix + "gate.weight": weight}
+    names = ("w1", "w3", "w2") if is_mixtral else ("gate_proj", "up_proj", "down_proj")
+    parts = {}
+    for i, expert in enumerate(weight):
+        matrices = expert.chunk(2) if found[3] == "gate_up_proj" else [expert]
+        for part, matrix in zip(names[-1:] if len(matrices) == 1 else names, matrices):
+            parts[f"{prefix}experts.{i}.{part}.weight"] = matrix
+    return parts
+
+
 def save_weights(model, folder, dtype, n_files):
-    state = {name: w.to(getattr(torch, dtype)).contiguous() for name, w in model.named_parameters()}
+    state, is_mixtral = {}, type(model).__name__.startswith(("Mixtral", "Phimoe"))
+    for name, weight in model.named_parameters():
+        for part, matrix in split_experts(name, weight, is_mixtral).items():
+            state[part] = matrix.to(getattr(torch, dtype)).contiguous()
     names = sorted(state)
     if n_files == 1:
         save_file_for_all(state, os.path.join(folder, "model.safetensors"))
@@ -226,6 +647,32 @@ def answer(model, tokens):
     return {"output": output, "second": second, "gap": gap, "logits": first}
 
 
+def load(name, folder):
+    """The stored weights in float32."""
+    cls = getattr(transformers, FAMILIES[name]["class"] + "ForCausalLM")
+    config = make_config(name)
+    model, seen = cls.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        output_loading_info=True,
+    )
+    assert not any(seen[key] for key in seen), seen
+    if FAMILIES[name].get("is_long"):
+        # A text is not to change its frequencies when it grows beyond the original context.
+        rope = model.model.rotary_emb
+        long = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["longrope"]
+        rope.original_inv_freq.copy_(long(config, seq_len=1 << 20)[0])
+    return model.eval()
+
+
+def make_config(name):
+    family = FAMILIES[name]
+    cls = getattr(transformers, family.get("config", family["class"] + "Config"))
+    return cls(**json.loads(json.dumps(family["settings"])), attn_implementation="eager")
+
+
 def make(name):
     family = FAMILIES[name]
     folder = os.path.join(HERE, "tiny", name)
@@ -236,11 +683,10 @@ def make(name):
     write_json(os.path.join(folder, "generation_config.json"), stops)
     tokenizer = make_tokenizer(os.path.join(folder, "tokenizer.json"), name != "mistral")
 
-    model = family["model"](family["config"](**family["settings"], attn_implementation="eager"))
-    randomize(model, family["seed"])
-    save_weights(model, folder, family["dtype"], family["files"])
-    exact = {"dtype": torch.float32, "attn_implementation": "eager"}
-    model = family["model"].from_pretrained(folder, **exact).eval()
+    model = getattr(transformers, family["class"] + "ForCausalLM")(make_config(name))
+    randomize(model, family["seed"], family.get("embedding", 0.3))
+    save_weights(model, folder, family["dtype"], family.get("files", 1))
+    model = load(name, folder)
 
     lines = []
     for text in PROMPTS:

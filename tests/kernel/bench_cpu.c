@@ -158,7 +158,7 @@ static void bench_attention(struct bench *b, int n_seqs, int n, int context)
     double rope = 1e9;
     for (int i = 0; i < 20; i++) {
         double t = ant_now();
-        b->ops->rope_append(b->be, 0);
+        b->ops->rope_append(b->be, 0, NULL, NULL);
         t = ant_now() - t;
         rope = t < rope ? t : rope;
     }

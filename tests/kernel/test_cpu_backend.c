@@ -288,7 +288,7 @@ static void step(struct loaded *x, struct ant_batch *batch, float *logits, int32
     for (int l = 0; l < x->m->arch.n_layers; l++) {
         ops->norm(be, x->norm1[l]);
         ops->gemm(be, x->qkv[l], ANT_SLOT_NORMED, ANT_SLOT_QKV, ANT_EPILOGUE_STORE);
-        ops->rope_append(be, l);
+        ops->rope_append(be, l, NULL, NULL);
         ops->attention(be, l, x->m->arch.window);
         ops->gemm(be, x->o[l], ANT_SLOT_ATTN, ANT_SLOT_RESIDUAL, ANT_EPILOGUE_ADD);
         ops->norm(be, x->norm2[l]);
@@ -681,7 +681,7 @@ static void expect_refused(struct loaded *x, struct one *o, const char *what)
     x->ops->step_begin(x->be, &o->batch);
     x->ops->embed(x->be, x->embed);
     x->ops->norm(x->be, x->norm1[0]);
-    x->ops->rope_append(x->be, 0);
+    x->ops->rope_append(x->be, 0, NULL, NULL);
     x->ops->attention(x->be, 0, 0);
     x->ops->sample(x->be);
     x->ops->step_end(x->be);

@@ -419,7 +419,9 @@ static void check_epilogues(int rows, int cols)
         memset(sum + (size_t)r * ldo, 0, (size_t)cols * sizeof *sum);
     dsp.add(acc, rows, cols, has_bias ? bias : NULL, sum, ldo);
     dsp.add(acc, rows, cols, NULL, sum, ldo);
-    dsp.glu(acc, rows, glu_cols, act, ldo);
+    struct ant_glu silu = {-1.44269504f, 0}, gelu = {-2.30220820f, -0.102943240f};
+    bool is_gelu = random_below(2);
+    dsp.glu(acc, rows, glu_cols, is_gelu ? gelu : silu, act, ldo);
     check_gap(out, rows, (size_t)cols, ldo, 4, "store");
     check_gap(sum, rows, (size_t)cols, ldo, 4, "add");
     check_gap(act, rows, (size_t)glu_cols, ldo, 4, "glu");
@@ -430,7 +432,9 @@ static void check_epilogues(int rows, int cols)
             expect_near(out[at], x + b, 2e-6, "store");
             expect_near(sum[at], 2 * x + b, 4e-6, "add");
             if (c < glu_cols) {
-                double want = x / (1 + exp(-x)) * (double)acc[r * 32 + 16 + c];
+                double inner = 0.7978845608028654 * (x + 0.044715 * x * x * x);
+                double want = is_gelu ? x / 2 * (1 + tanh(inner)) : x / (1 + exp(-x));
+                want *= (double)acc[r * 32 + 16 + c];
                 expect_near(act[at], want, fabs(want) * 2e-6 + 1e-7, "glu");
             }
         }

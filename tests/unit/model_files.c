@@ -283,7 +283,7 @@ static bool has_role(const struct tiny_model *full, int role)
     case ANT_W_O_BIAS:
         return full->bias && !is_qwen(full);
     default:
-        return true;
+        return names[role].hf != NULL;
     }
 }
 

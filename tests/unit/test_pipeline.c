@@ -222,16 +222,19 @@ static void on_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant
     on_weight(be, w);
 }
 
-static void on_layer(struct ant_backend *be, int layer)
+static void on_rope_append(struct ant_backend *be, int layer, const struct ant_weight *q_norm,
+                           const struct ant_weight *k_norm)
 {
     (void)layer;
-    on_weight(be, NULL);
+    (void)k_norm;
+    on_weight(be, q_norm);
 }
 
 static void on_attention(struct ant_backend *be, int layer, int window)
 {
+    (void)layer;
     (void)window;
-    on_layer(be, layer);
+    on_weight(be, NULL);
 }
 
 static void on_step(struct ant_backend *be)
@@ -247,7 +250,7 @@ static const struct ant_backend_ops fake_ops = {
     .embed = on_weight,
     .norm = on_weight,
     .gemm = on_gemm,
-    .rope_append = on_layer,
+    .rope_append = on_rope_append,
     .attention = on_attention,
     .norm_sampled = on_weight,
     .sample = on_step,

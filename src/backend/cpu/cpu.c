@@ -88,52 +88,14 @@ static int step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_e
 
 /* ---- operations by rows ---- */
 
-struct rows_job {
+struct sample_job {
     struct cpu_backend *cpu;
-    const struct ant_weight *w;
-    bool is_sampled;
     struct ant_cursor cursor;
 };
 
-static void norm_member(void *arg, int member)
-{
-    struct rows_job *job = arg;
-    struct cpu_backend *cpu = job->cpu;
-    int row, end;
-    (void)member;
-    while (ant_cursor_next(&job->cursor, &row, &end))
-        for (; row < end; row++) {
-            int from = job->is_sampled ? cpu->batch->sampled[row] : row;
-            enum ant_slot to = job->is_sampled ? ANT_SLOT_LAST : ANT_SLOT_NORMED;
-            cpu->dsp.norm(cpu_slot_row(cpu, ANT_SLOT_RESIDUAL, from), job->w->vector,
-                          cpu->arch.norm_eps, cpu->arch.hidden, cpu_slot_row(cpu, to, row));
-        }
-}
-
-static void norm_rows(struct cpu_backend *cpu, const struct ant_weight *w, bool is_sampled)
-{
-    if (w->vector == NULL || w->k != cpu->arch.hidden)
-        ant_cpu_fail(cpu, ANT_EBUG, "a norm weight that does not fit the model");
-    if (cpu->failed)
-        return;
-    int n = is_sampled ? cpu->batch->n_sampled : cpu->batch->n_rows;
-    struct rows_job job = {cpu, w, is_sampled, {.n = n, .chunk = cpu_chunk(cpu, n)}};
-    ant_cpu_run_rows(cpu, norm_member, &job, n);
-}
-
-static void norm(struct ant_backend *be, const struct ant_weight *w)
-{
-    norm_rows(cpu_of(be), w, false);
-}
-
-static void norm_sampled(struct ant_backend *be, const struct ant_weight *w)
-{
-    norm_rows(cpu_of(be), w, true);
-}
-
 static void sample_member(void *arg, int member)
 {
-    struct rows_job *job = arg;
+    struct sample_job *job = arg;
     struct cpu_backend *cpu = job->cpu;
     int row, end;
     while (ant_cursor_next(&job->cursor, &row, &end))
@@ -153,7 +115,7 @@ static void sample(struct ant_backend *be)
     struct cpu_backend *cpu = cpu_of(be);
     if (cpu->failed)
         return;
-    struct rows_job job = {cpu, NULL, true, {.n = cpu->batch->n_sampled, .chunk = 1}};
+    struct sample_job job = {cpu, {.n = cpu->batch->n_sampled, .chunk = 1}};
     ant_cpu_run(cpu, sample_member, &job, &cpu->counts.seconds_other);
 }
 
@@ -184,25 +146,45 @@ static void *take(struct arena *arena, size_t n, size_t bytes)
     return piece;
 }
 
-static void place_slot(struct cpu_backend *cpu, struct arena *arena, enum ant_slot slot, int rows,
-                       int cols)
+static struct cpu_slot place_rows(struct arena *arena, int rows, int cols)
 {
     size_t row_bytes = cpu_row_bytes((size_t)ant_panel_blocks(cols) * ANT_PANEL_K * sizeof(float));
-    cpu->slots[slot] =
-        (struct cpu_slot){.stride = row_bytes / sizeof(float), .rows = rows, .cols = cols};
-    cpu->slots[slot].data = take(arena, (size_t)rows + ANT_ROW_PAD, row_bytes);
+    return (struct cpu_slot){.data = take(arena, (size_t)rows + ANT_ROW_PAD, row_bytes),
+                             .stride = row_bytes / sizeof(float),
+                             .rows = rows,
+                             .cols = cols};
+}
+
+static void place_moe(struct cpu_backend *cpu, struct arena *arena)
+{
+    const struct ant_moe *moe = &cpu->arch.moe;
+    int rows = cpu->config.max_rows, places = rows * moe->n_used, hidden = cpu->arch.hidden;
+    struct cpu_moe *to = &cpu->moe;
+    if (moe->n_experts == 0)
+        return;
+    to->logits = place_rows(arena, rows, moe->n_experts + 1);
+    to->in = place_rows(arena, places, hidden);
+    to->hidden = place_rows(arena, places, moe->ff);
+    to->out = place_rows(arena, places, hidden);
+    to->ids = take(arena, (size_t)places, sizeof *to->ids);
+    to->places = take(arena, (size_t)places, sizeof *to->places);
+    to->weights = take(arena, (size_t)places, sizeof *to->weights);
+    to->first = take(arena, (size_t)moe->n_experts + 1, sizeof *to->first);
+    to->products = take(arena, (size_t)moe->n_experts, sizeof *to->products);
 }
 
 /* Inputs of products, as many and as wide as there can be. */
 static void place_inputs(struct cpu_backend *cpu, struct arena *arena)
 {
     const struct cpu_slot *s = cpu->slots;
-    static const enum ant_slot inputs[] = {ANT_SLOT_NORMED, ANT_SLOT_ATTN, ANT_SLOT_HIDDEN,
-                                           ANT_SLOT_LAST};
+    const struct cpu_slot *const inputs[] = {
+        &s[ANT_SLOT_NORMED], &s[ANT_SLOT_ATTN], &s[ANT_SLOT_HIDDEN], &s[ANT_SLOT_SHARED],
+        &s[ANT_SLOT_LAST],   &cpu->moe.in,      &cpu->moe.hidden,
+    };
     size_t rows = 0, blocks = 0;
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
-        size_t n = (size_t)s[inputs[i]].rows + ANT_ROW_PAD;
-        size_t k = (size_t)ant_panel_blocks(s[inputs[i]].cols);
+        size_t n = (size_t)inputs[i]->rows + ANT_ROW_PAD;
+        size_t k = (size_t)ant_panel_blocks(inputs[i]->cols);
         rows = n > rows ? n : rows;
         blocks = k > blocks ? k : blocks;
     }
@@ -225,6 +207,7 @@ static void place_scratch(struct cpu_backend *cpu, struct arena *arena, struct c
     s->state = take(arena, rows, sizeof *s->state);
     s->key = take(arena, dim * ANT_PAGE_TOKENS, 4);
     s->value = take(arena, dim * ANT_PAGE_TOKENS, 4);
+    s->row = take(arena, (size_t)cpu->arch.hidden, 4);
     s->draw = take(arena, (size_t)cpu->arch.vocab, 8);
 }
 
@@ -234,15 +217,22 @@ static void place(struct cpu_backend *cpu, struct arena *arena)
     const struct ant_arch *arch = &cpu->arch;
     int rows = cpu->config.max_rows, sampled = cpu->config.max_sampled;
     int attn = arch->n_heads * arch->head_dim, kv = arch->n_kv_heads * arch->head_dim;
-    place_slot(cpu, arena, ANT_SLOT_RESIDUAL, rows, arch->hidden);
-    place_slot(cpu, arena, ANT_SLOT_NORMED, rows, arch->hidden);
-    place_slot(cpu, arena, ANT_SLOT_QKV, rows, attn + 2 * kv);
-    place_slot(cpu, arena, ANT_SLOT_ATTN, rows, attn);
-    place_slot(cpu, arena, ANT_SLOT_HIDDEN, rows, arch->ff);
-    place_slot(cpu, arena, ANT_SLOT_LAST, sampled, arch->hidden);
-    place_slot(cpu, arena, ANT_SLOT_LOGITS, sampled, arch->vocab);
+    struct cpu_slot *slots = cpu->slots;
+    slots[ANT_SLOT_RESIDUAL] = place_rows(arena, rows, arch->hidden);
+    slots[ANT_SLOT_NORMED] = place_rows(arena, rows, arch->hidden);
+    slots[ANT_SLOT_QKV] = place_rows(arena, rows, attn + 2 * kv);
+    slots[ANT_SLOT_ATTN] = place_rows(arena, rows, attn);
+    slots[ANT_SLOT_HIDDEN] = place_rows(arena, rows, arch->ff);
+    slots[ANT_SLOT_SHARED] =
+        place_rows(arena, arch->moe.shared_ff > 0 ? rows : 0, arch->moe.shared_ff);
+    slots[ANT_SLOT_BRANCH] = place_rows(arena, arch->has_post_norm ? rows : 0, arch->hidden);
+    slots[ANT_SLOT_LAST] = place_rows(arena, sampled, arch->hidden);
+    slots[ANT_SLOT_LOGITS] = place_rows(arena, sampled, arch->vocab);
+    place_moe(cpu, arena);
     place_inputs(cpu, arena);
     cpu->rope = take(arena, (size_t)cpu->config.max_context * (size_t)arch->rope.dim, 4);
+    cpu->local_rope =
+        take(arena, (size_t)cpu->config.max_context * (size_t)arch->local_rope.dim, 4);
     cpu->pages_spans = take(arena, (size_t)rows, sizeof *cpu->pages_spans);
     cpu->query_spans = take(arena, (size_t)rows, sizeof *cpu->query_spans);
     cpu->ids = take(arena, (size_t)sampled, sizeof *cpu->ids);
@@ -260,15 +250,14 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
             err, ANT_EUSAGE, "a step of %d rows, %d sequences, %d sampled, %d tokens of context",
             config->max_rows, config->max_seqs, config->max_sampled, config->max_context);
     if (arch->head_dim < 2 || arch->head_dim > ANT_MAX_HEAD_DIM || arch->head_dim % 2 != 0 ||
-        arch->rope.dim < 0 || arch->rope.dim > arch->head_dim || arch->rope.dim % 2 != 0)
+        arch->rope.dim < 0 || arch->rope.dim > arch->head_dim || arch->rope.dim % 2 != 0 ||
+        arch->local_rope.dim < 0 || arch->local_rope.dim > arch->head_dim ||
+        arch->local_rope.dim % 2 != 0)
         return ant_fail(err, ANT_EUNSUPP, "cpu: heads of %d dimensions, %d of them rotated",
                         arch->head_dim, arch->rope.dim);
     if (arch->n_kv_heads < 1 || arch->n_heads % arch->n_kv_heads != 0)
         return ant_fail(err, ANT_EUNSUPP, "cpu: %d heads over %d kv heads", arch->n_heads,
                         arch->n_kv_heads);
-    if (arch->norm != ANT_NORM_RMS || arch->act != ANT_ACT_SILU)
-        return ant_fail(err, ANT_EUNSUPP, "cpu: norm %d or activation %d", (int)arch->norm,
-                        (int)arch->act);
     return 0;
 }
 
@@ -303,6 +292,7 @@ static void close_cpu(struct ant_backend *be)
     while (cpu->weights) {
         struct ant_weight *w = cpu->weights;
         cpu->weights = w->next;
+        free(w->experts);
         free(w);
     }
     if (cpu->kv)
@@ -337,6 +327,7 @@ static int open_workspace(struct cpu_backend *cpu, struct ant_error *err)
     arena = (struct arena){memory, 0};
     place(cpu, &arena);
     ant_rope_table(&cpu->arch.rope, cpu->config.max_context, cpu->rope);
+    ant_rope_table(&cpu->arch.local_rope, cpu->config.max_context, cpu->local_rope);
     return 0;
 }
 
@@ -447,11 +438,14 @@ const struct ant_backend_ops ant_backend_cpu = {
     .step_end = step_end,
     .step_wait = step_wait,
     .embed = ant_cpu_embed,
-    .norm = norm,
+    .norm = ant_cpu_norm,
+    .norm_add = ant_cpu_norm_add,
     .gemm = ant_cpu_gemm,
     .rope_append = ant_cpu_rope_append,
     .attention = ant_cpu_attention,
-    .norm_sampled = norm_sampled,
+    .route = ant_cpu_route,
+    .experts = ant_cpu_experts,
+    .norm_sampled = ant_cpu_norm_sampled,
     .sample = sample,
     .read_slot = read_slot,
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the CPU backend: what its files share. cpu.c opens, closes and runs the steps;
- * cpu_weight.c packs; cpu_gemm.c multiplies; cpu_attention.c keeps the KV cache and attends;
- * cpu_memory.c says how much memory there is. Nothing outside src/backend/cpu includes this. */
+ * cpu_weight.c packs; cpu_gemm.c multiplies; cpu_norm.c normalizes; cpu_attention.c keeps the KV
+ * cache and attends; cpu_moe.c has the experts; cpu_memory.c says how much memory there is. Nothing
+ * outside src/backend/cpu includes this. */
 #ifndef ANT_BACKEND_CPU_CPU_H
 #define ANT_BACKEND_CPU_CPU_H
 
@@ -33,9 +34,12 @@ struct cpu_part {
 };
 
 struct ant_weight {
-    struct ant_weight *next; /* of the backend's list */
-    const float *vector;     /* norms: (n); else NULL */
-    int64_t k;               /* columns; of a vector its length */
+    struct ant_weight *next;    /* of the backend's list */
+    const float *vector;        /* norms: (n); else NULL */
+    const float *vector_bias;   /* or NULL */
+    struct ant_weight *experts; /* owned (n_experts), each a matrix of its own; or NULL */
+    int n_experts;
+    int64_t k; /* columns; of a vector its length */
     int n_blocks, n_parts, rows;
     size_t bytes; /* packed */
     const uint8_t *memory;
@@ -54,6 +58,24 @@ struct cpu_input {
     size_t row_bytes; /* for the columns at hand */
 };
 
+/* A packed weight by some rows of a slot, and how the work is cut (by ant_cpu_products). */
+struct cpu_product {
+    const struct ant_weight *w;
+    int row, n_rows;
+    int n_units, n_splits, rows_per_split, chunk_blocks, first_item;
+};
+
+/* What a step's rows have to do with experts. Places are the rows sorted by expert, n_used a
+ * row. */
+struct cpu_moe {
+    struct cpu_slot logits;          /* (rows, experts and the share of the shared one) */
+    struct cpu_slot in, hidden, out; /* (places, hidden), (places, moe.ff), (places, hidden) */
+    int32_t *ids, *places;           /* (rows, n_used), best first */
+    float *weights;                  /* (rows, n_used) */
+    int32_t *first;                  /* (n_experts + 1) place of an expert's first row */
+    struct cpu_product *products;    /* (n_experts) */
+};
+
 /* New rows of one sequence: those within one page, or those of one query tile. */
 struct cpu_span {
     int seq, row, n;
@@ -67,26 +89,27 @@ struct cpu_scratch {
     float *scores, *sum;
     struct ant_softmax *state;
     uint8_t *key, *value; /* decoded page: (32 * dim_pad) floats each */
-    float *row;           /* (hidden) one row of the embedding */
+    float *row;           /* (hidden) */
     void *draw;           /* (vocab * 8) */
 };
 
 struct cpu_backend {
     struct ant_backend base;
     struct ant_backend_config config;
-    struct ant_arch arch; /* copied; its rope.factors is not used after open */
+    struct ant_arch arch;
     enum ant_cpu_level level;
     struct ant_dsp dsp;
     struct ant_team *team;
     int n_members;
 
-    uint8_t *workspace; /* owned mapping: slots, scratch, rope table, spans */
+    uint8_t *workspace; /* owned mapping: slots, scratch, rope tables, spans */
     size_t workspace_bytes;
     struct cpu_slot slots[ANT_N_SLOTS];
+    struct cpu_moe moe;
     uint8_t *acts;               /* (rows, k) bfloat16, where the level multiplies those */
     uint8_t *quants;             /* (rows, k / 32) struct ant_quant */
     struct cpu_scratch *scratch; /* (n_members) */
-    float *rope;                 /* (max_context, dim/2, 2) */
+    float *rope, *local_rope;    /* (max_context, dim/2, 2) */
     struct cpu_span *pages_spans, *query_spans;
     int n_page_spans, n_query_spans;
     int32_t *ids;
@@ -159,13 +182,33 @@ int ant_cpu_weight_put(struct ant_backend *be, struct ant_weight **out,
 void ant_cpu_embed(struct ant_backend *be, const struct ant_weight *table);
 void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
                   enum ant_slot out, enum ant_epilogue epilogue);
+/* Products in one go, whose rows together are the first `n_rows` of `in` and go to `out`. STORE,
+ * ADD or GLU. */
+void ant_cpu_products(struct cpu_backend *cpu, const struct cpu_slot *in,
+                      const struct cpu_slot *out, enum ant_epilogue epilogue,
+                      struct cpu_product *products, int n, int n_rows);
+
+void ant_cpu_norm(struct ant_backend *be, const struct ant_weight *w);
+void ant_cpu_norm_add(struct ant_backend *be, const struct ant_weight *w);
+void ant_cpu_norm_sampled(struct ant_backend *be, const struct ant_weight *w);
+/* x = rms_norm(x) * weight, in place */
+void ant_cpu_rms_norm(float *x, const float *weight, float eps, int n);
+/* The sampled rows' logits, under the model's softcap. */
+void ant_cpu_cap_logits(struct cpu_backend *cpu);
+
+void ant_cpu_route(struct ant_backend *be, const struct ant_weight *router);
+void ant_cpu_experts(struct ant_backend *be, const struct ant_weight *gate_up,
+                     const struct ant_weight *down);
+/* RESIDUAL += in * w^T * the rows' shares of the shared expert */
+void ant_cpu_add_share(struct cpu_backend *cpu, const struct ant_weight *w, enum ant_slot in);
 
 /* Bytes of cache that one page takes over all layers. */
 size_t ant_cpu_page_bytes(const struct cpu_backend *cpu);
 int ant_cpu_kv_open(struct ant_backend *be, int n_pages, struct ant_error *err);
 /* Cut the step's rows into spans; false when a page or position is out of range. */
 bool ant_cpu_plan(struct cpu_backend *cpu);
-void ant_cpu_rope_append(struct ant_backend *be, int layer);
+void ant_cpu_rope_append(struct ant_backend *be, int layer, const struct ant_weight *q_norm,
+                         const struct ant_weight *k_norm);
 void ant_cpu_attention(struct ant_backend *be, int layer, int window);
 
 /* Memory for weights and cache: what the kernel calls available, or what the process's control

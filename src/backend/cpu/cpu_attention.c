@@ -18,6 +18,7 @@
 #include "base/mem.h"
 
 enum { PAGE = ANT_PAGE_TOKENS };
+#define LOG2_E 1.44269504088896340736
 _Static_assert((int)ANT_PAGE_TOKENS == (int)ANT_TILE_COLS, "a page is one tile of keys");
 
 size_t ant_cpu_page_bytes(const struct cpu_backend *cpu)
@@ -138,27 +139,44 @@ static void put_value(const struct cpu_backend *cpu, uint8_t *page, int token, c
 struct rope_job {
     struct cpu_backend *cpu;
     int layer;
+    const struct ant_weight *q_norm, *k_norm;
     struct ant_cursor cursor;
 };
+
+/* Queries or keys of one token: normed, then rotated, as the layer has it. */
+static void turn_heads(const struct rope_job *job, const struct ant_weight *norm, int n_heads,
+                       int position, float *x)
+{
+    const struct cpu_backend *cpu = job->cpu;
+    const struct ant_arch *arch = &cpu->arch;
+    bool is_local = arch->layers[job->layer] & ANT_LAYER_LOCAL_ROPE;
+    const struct ant_rope *rope = is_local ? &arch->local_rope : &arch->rope;
+    const float *table = is_local ? cpu->local_rope : cpu->rope;
+    if (norm && arch->qk_norm == ANT_QK_NORM_WHOLE)
+        ant_cpu_rms_norm(x, norm->vector, arch->norm_eps, n_heads * arch->head_dim);
+    for (int head = 0; head < n_heads; head++, x += arch->head_dim) {
+        if (norm && arch->qk_norm == ANT_QK_NORM_HEAD)
+            ant_cpu_rms_norm(x, norm->vector, arch->norm_eps, arch->head_dim);
+        if (!(arch->layers[job->layer] & ANT_LAYER_NO_ROPE))
+            cpu->dsp.rotate(table + (size_t)position * (size_t)rope->dim, rope->dim / 2,
+                            rope->interleaved, x);
+    }
+}
 
 static void append_row(const struct rope_job *job, const struct cpu_span *span, int row)
 {
     const struct cpu_backend *cpu = job->cpu;
     const struct ant_arch *arch = &cpu->arch;
     int position = cpu->batch->positions[row], page = page_of(cpu->batch, span->seq, position);
-    const float *table = cpu->rope + (size_t)position * (size_t)arch->rope.dim;
     float *q = cpu_slot_row(cpu, ANT_SLOT_QKV, row);
     float *k = q + arch->n_heads * arch->head_dim, *v = k + arch->n_kv_heads * arch->head_dim;
-    for (int head = 0; head < arch->n_heads; head++)
-        cpu->dsp.rotate(table, arch->rope.dim / 2, arch->rope.interleaved,
-                        q + head * arch->head_dim);
+    turn_heads(job, job->q_norm, arch->n_heads, position, q);
+    turn_heads(job, job->k_norm, arch->n_kv_heads, position, k);
     for (int head = 0; head < arch->n_kv_heads; head++) {
         uint8_t *values = page_at(cpu, job->layer, true, page, head);
         /* What an earlier sequence left must not meet a zero weight as infinity or NaN. */
         if (position % PAGE == 0)
             memset(values, 0, cpu->page_head_bytes);
-        cpu->dsp.rotate(table, arch->rope.dim / 2, arch->rope.interleaved,
-                        k + head * arch->head_dim);
         put_key(cpu, page_at(cpu, job->layer, false, page, head), position % PAGE,
                 k + head * arch->head_dim);
         put_value(cpu, values, position % PAGE, v + head * arch->head_dim);
@@ -178,11 +196,24 @@ static void rope_member(void *arg, int member)
         }
 }
 
-void ant_cpu_rope_append(struct ant_backend *be, int layer)
+/* Is this the norm of `n_heads` queries or keys that the model has? */
+static bool fits(const struct ant_arch *arch, const struct ant_weight *norm, int n_heads)
+{
+    if (arch->qk_norm == ANT_QK_NORM_NONE)
+        return norm == NULL;
+    int n = arch->head_dim * (arch->qk_norm == ANT_QK_NORM_WHOLE ? n_heads : 1);
+    return norm && norm->vector && norm->k == n;
+}
+
+void ant_cpu_rope_append(struct ant_backend *be, int layer, const struct ant_weight *q_norm,
+                         const struct ant_weight *k_norm)
 {
     struct cpu_backend *cpu = cpu_of(be);
     int n = cpu->n_page_spans;
-    struct rope_job job = {cpu, layer, {.n = n, .chunk = cpu_chunk(cpu, n)}};
+    struct rope_job job = {cpu, layer, q_norm, k_norm, {.n = n, .chunk = cpu_chunk(cpu, n)}};
+    if (!fits(&cpu->arch, q_norm, cpu->arch.n_heads) ||
+        !fits(&cpu->arch, k_norm, cpu->arch.n_kv_heads))
+        ant_cpu_fail(cpu, ANT_EBUG, "norms of queries and keys that do not fit the model");
     ant_cpu_run_rows(cpu, rope_member, &job, cpu->batch->n_rows);
 }
 
@@ -202,7 +233,7 @@ static void load_query(const struct cpu_backend *cpu, const struct query *query,
                        struct cpu_scratch *scratch)
 {
     const struct ant_arch *arch = &cpu->arch;
-    float scale = (float)(1.44269504088896340736 / sqrt((double)arch->head_dim)); /* log2 e */
+    float scale = (float)(LOG2_E * ant_arch_attn_scale(arch));
     for (int row = 0; row < query->rows; row++) {
         const float *q = cpu_slot_row(cpu, ANT_SLOT_QKV, query->span->row + row / query->group);
         q += (query->head * query->group + row % query->group) * arch->head_dim;
@@ -269,6 +300,9 @@ static void visit_page(const struct attention_job *job, const struct query *quer
     key = load_page(cpu, key, scratch->key);
     tile(end - row, scratch->query + (size_t)(row * cpu->dim_pad) * act, (size_t)cpu->dim_pad, key,
          key + panel, cpu->dim_pad / 2, scratch->scores + row * PAGE, true, ahead);
+    if (cpu->arch.attn_softcap > 0)
+        cpu->dsp.softcap(scratch->scores + row * PAGE, cpu->arch.attn_softcap * (float)LOG2_E,
+                         (end - row) * PAGE);
     page_softmax(cpu, query, first, row, end, job->window, scratch);
     value = load_page(cpu, value, scratch->value);
     for (int t = 0; t < cpu->dim_pad / 32; t++, value += tile_bytes)

@@ -14,13 +14,15 @@
 
 #include "backend/cpu/cpu.h"
 
+/* Products of one kind in one go: of one weight, or of many experts' by the rows of each. */
 struct gemm_job {
     struct cpu_backend *cpu;
-    const struct ant_weight *w;
     const struct cpu_slot *in, *out;
     enum ant_epilogue epilogue;
-    int n_rows, n_units, n_splits, rows_per_split;
-    int chunk_blocks;
+    const struct cpu_product *products;
+    int n_products, n_rows;
+    int64_t k;
+    int n_blocks; /* of k */
     bool has_quants, has_acts;
     struct cpu_input quants, acts;
     struct ant_cursor cursor;
@@ -45,9 +47,9 @@ static int part_units(const struct cpu_part *part)
     return (part->n_panels + 1) / 2;
 }
 
-static void find_unit(const struct gemm_job *job, int index, struct gemm_unit *unit)
+static void find_unit(const struct gemm_job *job, const struct ant_weight *w, int index,
+                      struct gemm_unit *unit)
 {
-    const struct ant_weight *w = job->w;
     const struct cpu_part *part = w->parts;
     if (job->epilogue == ANT_EPILOGUE_GLU) {
         unit->part = part;
@@ -91,18 +93,17 @@ static void prepare(const struct gemm_job *job, struct cpu_scratch *scratch,
 }
 
 /* Sums of `rows` rows from `row` by one or two panels of floats: all 32 columns of acc. */
-static void multiply_floats(const struct gemm_job *job, struct cpu_scratch *scratch,
-                            const struct ant_panel *panels, int n_panels, int row, int rows,
-                            ptrdiff_t ahead, float *acc)
+static void multiply_floats(const struct gemm_job *job, int chunk_blocks,
+                            struct cpu_scratch *scratch, const struct ant_panel *panels,
+                            int n_panels, int row, int rows, ptrdiff_t ahead, float *acc)
 {
     const struct ant_dsp *dsp = &job->cpu->dsp;
     ant_tile_fn *tile = ant_dsp_in_float(dsp, panels[0].format) ? dsp->tile_f32 : dsp->tile;
     size_t act_bytes = cpu_act_bytes(job->cpu);
     if (!ant_dsp_is_direct(dsp, panels[0].format))
         ahead = 0;
-    for (int b0 = 0; b0 < job->w->n_blocks; b0 += job->chunk_blocks) {
-        int b1 =
-            b0 + job->chunk_blocks < job->w->n_blocks ? b0 + job->chunk_blocks : job->w->n_blocks;
+    for (int b0 = 0; b0 < job->n_blocks; b0 += chunk_blocks) {
+        int b1 = b0 + chunk_blocks < job->n_blocks ? b0 + chunk_blocks : job->n_blocks;
         const void *b[2];
         prepare(job, scratch, panels, n_panels, b0, b1, b);
         for (int r = 0; r < rows; r += dsp->tile_rows) {
@@ -120,12 +121,13 @@ static void multiply_quants(const struct gemm_job *job, const struct ant_panel *
 {
     const uint8_t *a = job->quants.data + (size_t)row * job->quants.row_bytes;
     job->cpu->dsp.tile_quant(rows, (const struct ant_quant *)(const void *)a, job->quants.row_bytes,
-                             panels, n_panels, job->w->n_blocks, acc);
+                             panels, n_panels, job->n_blocks, acc);
 }
 
 /* Panels of different kinds, each for itself. */
-static void multiply_mixed(const struct gemm_job *job, struct cpu_scratch *scratch,
-                           const struct gemm_unit *unit, int row, int rows)
+static void multiply_mixed(const struct gemm_job *job, int chunk_blocks,
+                           struct cpu_scratch *scratch, const struct gemm_unit *unit, int row,
+                           int rows)
 {
     for (int i = 0; i < 2; i++) {
         float *acc = scratch->acc + i * ANT_PANEL_ROWS;
@@ -133,12 +135,19 @@ static void multiply_mixed(const struct gemm_job *job, struct cpu_scratch *scrat
             multiply_quants(job, &unit->panels[i], 1, row, rows, acc);
             continue;
         }
-        multiply_floats(job, scratch, &unit->panels[i], 1, row, rows, 0, scratch->other);
+        multiply_floats(job, chunk_blocks, scratch, &unit->panels[i], 1, row, rows, 0,
+                        scratch->other);
         for (int r = 0; r < rows; r++)
             memcpy(acc + r * ANT_TILE_COLS, scratch->other + r * ANT_TILE_COLS,
                    ANT_PANEL_ROWS * sizeof *acc);
     }
 }
+
+/* x sigmoid(x), and x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)), which is GELU's tanh form */
+static const struct ant_glu glu_acts[] = {
+    [ANT_ACT_SILU] = {-1.44269504f, 0},
+    [ANT_ACT_GELU] = {-2.30220820f, -0.102943240f},
+};
 
 static void finish(const struct gemm_job *job, const struct gemm_unit *unit, const float *acc,
                    int row, int rows)
@@ -148,32 +157,48 @@ static void finish(const struct gemm_job *job, const struct gemm_unit *unit, con
     const float *bias = unit->part->bias ? unit->part->bias + unit->col : NULL;
     float *to = out->data + (size_t)row * out->stride + (size_t)(unit->part->first_row + unit->col);
     if (job->epilogue == ANT_EPILOGUE_GLU)
-        dsp->glu(acc, rows, unit->cols, to, out->stride);
+        dsp->glu(acc, rows, unit->cols, glu_acts[job->cpu->arch.act], to, out->stride);
     else if (job->epilogue == ANT_EPILOGUE_ADD)
         dsp->add(acc, rows, unit->cols, bias, to, out->stride);
     else
         dsp->store(acc, rows, unit->cols, bias, to, out->stride);
 }
 
-static void do_item(const struct gemm_job *job, struct cpu_scratch *scratch, int index)
+static void do_item(const struct gemm_job *job, const struct cpu_product *product,
+                    struct cpu_scratch *scratch, int index)
 {
     struct gemm_unit unit;
-    int row = index % job->n_splits * job->rows_per_split;
-    int end = row + job->rows_per_split < job->n_rows ? row + job->rows_per_split : job->n_rows;
-    find_unit(job, index / job->n_splits, &unit);
+    int row = product->row + index % product->n_splits * product->rows_per_split;
+    int end = product->row + product->n_rows, chunk_blocks = product->chunk_blocks;
+    end = row + product->rows_per_split < end ? row + product->rows_per_split : end;
+    find_unit(job, product->w, index / product->n_splits, &unit);
     const struct ant_panel *panels = unit.panels;
     bool is_mixed = unit.n_panels == 2 && panels[0].format != panels[1].format;
     for (int rows; row < end; row += rows) {
         rows = end - row < CPU_ACC_ROWS ? end - row : CPU_ACC_ROWS;
         if (is_mixed)
-            multiply_mixed(job, scratch, &unit, row, rows);
+            multiply_mixed(job, chunk_blocks, scratch, &unit, row, rows);
         else if (is_quantized(panels[0].format))
             multiply_quants(job, panels, unit.n_panels, row, rows, scratch->acc);
         else
-            multiply_floats(job, scratch, panels, unit.n_panels, row, rows,
+            multiply_floats(job, chunk_blocks, scratch, panels, unit.n_panels, row, rows,
                             row + rows < end ? 0 : unit.ahead, scratch->acc);
         finish(job, &unit, scratch->acc, row, rows);
     }
+}
+
+/* The product that item `i` belongs to. */
+static const struct cpu_product *product_of(const struct gemm_job *job, int i)
+{
+    int low = 0, high = job->n_products;
+    while (high - low > 1) {
+        int middle = (low + high) / 2;
+        if (job->products[middle].first_item <= i)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &job->products[low];
 }
 
 static void gemm_member(void *arg, int member)
@@ -182,8 +207,10 @@ static void gemm_member(void *arg, int member)
     int i, end;
     job->cpu->dsp.tile_begin();
     while (ant_cursor_next(&job->cursor, &i, &end))
-        for (; i < end; i++)
-            do_item(job, &job->cpu->scratch[member], i);
+        for (; i < end; i++) {
+            const struct cpu_product *product = product_of(job, i);
+            do_item(job, product, &job->cpu->scratch[member], i - product->first_item);
+        }
     job->cpu->dsp.tile_end();
 }
 
@@ -193,7 +220,7 @@ static void convert_member(void *arg, int member)
 {
     struct gemm_job *job = arg;
     const struct ant_dsp *dsp = &job->cpu->dsp;
-    size_t k = (size_t)job->w->k, k_pad = (size_t)job->w->n_blocks * ANT_PANEL_K;
+    size_t k = (size_t)job->k, k_pad = (size_t)job->n_blocks * ANT_PANEL_K;
     int row, end;
     (void)member;
     while (ant_cursor_next(&job->cursor, &row, &end))
@@ -215,12 +242,7 @@ static void convert_member(void *arg, int member)
 static void convert(struct gemm_job *job)
 {
     struct cpu_backend *cpu = job->cpu;
-    size_t n_blocks = (size_t)job->w->n_blocks;
-    for (int i = 0; i < job->w->n_parts; i++)
-        if (is_quantized(job->w->parts[i].format))
-            job->has_quants = true;
-        else
-            job->has_acts = true;
+    size_t n_blocks = (size_t)job->n_blocks;
     job->quants =
         (struct cpu_input){cpu->quants, cpu_row_bytes(n_blocks * sizeof(struct ant_quant))};
     if (cpu->dsp.is_bf16)
@@ -236,56 +258,84 @@ static void convert(struct gemm_job *job)
 /* ---- the operation ---- */
 
 /* Units alone keep few members busy; with many rows ranges of them help. */
-static void plan(struct gemm_job *job)
+static void plan(struct gemm_job *job, struct cpu_product *product)
 {
-    int n_chunks = (job->w->n_blocks + CPU_CHUNK_BLOCKS - 1) / CPU_CHUNK_BLOCKS;
-    job->chunk_blocks = (job->w->n_blocks + n_chunks - 1) / n_chunks;
-    if (job->epilogue == ANT_EPILOGUE_GLU)
-        job->n_units = job->w->parts[0].n_panels;
-    else
-        for (int i = 0; i < job->w->n_parts; i++)
-            job->n_units += part_units(&job->w->parts[i]);
+    const struct ant_weight *w = product->w;
+    int n_chunks = (w->n_blocks + CPU_CHUNK_BLOCKS - 1) / CPU_CHUNK_BLOCKS;
+    product->chunk_blocks = (w->n_blocks + n_chunks - 1) / n_chunks;
+    product->n_units = job->epilogue == ANT_EPILOGUE_GLU ? w->parts[0].n_panels : 0;
+    for (int i = 0; i < w->n_parts && job->epilogue != ANT_EPILOGUE_GLU; i++)
+        product->n_units += part_units(&w->parts[i]);
+    for (int i = 0; i < w->n_parts; i++)
+        *(is_quantized(w->parts[i].format) ? &job->has_quants : &job->has_acts) = true;
     int tile_rows = job->cpu->dsp.tile_rows;
-    int tiles = (job->n_rows + tile_rows - 1) / tile_rows;
-    int wanted = (4 * job->cpu->n_members + job->n_units - 1) / job->n_units;
+    int tiles = (product->n_rows + tile_rows - 1) / tile_rows;
+    int wanted = (4 * job->cpu->n_members + product->n_units - 1) / product->n_units;
     int most = (tiles + 3) / 4; /* a range is at least four tiles, or decoding takes over */
     int splits = job->cpu->n_members == 1 ? 1 : wanted < most ? wanted : most;
-    job->rows_per_split = (tiles + splits - 1) / splits * tile_rows;
-    job->n_splits = (job->n_rows + job->rows_per_split - 1) / job->rows_per_split;
-    int n = job->n_units * job->n_splits;
-    int parts = job->n_rows <= CPU_STREAM_ROWS ? CPU_STREAMS * job->cpu->n_members : 0;
-    job->cursor = (struct ant_cursor){
-        .n = n, .chunk = parts > 0 ? (n + parts - 1) / parts : cpu_chunk(job->cpu, n)};
+    product->rows_per_split = (tiles + splits - 1) / splits * tile_rows;
+    product->n_splits = (product->n_rows + product->rows_per_split - 1) / product->rows_per_split;
 }
 
-static bool fits(struct cpu_backend *cpu, const struct ant_weight *w, const struct cpu_slot *in,
-                 const struct cpu_slot *out, enum ant_epilogue epilogue)
+static bool fits(const struct gemm_job *job, const struct ant_weight *w)
 {
-    bool is_glu = epilogue == ANT_EPILOGUE_GLU;
+    bool is_glu = job->epilogue == ANT_EPILOGUE_GLU;
     int rows = is_glu ? w->parts[0].rows : w->rows;
-    if (w->vector == NULL && w->k == in->cols && rows <= out->cols &&
+    if (w->vector == NULL && w->k == job->in->cols && rows <= job->out->cols &&
         (!is_glu || (w->n_parts == 2 && w->parts[1].rows == rows)))
         return true;
-    ant_cpu_fail(cpu, ANT_EBUG, "a product of slots and a weight that do not fit");
+    ant_cpu_fail(job->cpu, ANT_EBUG, "a product of slots and a weight that do not fit");
     return false;
+}
+
+void ant_cpu_products(struct cpu_backend *cpu, const struct cpu_slot *in,
+                      const struct cpu_slot *out, enum ant_epilogue epilogue,
+                      struct cpu_product *products, int n, int n_rows)
+{
+    struct gemm_job job = {.cpu = cpu,
+                           .in = in,
+                           .out = out,
+                           .epilogue = epilogue,
+                           .products = products,
+                           .n_products = n,
+                           .n_rows = n_rows,
+                           .k = in->cols,
+                           .n_blocks = ant_panel_blocks(in->cols)};
+    int n_items = 0;
+    for (int i = 0; i < n && !cpu->failed && fits(&job, products[i].w); i++) {
+        struct cpu_product *product = &products[i];
+        plan(&job, product);
+        product->first_item = n_items;
+        n_items += product->n_units * product->n_splits;
+        cpu->counts.weight_bytes += (double)product->w->bytes;
+        cpu->counts.flops +=
+            2.0 * (double)product->n_rows * (double)product->w->rows * (double)product->w->k;
+    }
+    if (cpu->failed || n_rows == 0)
+        return;
+    convert(&job);
+    int parts = n_rows <= CPU_STREAM_ROWS ? CPU_STREAMS * cpu->n_members : 0;
+    job.cursor = (struct ant_cursor){
+        .n = n_items, .chunk = parts > 0 ? (n_items + parts - 1) / parts : cpu_chunk(cpu, n_items)};
+    ant_cpu_run(cpu, gemm_member, &job, &cpu->counts.seconds_gemm);
 }
 
 void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
                   enum ant_slot out, enum ant_epilogue epilogue)
 {
     struct cpu_backend *cpu = cpu_of(be);
-    struct gemm_job job = {
-        .cpu = cpu, .w = w, .in = &cpu->slots[in], .out = &cpu->slots[out], .epilogue = epilogue};
-    if (cpu->failed || !fits(cpu, w, job.in, job.out, epilogue))
+    if (cpu->failed)
         return;
-    job.n_rows = in == ANT_SLOT_LAST ? cpu->batch->n_sampled : cpu->batch->n_rows;
-    if (job.n_rows == 0)
+    int n_rows = in == ANT_SLOT_LAST ? cpu->batch->n_sampled : cpu->batch->n_rows;
+    struct cpu_product product = {.w = w, .n_rows = n_rows};
+    if (n_rows == 0)
         return;
-    convert(&job);
-    plan(&job);
-    ant_cpu_run(cpu, gemm_member, &job, &cpu->counts.seconds_gemm);
-    cpu->counts.weight_bytes += (double)w->bytes;
-    cpu->counts.flops += 2.0 * (double)job.n_rows * (double)w->rows * (double)w->k;
+    if (epilogue == ANT_EPILOGUE_SHARE)
+        ant_cpu_add_share(cpu, w, in);
+    else
+        ant_cpu_products(cpu, &cpu->slots[in], &cpu->slots[out], epilogue, &product, 1, n_rows);
+    if (out == ANT_SLOT_LOGITS)
+        ant_cpu_cap_logits(cpu);
 }
 
 struct embed_job {

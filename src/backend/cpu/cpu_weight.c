@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Weights in memory: the packed panels of each part, one after another, then the biases as floats.
- * Vectors are floats. */
+ * Vectors are floats. Experts lie one after another, each like a weight of its own. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -40,12 +40,27 @@ static size_t part_bytes(const struct ant_tensor *tensor)
            ant_panel_bytes(&ant_panel_formats[tensor->type], ant_panel_blocks(n_cols(tensor)));
 }
 
+/* One expert's matrices as a weight of their own. */
+static struct ant_weight_spec expert_of(const struct ant_weight_spec *spec, int expert)
+{
+    struct ant_weight_spec one = {.n_parts = spec->n_parts};
+    for (int i = 0; i < spec->n_parts; i++)
+        one.parts[i] = spec->experts[expert * spec->n_parts + i];
+    return one;
+}
+
 size_t ant_cpu_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec)
 {
-    (void)be;
-    if (spec->is_vector)
-        return aligned((size_t)n_elements(spec->parts[0]) * sizeof(float));
     size_t bytes = 0;
+    if (spec->is_vector)
+        return aligned((size_t)n_elements(spec->parts[0]) * sizeof(float)) *
+               (spec->bias[0] ? 2 : 1);
+    for (int i = 0; i < spec->n_experts; i++) {
+        struct ant_weight_spec expert = expert_of(spec, i);
+        bytes += ant_cpu_weight_bytes(be, &expert);
+    }
+    if (spec->n_experts > 0)
+        return bytes;
     for (int i = 0; i < spec->n_parts; i++) {
         bytes += part_bytes(spec->parts[i]);
         if (spec->bias[i])
@@ -65,9 +80,10 @@ static int check(const struct ant_weight_spec *spec, const void *memory, struct 
             return ant_fail(err, ANT_EDATA, "'%s' has %lld columns, '%s' %lld", part->name,
                             (long long)n_cols(part), spec->parts[0]->name,
                             (long long)n_cols(spec->parts[0]));
-        if (bias && n_elements(bias) != n_rows(part))
-            return ant_fail(err, ANT_EDATA, "bias '%s' has %lld elements for %lld rows", bias->name,
-                            (long long)n_elements(bias), (long long)n_rows(part));
+        int64_t n_outputs = spec->is_vector ? n_elements(part) : n_rows(part);
+        if (bias && n_elements(bias) != n_outputs)
+            return ant_fail(err, ANT_EDATA, "bias '%s' has %lld elements for %lld", bias->name,
+                            (long long)n_elements(bias), (long long)n_outputs);
         if (n_cols(part) % ant_types[part->type].block != 0)
             return ant_fail(err, ANT_EDATA, "'%s' has %lld columns, no multiple of %s's block",
                             part->name, (long long)n_cols(part), ant_types[part->type].name);
@@ -127,25 +143,66 @@ static void put_parts(struct ant_weight *w, const struct ant_weight_spec *spec, 
     }
 }
 
+/* Elements of a vector as the spec wants them. */
+static const float *put_vector(const struct ant_weight_spec *spec, const struct ant_tensor *tensor,
+                               float offset, float *out, bool fill)
+{
+    float scale = spec->scale > 0 ? spec->scale : 1;
+    if (fill)
+        put_floats(tensor, out);
+    for (int64_t i = 0; fill && i < n_elements(tensor); i++)
+        out[i] = scale * (out[i] + offset);
+    return out;
+}
+
+/* A weight that is no stack of experts. */
+static int put_one(struct ant_weight *w, const struct ant_weight_spec *spec, size_t bytes,
+                   void *memory, bool fill, struct ant_error *err)
+{
+    ANT_TRY(check(spec, memory, err));
+    *w = (struct ant_weight){.memory = memory, .bytes = bytes, .n_parts = spec->n_parts};
+    if (spec->is_vector) {
+        float *bias = (float *)(void *)((uint8_t *)memory + bytes / 2);
+        w->k = n_elements(spec->parts[0]);
+        w->vector = put_vector(spec, spec->parts[0], spec->offset, memory, fill);
+        if (spec->bias[0])
+            w->vector_bias = put_vector(spec, spec->bias[0], 0, bias, fill);
+    } else {
+        w->k = n_cols(spec->parts[0]);
+        w->n_blocks = ant_panel_blocks(w->k);
+        put_parts(w, spec, memory, fill);
+    }
+    return 0;
+}
+
+static int put_experts(struct ant_weight *w, const struct ant_backend *be,
+                       const struct ant_weight_spec *spec, uint8_t *memory, bool fill,
+                       struct ant_error *err)
+{
+    *w = (struct ant_weight){.memory = memory, .n_experts = spec->n_experts};
+    w->experts = ant_xcalloc((size_t)spec->n_experts, sizeof *w->experts);
+    for (int i = 0; i < spec->n_experts; i++) {
+        struct ant_weight_spec expert = expert_of(spec, i);
+        size_t bytes = ant_cpu_weight_bytes(be, &expert);
+        ANT_TRY(put_one(&w->experts[i], &expert, bytes, memory + w->bytes, fill, err));
+        w->bytes += bytes;
+    }
+    return 0;
+}
+
 int ant_cpu_weight_put(struct ant_backend *be, struct ant_weight **out,
                        const struct ant_weight_spec *spec, void *memory, bool fill,
                        struct ant_error *err)
 {
     struct cpu_backend *cpu = cpu_of(be);
-    ANT_TRY(check(spec, memory, err));
     struct ant_weight *w = ant_xcalloc(1, sizeof *w);
-    w->memory = memory;
-    w->bytes = ant_cpu_weight_bytes(be, spec);
-    w->n_parts = spec->n_parts;
-    if (spec->is_vector) {
-        w->vector = memory;
-        w->k = n_elements(spec->parts[0]);
-        if (fill)
-            put_floats(spec->parts[0], memory);
-    } else {
-        w->k = n_cols(spec->parts[0]);
-        w->n_blocks = ant_panel_blocks(w->k);
-        put_parts(w, spec, memory, fill);
+    int rc = spec->n_experts > 0
+                 ? put_experts(w, be, spec, memory, fill, err)
+                 : put_one(w, spec, ant_cpu_weight_bytes(be, spec), memory, fill, err);
+    if (rc < 0) {
+        free(w->experts);
+        free(w);
+        return rc;
     }
     pthread_mutex_lock(&cpu->lock);
     w->next = cpu->weights;

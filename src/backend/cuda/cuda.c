@@ -77,6 +77,9 @@ static int unit(int local_rank, char out[64], struct ant_error *err)
 
 /* ---- what it can compute -------------------------------------------------------------------- */
 
+/* Of what models need beyond a Llama. */
+enum { CUDA_CAN = ANT_NEED_ATTN_SCALE | ANT_NEED_PARTIAL_ROPE };
+
 static int check_config(const struct ant_backend_config *config, struct ant_error *err)
 {
     const struct ant_arch *arch = config->arch;
@@ -104,10 +107,7 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
                         "hidden size %d and feed-forward size %d: the GPU does multiples of 16, "
                         "the first up to 16384",
                         arch->hidden, arch->ff);
-    if (arch->norm != ANT_NORM_RMS || arch->act != ANT_ACT_SILU)
-        return ant_fail(err, ANT_EUNSUPP, "cuda: norm %d or activation %d", (int)arch->norm,
-                        (int)arch->act);
-    return 0;
+    return ant_arch_within(arch, CUDA_CAN, "cuda", err);
 }
 
 /* ---- products ------------------------------------------------------------------------------- */
@@ -476,9 +476,12 @@ const struct ant_backend_ops ant_backend_cuda = {
     .step_wait = ant_cuda_step_wait,
     .embed = ant_cuda_embed,
     .norm = ant_cuda_norm,
+    .norm_add = ant_cuda_norm_add,
     .gemm = ant_cuda_gemm,
     .rope_append = ant_cuda_rope_append,
     .attention = ant_cuda_attention,
+    .route = ant_cuda_route,
+    .experts = ant_cuda_experts,
     .norm_sampled = ant_cuda_norm_sampled,
     .sample = ant_cuda_sample,
     .read_slot = ant_cuda_read_slot,

@@ -152,10 +152,15 @@ int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant
 /* cuda_ops.c */
 void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table);
 void ant_cuda_norm(struct ant_backend *be, const struct ant_weight *w);
+void ant_cuda_norm_add(struct ant_backend *be, const struct ant_weight *w);
 void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
                    enum ant_slot out, enum ant_epilogue epilogue);
-void ant_cuda_rope_append(struct ant_backend *be, int layer);
+void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_weight *q_norm,
+                          const struct ant_weight *k_norm);
 void ant_cuda_attention(struct ant_backend *be, int layer, int window);
+void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router);
+void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
+                      const struct ant_weight *down);
 void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w);
 void ant_cuda_sample(struct ant_backend *be);
 int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,

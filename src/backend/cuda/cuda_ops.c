@@ -3,7 +3,6 @@
  * already they only count their work. */
 #include "config.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,11 +174,35 @@ static uint16_t *layer_cache(const struct cuda_backend *cuda, int layer, bool is
     return (uint16_t *)(void *)cuda->kv + (2 * (size_t)layer + is_value) * cuda->layer_elements;
 }
 
-void ant_cuda_rope_append(struct ant_backend *be, int layer)
+/* Models that need these are refused at open (CUDA_CAN). */
+void ant_cuda_norm_add(struct ant_backend *be, const struct ant_weight *w)
+{
+    (void)w;
+    fail(cuda_of(be), "a norm behind a block");
+}
+
+void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router)
+{
+    (void)router;
+    fail(cuda_of(be), "a router of experts");
+}
+
+void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
+                      const struct ant_weight *down)
+{
+    (void)gate_up;
+    (void)down;
+    fail(cuda_of(be), "experts");
+}
+
+void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_weight *q_norm,
+                          const struct ant_weight *k_norm)
 {
     struct cuda_backend *cuda = cuda_of(be);
     const struct ant_arch *arch = &cuda->arch;
 
+    if (q_norm || k_norm)
+        fail(cuda, "norms of queries and keys");
     if (!is_on(cuda))
         return;
     done(cuda,
@@ -216,7 +239,7 @@ static struct kern_attn attention_args(const struct cuda_backend *cuda, int laye
                               .kv_heads = arch->n_kv_heads,
                               .head_dim = cuda->head_dim,
                               .window = window,
-                              .scale = 1 / sqrtf((float)arch->head_dim)};
+                              .scale = (float)ant_arch_attn_scale(arch)};
 }
 
 /* A captured launch serves any number of items: the device knows it, the blocks take them in

@@ -281,9 +281,11 @@ static int put_elements(struct cuda_backend *cuda, const float *from, int64_t n,
 }
 
 /* A model without weights computes with vectors of ones, and no biases. */
-static int put_vector(struct cuda_backend *cuda, const struct ant_tensor *tensor, void *memory,
+static int put_vector(struct cuda_backend *cuda, const struct ant_weight_spec *spec, void *memory,
                       struct ant_error *err)
 {
+    const struct ant_tensor *tensor = spec->parts[0];
+    float scale = spec->scale > 0 ? spec->scale : 1;
     int64_t n = n_elements(tensor);
     float *values = ant_xmalloc((size_t)n * sizeof(*values));
 
@@ -291,6 +293,8 @@ static int put_vector(struct cuda_backend *cuda, const struct ant_tensor *tensor
         ant_dequantize(tensor->type, tensor->data, values, n);
     for (int64_t i = 0; i < n && !tensor->data; i++)
         values[i] = 1;
+    for (int64_t i = 0; i < n; i++)
+        values[i] = scale * (values[i] + spec->offset);
     int rc = put_elements(cuda, values, n, true, memory, err);
     free(values);
     return rc;
@@ -381,7 +385,7 @@ int ant_cuda_weight_put(struct ant_backend *be, struct ant_weight **out,
     for (int i = 0; i < spec->n_parts && !spec->is_vector; i++)
         ANT_TRY(check_part(spec, i, &f, err));
     if (fill)
-        rc = spec->is_vector ? put_vector(cuda, spec->parts[0], memory, err)
+        rc = spec->is_vector ? put_vector(cuda, spec, memory, err)
                              : fill_matrix(cuda, &f, spec, memory, err);
     ANT_TRY(rc);
     struct ant_weight *w = ant_xcalloc(1, sizeof(*w));

@@ -19,6 +19,9 @@ CASES = [  # dim, theta, scaling
                      "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}),
     (64, 500000.0, {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
                     "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}),
+    (128, 1000000.0, {"rope_type": "yarn", "factor": 4.0,
+                      "original_max_position_embeddings": 4096}),
+    (64, 10000.0, {"rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 512}),
 ]
 POSITIONS = [0, 1, 2, 100, 2047, 8191]
 
