@@ -91,17 +91,6 @@ __device__ __forceinline__ void warp_values(float (&out)[D / 32][4], uint32_t v_
     }
 }
 
-/* A chunk's outputs and its (max, sum) in the partial results. */
-template <int D> __device__ __forceinline__ float *partial_values(const kern_attn &args, int i)
-{
-    return args.partial + (size_t)i * KERN_DECODE_ROWS * (D + 2);
-}
-
-template <int D> __device__ __forceinline__ float2 *partial_state(const kern_attn &args, int i)
-{
-    return (float2 *)(partial_values<D>(args, i) + KERN_DECODE_ROWS * D);
-}
-
 __device__ __forceinline__ uint32_t *output(const kern_attn &args, const kern_attn_item &item,
                                             int kv_head, int row, int column)
 {
@@ -176,7 +165,7 @@ __device__ __forceinline__ bool arrive_last(const kern_attn &args, const kern_at
     __syncthreads();
     if (threadIdx.x == 0) {
         int32_t *arrived = args.arrived + item.part_first * args.kv_heads + kv_head;
-        *flag = atomicAdd(arrived, 1) == item.n_parts - 1;
+        *flag = atomicAdd(arrived, 1) == item.n_own - 1;
         if (*flag)
             *arrived = 0;
         __threadfence();

@@ -13,6 +13,7 @@
  * shared memory that feeds it reach, not by the rate of wgmma. Measured on an
  * H100: 190 to 255 TFLOP/s.
  */
+#include "cuda/attn_warp.cuh"
 #include "cuda/prefill.cuh"
 
 namespace
@@ -26,56 +27,6 @@ template <int D> struct config {
     static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
     static constexpr int SMEM_BYTES = STAGES * STAGE_BYTES;
 };
-
-template <int D>
-__device__ __forceinline__ void scores(float (&s)[8][4], uint32_t k_tile,
-                                       const uint32_t (&q)[D / 16][4], int lane)
-{
-    int row = (lane & 7) + ((lane >> 4) << 3), unit = (lane >> 3) & 1;
-
-#pragma unroll
-    for (int n = 0; n < 8; n++)
-        s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
-#pragma unroll
-    for (int k = 0; k < D / 16; k++) {
-#pragma unroll
-        for (int n = 0; n < 8; n += 2) {
-            uint32_t b[4];
-            load_matrices(b, k_tile + tile_offset<D>(8 * n + row, 2 * k + unit));
-            mma(s[n], q[k], b[0], b[1]);
-            mma(s[n + 1], q[k], b[2], b[3]);
-        }
-    }
-}
-
-template <int D>
-__device__ __forceinline__ void values(float (&out)[D / 8][4], uint32_t v_tile,
-                                       const float (&p)[8][4], int lane)
-{
-    int row = (lane & 7) + (((lane >> 3) & 1) << 3), unit = lane >> 4;
-
-#pragma unroll
-    for (int k = 0; k < TILE_KEYS / 16; k++) {
-        uint32_t a[4];
-        pack_probabilities(a, p, k);
-#pragma unroll
-        for (int n = 0; n < D / 8; n += 2) {
-            uint32_t b[4];
-            load_matrices_transposed(b, v_tile + tile_offset<D>(16 * k + row, unit + n));
-            mma(out[n], a, b[0], b[1]);
-            mma(out[n + 1], a, b[2], b[3]);
-        }
-    }
-}
-
-template <int N> __device__ __forceinline__ void scale_rows(float (&out)[N][4], const float (&f)[2])
-{
-#pragma unroll
-    for (int n = 0; n < N; n++)
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            out[n][i] = __fmul_rn(out[n][i], f[i >> 1]);
-}
 
 /* Merge a chunk into the outputs so far, and make the chunk empty. */
 template <int D>
@@ -142,12 +93,12 @@ __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ ke
             merge<D>(out, total, chunk, state, c);
         if (key >= see.any_to || key + TILE_KEYS <= see.any_from)
             continue;
-        scores<D>(p, k_tile, q, lane);
+        warp_scores<D>(p, k_tile, q, lane);
         if (key + TILE_KEYS > see.all_to || key < see.all_from)
             mask_tile(p, key + 2 * (lane & 3), see.from, see.to);
         softmax_tile(p, state, factor, c);
         scale_rows(chunk, factor);
-        values<D>(chunk, k_tile + C::TILE_BYTES, p, lane);
+        warp_values<D>(chunk, k_tile + C::TILE_BYTES, p, lane);
     }
     merge<D>(out, total, chunk, state, c);
     prefill_store<D>(args, item, kv_head, out, total, item.first + 16 * warp + (lane >> 2), lane);

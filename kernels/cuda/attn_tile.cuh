@@ -234,6 +234,17 @@ __device__ __forceinline__ float merge_value(float out, float chunk, float a, fl
     return __fmaf_rn(chunk, b, __fmul_rn(out, a));
 }
 
+/* A chunk's outputs and its (max, sum) in the partial results. */
+template <int D> __device__ __forceinline__ float *partial_values(const kern_attn &args, int i)
+{
+    return args.partial + (size_t)i * KERN_DECODE_ROWS * (D + 2);
+}
+
+template <int D> __device__ __forceinline__ float2 *partial_state(const kern_attn &args, int i)
+{
+    return (float2 *)(partial_values<D>(args, i) + KERN_DECODE_ROWS * D);
+}
+
 /* Q of 16 rows as the A operands of D / 16 mma steps; rows from n_rows on are zero. `row` is the
  * thread's first (token, head) row, its second is 8 further. */
 template <int D>

@@ -50,6 +50,7 @@ struct kern_attn_item {
     int32_t part_first; /* decode: index of the sequence's first partial result */
     int32_t n_parts;    /* decode: partial results of the sequence, 1: none is written; prefill:
                            how many keys its rows see, for the order of the list */
+    int32_t n_own;      /* decode: those of them that decode items compute, the others are there */
 };
 
 struct kern_attn {
@@ -58,8 +59,9 @@ struct kern_attn {
     const uint16_t *k_cache, *v_cache;
     const int32_t *pages;
     const struct kern_attn_item *items; /* (n_items), heaviest first */
-    const int32_t *count; /* decode: number of items, read on the device, or NULL: n_items, which
-                             else bounds the blocks only */
+    const int32_t *count; /* read on the device: the number of decode items, of shared items, and
+                             where these begin in `pages`, counted in integers; or NULL: n_items
+                             and items, else n_items bounds the blocks only */
     float *partial;       /* kern_attn_partial_bytes(): decode only */
     int32_t *arrived;     /* (partials, kv_heads) zero before and after: decode only */
     int n_items;
@@ -74,6 +76,10 @@ struct kern_attn {
 size_t kern_attn_partial_bytes(int n_partials, int kv_heads, int head_dim);
 cudaError_t kern_attn_decode(struct kern_attn args, cudaStream_t stream);
 cudaError_t kern_attn_prefill(struct kern_attn args, cudaStream_t stream);
+/* Partial results of chunks that several sequences of one row begin with, for decode attention
+ * after it to merge. An item is one chunk: `page` as there, `first` the place in `pages` of its
+ * n_rows members, each the sequence's token row and the number of its partial result. No window. */
+cudaError_t kern_attn_shared(struct kern_attn args, cudaStream_t stream);
 
 /* Rotate q and k of a row by its position; q stays in place, k (rotated) and v
  * go to the cache. */

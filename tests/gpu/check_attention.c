@@ -19,12 +19,15 @@ enum { MAX_SEQS = 1024 };
 struct problem {
     int heads, kv_heads, dim, window, n_seqs, n_rows, n_pages, n_page_ids;
     bool no_wgmma; /* the general prefill kernel */
+    bool shares;   /* chunks that sequences have in common are computed once */
     int32_t row_start[MAX_SEQS + 1], context[MAX_SEQS], page_start[MAX_SEQS + 1];
     int32_t *pages;
     uint16_t *q, *k, *v; /* q rows are wider than its heads, as in qkv */
     int q_stride;
     struct check_buffer b_k, b_v;
 };
+
+static int n_shared_items;
 
 static size_t page_values(const struct problem *p)
 {
@@ -82,6 +85,10 @@ static void make_problem(struct problem *p, int n_seqs, int max_context, int max
         p->pages[i] = p->pages[j];
         p->pages[j] = t;
     }
+    for (int s = 1; s < n_seqs && check_pick(0, 5); s++) /* begin like the first, some pages */
+        for (int i = 0, n = check_pick(8, 70); i < n; i++)
+            if (i < p->page_start[1] - 1 && p->page_start[s] + i < p->page_start[s + 1] - 1)
+                p->pages[p->page_start[s] + i] = p->pages[i];
     p->q_stride = (p->heads + 2 * p->kv_heads) * p->dim;
     p->q = malloc((size_t)p->n_rows * p->q_stride * 2);
     check_fill_bf16(p->q, (size_t)p->n_rows * p->q_stride, check_pick(0, 1) ? 1 : 4);
@@ -128,7 +135,22 @@ static void reference(double *out, const struct problem *p, int seq, int row, in
     free(w);
 }
 
-/* Compute a batch (rows, heads * dim) through the plan and both kernels. */
+/* Page ids, and behind them the members of shared chunks. */
+static struct check_buffer upload_pages(const struct problem *p, struct ant_attn_plan *plan)
+{
+    int first = (p->n_page_ids + 1) / 2 * 2;
+    int32_t *all = malloc(sizeof(*all) * (first + 2 * plan->n_members));
+
+    memcpy(all, p->pages, sizeof(*all) * p->n_page_ids);
+    memcpy(all + first, plan->members, sizeof(*plan->members) * plan->n_members);
+    for (int i = 0; i < plan->n_shared; i++)
+        plan->shared[i].first = first + 2 * plan->shared[i].first;
+    struct check_buffer b = check_upload(all, sizeof(*all) * (first + 2 * plan->n_members));
+    free(all);
+    return b;
+}
+
+/* Compute a batch (rows, heads * dim) through the plan and the kernels. */
 static uint16_t *compute(const struct problem *p, int max_ctas)
 {
     int group = p->heads / p->kv_heads, longest = 1;
@@ -143,6 +165,10 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
                               .pages = p->pages};
     struct ant_attn_plan plan = {.decode = malloc(sizeof(*plan.decode) * bound.n_decode),
                                  .prefill = malloc(sizeof(*plan.prefill) * bound.n_prefill),
+                                 .shared = malloc(sizeof(*plan.shared) * bound.n_shared),
+                                 .members = malloc(sizeof(*plan.members) * bound.n_members),
+                                 .marks =
+                                     p->shares ? calloc(p->n_pages, sizeof(*plan.marks)) : NULL,
                                  .round_end = malloc(sizeof(*plan.round_end) * batch.n_seqs),
                                  .max_partials = bound.n_partials};
     size_t n_out = (size_t)p->n_rows * p->heads * p->dim;
@@ -150,11 +176,14 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
 
     ant_attn_plan(&plan, &batch, group, p->window);
     check_that(plan.n_decode <= bound.n_decode && plan.n_prefill <= bound.n_prefill &&
-                   plan.n_partials <= bound.n_partials,
+                   plan.n_partials <= bound.n_partials && plan.n_shared <= bound.n_shared &&
+                   plan.n_members <= bound.n_members,
                "plan: more items than its bound");
+    n_shared_items += plan.n_shared;
     struct check_buffer b_q = check_upload(p->q, (size_t)p->n_rows * p->q_stride * 2);
     struct check_buffer b_out = check_device(n_out * 2);
-    struct check_buffer b_pages = check_upload(p->pages, sizeof(*p->pages) * p->n_page_ids);
+    struct check_buffer b_pages = upload_pages(p, &plan);
+    struct check_buffer b_shared = check_upload(plan.shared, sizeof(*plan.shared) * bound.n_shared);
     struct check_buffer b_decode = check_upload(plan.decode, sizeof(*plan.decode) * bound.n_decode);
     struct check_buffer b_prefill =
         check_upload(plan.prefill, sizeof(*plan.prefill) * bound.n_prefill);
@@ -181,6 +210,12 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
                           .scale = 1 / sqrtf((float)p->dim),
                           .no_wgmma = p->no_wgmma,
                           .max_ctas = max_ctas};
+    a.items = b_shared.p;
+    a.n_items = plan.n_shared;
+    if (plan.n_shared > 0)
+        CU(kern_attn_shared(a, 0));
+    a.items = b_decode.p;
+    a.n_items = plan.n_decode;
     CU(kern_attn_decode(a, 0));
     a.items = b_prefill.p;
     a.n_items = plan.n_prefill;
@@ -193,11 +228,13 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
     check_release(&b_q, "attention q");
     check_release(&b_out, "attention out");
     check_release(&b_pages, "attention pages");
+    check_release(&b_shared, "attention items");
     check_release(&b_decode, "attention items");
     check_release(&b_prefill, "attention items");
     check_release(&b_partial, "attention partial");
     check_release(&b_arrived, "attention counters");
-    free(plan.decode), free(plan.prefill), free(arrived);
+    free(plan.decode), free(plan.prefill), free(plan.shared), free(plan.members);
+    free(plan.marks), free(plan.round_end), free(arrived);
     return out;
 }
 
@@ -262,10 +299,13 @@ static void check_shape(int group, int kv_heads, int dim, int max_context)
 
     p = (struct problem){.heads = group * kv_heads, .kv_heads = kv_heads, .dim = dim};
     p.window = check_pick(0, 2) ? 0 : check_pick(1, max_context);
-    make_problem(&p, check_pick(1, 9), max_context, 400);
+    make_problem(&p, check_pick(1, 12), max_context, 400);
     uint16_t *out = compute(&p, 0);
     compare_reference(&p, out, check_quick ? 4 : 16);
     compare_split(&p, out, 1, 5);
+    p.shares = true;
+    compare_split(&p, out, 1, 0);
+    p.shares = false;
     compare_split(&p, out, 3, 0);
     compare_split(&p, out, 200, 7);
     p.no_wgmma = true;
@@ -290,6 +330,7 @@ void check_attention(void)
             }
         }
     }
+    check_that(check_quick || n_shared_items > 0, "attention: no chunk was shared");
     struct kern_attn a = {.heads = 4, .kv_heads = 2, .head_dim = 96, .n_items = 1};
     check_that(kern_attn_decode(a, 0) == cudaErrorInvalidValue, "attention: accepts dim 96");
     check_that(kern_attn_prefill(a, 0) == cudaErrorInvalidValue, "attention: accepts dim 96");

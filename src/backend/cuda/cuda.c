@@ -224,6 +224,25 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
     arena->used = feed_forward.used > logits.used ? feed_forward.used : logits.used;
 }
 
+static void open_plan(struct ant_attn_plan *plan, const struct ant_attn_bound *bound, int max_seqs)
+{
+    plan->round_end = ant_xcalloc((size_t)max_seqs, sizeof(*plan->round_end));
+    plan->decode = ant_xcalloc((size_t)bound->n_decode, sizeof(*plan->decode));
+    plan->prefill = ant_xcalloc((size_t)bound->n_prefill, sizeof(*plan->prefill));
+    plan->shared = ant_xcalloc((size_t)bound->n_shared, sizeof(*plan->shared));
+    plan->members = ant_xcalloc((size_t)bound->n_members, sizeof(*plan->members));
+}
+
+static void close_plan(struct ant_attn_plan *plan)
+{
+    free(plan->round_end);
+    free(plan->decode);
+    free(plan->prefill);
+    free(plan->shared);
+    free(plan->members);
+    free(plan->marks);
+}
+
 /* Sizes that follow from the model and the limits of a step. */
 static void derive(struct cuda_backend *cuda)
 {
@@ -236,14 +255,15 @@ static void derive(struct cuda_backend *cuda)
 
     cuda->head_dim = a->head_dim <= 64 ? 64 : 128;
     cuda->vocab = (a->vocab + 7) / 8 * 8;
+    open_plan(&cuda->plan, &bound, c->max_seqs);
     cuda->plan.max_partials = bound.n_partials < least ? bound.n_partials : least;
-    cuda->plan.round_end = ant_xcalloc((size_t)c->max_seqs, sizeof(int));
-    cuda->plan.prefill = ant_xcalloc((size_t)bound.n_prefill, sizeof(struct kern_attn_item));
     struct cuda_layout at = ant_cuda_layout(ant_cuda_graph_rows(c->max_rows, NULL),
                                             ant_cuda_graph_rows(c->max_sampled, NULL));
-    cuda->descriptor_bytes =
-        at.tail + (size_t)(bound.n_decode + bound.n_prefill) * sizeof(struct kern_attn_item) +
-        (pages + CUDA_BANNED) * 4;
+    cuda->descriptor_bytes = at.tail +
+                             (size_t)(bound.n_decode + bound.n_prefill + bound.n_shared) *
+                                 sizeof(struct kern_attn_item) +
+                             (size_t)bound.n_members * sizeof(struct ant_attn_member) +
+                             (pages + CUDA_BANNED) * 4 + 64;
 }
 
 static int open_steps(struct cuda_backend *cuda, struct ant_error *err)
@@ -302,9 +322,9 @@ static void close_cuda(struct ant_backend *be)
     cudaSetDevice(cuda->device);
     if (cuda->stream)
         cudaStreamSynchronize(cuda->stream);
-    for (int i = 0; i < CUDA_GRAPHS; i++)
-        if (cuda->graphs[i])
-            cudaGraphExecDestroy(cuda->graphs[i]);
+    for (int i = 0; i < 2 * CUDA_GRAPHS; i++)
+        if (cuda->graphs[i / CUDA_GRAPHS][i % CUDA_GRAPHS])
+            cudaGraphExecDestroy(cuda->graphs[i / CUDA_GRAPHS][i % CUDA_GRAPHS]);
     for (int i = 0; i < CUDA_STEPS; i++) {
         cudaFreeHost(cuda->steps[i].host);
         cudaFreeHost(cuda->steps[i].drawn);
@@ -327,8 +347,7 @@ static void close_cuda(struct ant_backend *be)
         cudaStreamDestroy(cuda->stream);
     pthread_mutex_destroy(&cuda->lock);
     pthread_cond_destroy(&cuda->arrival);
-    free(cuda->plan.prefill);
-    free(cuda->plan.round_end);
+    close_plan(&cuda->plan);
     free(cuda);
 }
 
@@ -430,6 +449,7 @@ static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
     }
     ANT_CUDA_TRY("cannot allocate the KV cache", e);
     cuda->n_pages = n_pages;
+    cuda->plan.marks = ant_xcalloc((size_t)n_pages, sizeof(*cuda->plan.marks));
     return measure_bandwidth(cuda, err);
 }
 

@@ -60,7 +60,7 @@ struct cuda_step {
 
 /* Where the parts of the descriptor lie, on the host as on the device. The places depend on the
  * step's numbers of rows alone, so that captured steps find them; the tail holds what varies:
- * items of decode attention, of prefill attention, page ids, banned ids. */
+ * items of attention, page ids, members of shared chunks, banned ids. */
 struct cuda_layout {
     size_t count, draws, tokens, positions, slots, sampled, tail;
 };
@@ -109,12 +109,13 @@ struct cuda_backend {
     struct cuda_step steps[CUDA_STEPS];
     int n_begun, n_waited; /* steps so far */
     int n_rows, n_sampled; /* rows that operations work on: a captured step's are rounded up */
-    size_t context;        /* tokens of all sequences in the cache */
+    size_t n_keys;         /* that attention reads in a layer */
+    int prefill_at;        /* place of the prefill items in the tail, in integers */
     struct cuda_layout at;
-    struct ant_attn_plan plan; /* owns its prefill and round_end */
+    struct ant_attn_plan plan; /* owns its arrays */
     enum cuda_mode mode;
-    int graph; /* index of the step's size */
-    cudaGraphExec_t graphs[CUDA_GRAPHS];
+    cudaGraphExec_t *graph;                 /* the step's, when it is captured */
+    cudaGraphExec_t graphs[2][CUDA_GRAPHS]; /* without and with shared chunks */
 
     int failed; /* the first failure sticks */
     struct ant_error error;

@@ -249,8 +249,7 @@ static void attend_captured(struct cuda_backend *cuda, struct kern_attn args, in
     int enough = 4 * cuda->prop.multiProcessorCount / args.kv_heads + 1;
     int most = cuda->n_rows * (cuda->config.max_context / KERN_CHUNK_KEYS + 1);
 
-    args.items = (const void *)integers(cuda, cuda->at.tail);
-    args.count = integers(cuda, cuda->at.count);
+    args.items = (const void *)args.pages;
     args.n_items = cuda->n_rows > enough ? cuda->n_rows : enough < most ? enough : most;
     done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d rows", layer,
          cuda->n_rows);
@@ -263,15 +262,22 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
     struct kern_attn args = attention_args(cuda, layer, window);
     const struct kern_attn_item *items = (const void *)args.pages;
 
-    cuda->counts.kv_bytes += 4.0 * (double)cuda->context * cuda->arch.n_kv_heads * cuda->head_dim;
+    cuda->counts.kv_bytes += 4.0 * (double)cuda->n_keys * cuda->arch.n_kv_heads * cuda->head_dim;
     if (window != cuda->arch.window)
         fail(cuda, "a window that is not the model's");
     if (!is_on(cuda))
         return;
+    args.count = integers(cuda, cuda->at.count);
+    if (plan->n_shared > 0) {
+        args.n_items = cuda->mode == CUDA_CAPTURE ? cuda->prop.multiProcessorCount : plan->n_shared;
+        done(cuda, kern_attn_shared(args, cuda->stream), "shared attention of layer %d, %d items",
+             layer, args.n_items);
+    }
     if (cuda->mode == CUDA_CAPTURE) {
         attend_captured(cuda, args, layer);
         return;
     }
+    args.count = NULL;
     for (int round = 0; round < plan->n_rounds; round++) {
         int first = round > 0 ? plan->round_end[round - 1] : 0;
         args.items = items + first;
@@ -279,7 +285,7 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
         done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d items", layer,
              args.n_items);
     }
-    args.items = items + plan->n_decode;
+    args.items = (const void *)(args.pages + cuda->prefill_at);
     args.n_items = plan->n_prefill;
     done(cuda, kern_attn_prefill(args, cuda->stream), "prompt attention of layer %d, %d items",
          layer, args.n_items);

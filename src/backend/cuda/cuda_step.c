@@ -42,11 +42,12 @@ _Static_assert(3 + 64 / 8 + 192 / 16 + 256 / 32 + 512 / 64 + (CUDA_GRAPH_ROWS - 
                    CUDA_GRAPHS,
                "a graph for each size");
 
-/* One row of each sequence, each sampled. Partial results must do in one round. */
+/* One row of each sequence, each sampled; attention in one round of decode items. */
 static bool can_capture(const struct cuda_backend *cuda, const struct ant_batch *batch)
 {
     return batch->n_rows <= CUDA_GRAPH_ROWS && batch->n_seqs == batch->n_rows &&
-           batch->n_sampled == batch->n_rows && !cuda->config.reads_slots && !cuda->is_checked;
+           batch->n_sampled == batch->n_rows && cuda->plan.n_rounds == 1 &&
+           cuda->plan.n_prefill == 0 && !cuda->config.reads_slots && !cuda->is_checked;
 }
 
 /* ---- the descriptor ------------------------------------------------------------------------- */
@@ -63,7 +64,7 @@ struct cuda_layout ant_cuda_layout(int rows, int sampled)
     struct cuda_layout at;
     size_t end = 0;
 
-    at.count = piece(&end, 1, sizeof(int32_t));
+    at.count = piece(&end, 3, sizeof(int32_t));
     at.draws = piece(&end, sampled, sizeof(struct kern_draw));
     at.tokens = piece(&end, rows, sizeof(int32_t));
     at.positions = piece(&end, rows, sizeof(int32_t));
@@ -196,28 +197,57 @@ static int put_draws(const struct cuda_backend *cuda, const struct ant_batch *b,
     return banned.n_ids;
 }
 
-/* Items of attention, then pages, then banned ids, all counted in integers from the start of the
- * tail. Returns the tail's bytes, 0 when ids are too many. */
+/* The tail while it is filled, counted in integers. */
+struct tail {
+    int32_t *to;
+    int n;
+};
+
+/* Add a part; returns where it begins. Members are read as pairs, so parts begin at even places. */
+static int add_part(struct tail *tail, const void *from, size_t bytes)
+{
+    int at = tail->n;
+
+    memcpy(tail->to + at, from, bytes);
+    tail->n += (int)(bytes / sizeof(*tail->to) + 1) / 2 * 2;
+    return at;
+}
+
+/* Items know their pages by place in the batch; make it the place in the tail. */
+static struct kern_attn_item *shift_pages(const struct tail *tail, int at, int n, int pages)
+{
+    struct kern_attn_item *items = (struct kern_attn_item *)(void *)(tail->to + at);
+
+    for (int i = 0; i < n; i++)
+        items[i].page += pages;
+    return items;
+}
+
+/* Items of attention, pages, members and banned ids; and the draws, which name the latter. Returns
+ * the tail's bytes, 0 when ids are too many. */
 static size_t put_tail(struct cuda_backend *cuda, const struct ant_batch *b, char *to)
 {
     struct ant_attn_plan *plan = &cuda->plan;
-    int32_t *tail = (int32_t *)(void *)(to + cuda->at.tail);
-    int n_pages = b->page_start[b->n_seqs];
+    struct tail tail = {.to = (int32_t *)(void *)(to + cuda->at.tail)};
+    int32_t *count = (int32_t *)(void *)(to + cuda->at.count);
+    size_t item_bytes = sizeof(struct kern_attn_item);
 
-    plan->decode = (struct kern_attn_item *)(void *)tail;
-    ant_attn_plan(plan, b, cuda->arch.n_heads / cuda->arch.n_kv_heads, cuda->arch.window);
-    int n_items = plan->n_decode + plan->n_prefill;
-    memcpy(plan->decode + plan->n_decode, plan->prefill,
-           (size_t)plan->n_prefill * sizeof(*plan->prefill));
-    int first_page = n_items * (int)(sizeof(struct kern_attn_item) / sizeof(int32_t));
-    for (int i = 0; i < n_items; i++)
-        plan->decode[i].page += first_page;
-    memcpy(tail + first_page, b->pages, (size_t)n_pages * sizeof(*tail));
-    int first_id = first_page + n_pages;
+    add_part(&tail, plan->decode, (size_t)plan->n_decode * item_bytes);
+    cuda->prefill_at = add_part(&tail, plan->prefill, (size_t)plan->n_prefill * item_bytes);
+    int shared = add_part(&tail, plan->shared, (size_t)plan->n_shared * item_bytes);
+    int pages = add_part(&tail, b->pages, (size_t)b->page_start[b->n_seqs] * sizeof(int32_t));
+    int members = add_part(&tail, plan->members, (size_t)plan->n_members * sizeof(*plan->members));
+    shift_pages(&tail, 0, plan->n_decode, pages);
+    shift_pages(&tail, cuda->prefill_at, plan->n_prefill, pages);
+    struct kern_attn_item *items = shift_pages(&tail, shared, plan->n_shared, pages);
+    for (int i = 0; i < plan->n_shared; i++)
+        items[i].first = members + 2 * items[i].first;
+    count[0] = plan->n_decode;
+    count[1] = plan->n_shared;
+    count[2] = shared;
     int n_ids = put_draws(cuda, b, (struct kern_draw *)(void *)(to + cuda->at.draws),
-                          tail + first_id, first_id);
-    *(int32_t *)(void *)(to + cuda->at.count) = plan->n_decode;
-    return n_ids < 0 ? 0 : (size_t)(first_id + n_ids) * sizeof(*tail);
+                          tail.to + tail.n, tail.n);
+    return n_ids < 0 ? 0 : (size_t)(tail.n + n_ids) * sizeof(int32_t);
 }
 
 /* ---- begin, end, wait ----------------------------------------------------------------------- */
@@ -234,16 +264,31 @@ static void fail_device(struct cuda_backend *cuda, const char *what, cudaError_t
         cuda->failed = ant_cuda_fail(&cuda->error, what, e);
 }
 
+/* Keys that attention reads: those of shared chunks once. */
+static size_t count_keys(const struct cuda_backend *cuda, const struct ant_batch *batch)
+{
+    size_t n = 0;
+
+    for (int seq = 0; seq < batch->n_seqs; seq++)
+        n += (size_t)batch->context[seq];
+    for (int i = 0; i < cuda->plan.n_shared; i++)
+        n -= (size_t)(cuda->plan.shared[i].n_rows - 1) * KERN_CHUNK_KEYS;
+    return n;
+}
+
 /* How this step's operations are run. */
 static void choose_mode(struct cuda_backend *cuda, const struct ant_batch *batch)
 {
+    int size;
+
     cuda->mode = CUDA_LAUNCH;
     cuda->n_rows = batch->n_rows;
     cuda->n_sampled = batch->n_sampled;
     if (!can_capture(cuda, batch))
         return;
-    cuda->n_rows = cuda->n_sampled = ant_cuda_graph_rows(batch->n_rows, &cuda->graph);
-    cuda->mode = cuda->graphs[cuda->graph] ? CUDA_REPLAY : CUDA_CAPTURE;
+    cuda->n_rows = cuda->n_sampled = ant_cuda_graph_rows(batch->n_rows, &size);
+    cuda->graph = &cuda->graphs[cuda->plan.n_shared > 0][size];
+    cuda->mode = *cuda->graph ? CUDA_REPLAY : CUDA_CAPTURE;
 }
 
 void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
@@ -257,18 +302,16 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
         return;
     struct cuda_step *step = &cuda->steps[cuda->n_begun % CUDA_STEPS];
     fail_device(cuda, "cannot use the GPU", cudaSetDevice(cuda->device));
+    ant_attn_plan(&cuda->plan, batch, cuda->arch.n_heads / cuda->arch.n_kv_heads,
+                  cuda->arch.window);
     choose_mode(cuda, batch);
     cuda->at = ant_cuda_layout(cuda->n_rows, cuda->n_sampled);
     size_t tail = put_tail(cuda, batch, step->host);
     if (tail == 0)
         fail(cuda, ANT_EUNSUPP, "too many ids are banned at once: give fewer --stop-token-id");
-    if (cuda->plan.n_rounds > 1 && cuda->mode != CUDA_LAUNCH)
-        cuda->mode = CUDA_LAUNCH; /* with the rows in excess: the descriptor has them */
     put_rows(cuda, batch, step->host);
     step->n_drawn = cuda->n_sampled;
-    cuda->context = 0;
-    for (int seq = 0; seq < batch->n_seqs; seq++)
-        cuda->context += (size_t)batch->context[seq];
+    cuda->n_keys = count_keys(cuda, batch);
     fail_device(cuda, "cannot send a step to the GPU",
                 cudaMemcpyAsync(cuda->descriptor, step->host, cuda->at.tail + tail,
                                 cudaMemcpyHostToDevice, cuda->stream));
@@ -285,7 +328,7 @@ static void end_capture(struct cuda_backend *cuda)
     fail_device(cuda, "cannot capture a step", cudaStreamEndCapture(cuda->stream, &graph));
     if (!cuda->failed)
         fail_device(cuda, "cannot make a graph of a step",
-                    cudaGraphInstantiate(&cuda->graphs[cuda->graph], graph, 0));
+                    cudaGraphInstantiate(cuda->graph, graph, 0));
     if (graph)
         cudaGraphDestroy(graph);
 }
@@ -300,8 +343,7 @@ void ant_cuda_step_end(struct ant_backend *be)
     if (cuda->failed)
         return;
     if (cuda->mode != CUDA_LAUNCH)
-        fail_device(cuda, "cannot launch a step",
-                    cudaGraphLaunch(cuda->graphs[cuda->graph], cuda->stream));
+        fail_device(cuda, "cannot launch a step", cudaGraphLaunch(*cuda->graph, cuda->stream));
     cuda->mode = CUDA_LAUNCH;
     if (step->n_drawn > 0)
         fail_device(cuda, "cannot fetch what a step drew",
