@@ -21,6 +21,13 @@
 /* Whose are the engine's gains? */
 enum { GAINS_NONE, GAINS_ASKED, GAINS_READY };
 
+/* Sequences that are never in the same step as those of another lane. A pipeline has as many lanes
+ * as stages, so that each stage works on a step of its own. */
+struct lane {
+    struct ant_sched *sched;
+    int n_in_flight;
+};
+
 struct ant_engine {
     struct ant_model *model;
     const struct ant_tokenizer *tokenizer;
@@ -34,9 +41,12 @@ struct ant_engine {
     struct ant_gains gains; /* the engine thread's while asked for, else the control thread's */
 
     /* The engine thread's alone. */
-    struct ant_sched *sched;
-    int steps_in_flight, n_in_flight; /* most, and now */
-    double last_end;                  /* of a step, or when the first one since began */
+    struct lane *lanes; /* (n_lanes) */
+    int n_lanes, turn;  /* turn: the lane that is asked next for a step */
+    int *in_flight;     /* a circle: the lanes of the steps in flight, oldest first */
+    int first_in_flight, n_in_flight;
+    int most_in_flight; /* steps of a lane */
+    double last_end;    /* of a step, or when the first one since began */
 
     /* Written by the engine thread, read by the control thread. */
     _Atomic int64_t steps, prompt_tokens, shared_tokens, output_tokens, finished, preemptions;
@@ -81,23 +91,31 @@ static void serve_gains(struct ant_engine *engine)
 {
     if (atomic_load_explicit(&engine->gains_state, memory_order_acquire) != GAINS_ASKED)
         return;
-    ant_sched_each(engine->sched, add_gain, &engine->gains);
+    for (int i = 0; i < engine->n_lanes; i++)
+        ant_sched_each(engine->lanes[i].sched, add_gain, &engine->gains);
     atomic_store_explicit(&engine->gains_state, GAINS_READY, memory_order_release);
+}
+
+static int lane_seqs(const struct ant_engine_config *config)
+{
+    int n = config->n_lanes > 1 ? config->n_lanes : 1;
+
+    return (config->max_seqs + n - 1) / n;
 }
 
 /* Requests move from the ring to the scheduler only as far as it can soon use them, so that the
  * ring's size bounds how far ahead prompts are read and tokenized. */
-static void take_in(struct ant_engine *engine)
+static void take_in(struct ant_engine *engine, const struct lane *lane)
 {
     struct ant_sched_counts counts;
     struct ant_request *request;
 
-    ant_sched_counts(engine->sched, &counts);
-    for (int n = counts.waiting; n < engine->config.max_seqs; n++) {
+    ant_sched_counts(lane->sched, &counts);
+    for (int n = counts.waiting; n < lane_seqs(&engine->config); n++) {
         if (!(request = ant_ring_pop(engine->inbox)))
             break;
         request->t_admitted = ant_now();
-        ant_sched_add(engine->sched, request);
+        ant_sched_add(lane->sched, request);
     }
 }
 
@@ -117,12 +135,32 @@ static void add_ns(_Atomic int64_t *counter, double seconds)
     atomic_fetch_add_explicit(counter, (int64_t)(seconds * 1e9), memory_order_relaxed);
 }
 
+/* How things stand in all lanes now that the finished are gone. */
+static void count_requests(struct ant_engine *engine)
+{
+    struct ant_sched_counts all = {0}, counts;
+
+    for (int i = 0; i < engine->n_lanes; i++) {
+        ant_sched_counts(engine->lanes[i].sched, &counts);
+        all.running += counts.running;
+        all.waiting += counts.waiting;
+        all.pages_used += counts.pages_used;
+        all.shared_tokens += counts.shared_tokens;
+        all.preemptions += counts.preemptions;
+    }
+    atomic_store_explicit(&engine->shared_tokens, all.shared_tokens, memory_order_relaxed);
+    atomic_store_explicit(&engine->preemptions, all.preemptions, memory_order_relaxed);
+    atomic_store_explicit(&engine->waiting, all.waiting, memory_order_relaxed);
+    atomic_store_explicit(&engine->pages_used, all.pages_used, memory_order_relaxed);
+    atomic_store_explicit(&engine->running, all.running, memory_order_release);
+}
+
 /* The oldest step has run, `seconds` after the one before it. */
-static void count_step(struct ant_engine *engine, double seconds)
+static void count_step(struct ant_engine *engine, const struct lane *lane, double seconds)
 {
     struct ant_sched_counts counts;
 
-    ant_sched_counts(engine->sched, &counts);
+    ant_sched_counts(lane->sched, &counts);
     double decode = seconds * counts.decode_rows / (counts.decode_rows + counts.prefill_rows);
     add_ns(&engine->decode_ns, decode);
     add_ns(&engine->prefill_ns, seconds - decode);
@@ -130,28 +168,16 @@ static void count_step(struct ant_engine *engine, double seconds)
     atomic_fetch_add_explicit(&engine->prompt_tokens, counts.prefill_rows, memory_order_relaxed);
 }
 
-/* How things stand now that the finished are gone. */
-static void count_requests(struct ant_engine *engine)
-{
-    struct ant_sched_counts counts;
-
-    ant_sched_counts(engine->sched, &counts);
-    atomic_store_explicit(&engine->shared_tokens, counts.shared_tokens, memory_order_relaxed);
-    atomic_store_explicit(&engine->preemptions, counts.preemptions, memory_order_relaxed);
-    atomic_store_explicit(&engine->waiting, counts.waiting, memory_order_relaxed);
-    atomic_store_explicit(&engine->pages_used, counts.pages_used, memory_order_relaxed);
-    atomic_store_explicit(&engine->running, counts.running, memory_order_release);
-}
-
-static void append_drawn(struct ant_engine *engine, const struct ant_drawn *drawn)
+static void append_drawn(struct ant_engine *engine, const struct lane *lane,
+                         const struct ant_drawn *drawn)
 {
     struct ant_sched_counts counts;
     double now = ant_now();
     int n = 0;
 
-    ant_sched_counts(engine->sched, &counts);
+    ant_sched_counts(lane->sched, &counts);
     for (int i = 0; i < counts.n_sampled; i++) {
-        struct ant_request *request = ant_sched_sampled(engine->sched, i);
+        struct ant_request *request = ant_sched_sampled(lane->sched, i);
         if (!request)
             continue;
         if (request->t_first == 0)
@@ -165,20 +191,29 @@ static void append_drawn(struct ant_engine *engine, const struct ant_drawn *draw
     atomic_fetch_add_explicit(&engine->output_tokens, n, memory_order_relaxed);
 }
 
+/* Steps of all lanes together. */
+static int most_in_flight(const struct ant_engine *engine)
+{
+    return engine->n_lanes * engine->most_in_flight;
+}
+
 /* Wait for the oldest step. */
 static int end_step(struct ant_engine *engine)
 {
+    struct lane *lane = &engine->lanes[engine->in_flight[engine->first_in_flight]];
     struct ant_drawn drawn;
     struct ant_request *request;
 
     ANT_TRY(ant_model_wait(engine->model, &drawn, &engine->error));
     double now = ant_now();
-    count_step(engine, now - engine->last_end);
+    count_step(engine, lane, now - engine->last_end);
     engine->last_end = now;
-    append_drawn(engine, &drawn);
-    ant_sched_commit(engine->sched);
+    append_drawn(engine, lane, &drawn);
+    ant_sched_commit(lane->sched);
+    lane->n_in_flight--;
+    engine->first_in_flight = (engine->first_in_flight + 1) % most_in_flight(engine);
     engine->n_in_flight--;
-    while ((request = ant_sched_retire(engine->sched))) {
+    while ((request = ant_sched_retire(lane->sched))) {
         atomic_fetch_add_explicit(&engine->finished, 1, memory_order_relaxed);
         hand_back(engine, request);
     }
@@ -186,21 +221,40 @@ static int end_step(struct ant_engine *engine)
     return 0;
 }
 
-/* Hand the backend a step, if there is one. */
-static bool begin_step(struct ant_engine *engine)
+/* Hand the backend a step of a lane, if there is one. */
+static bool begin_lane(struct ant_engine *engine, int i)
 {
+    struct lane *lane = &engine->lanes[i];
     struct ant_batch batch;
 
-    if (atomic_load_explicit(&engine->is_draining, memory_order_relaxed))
-        ant_sched_hold(engine->sched);
-    else
-        take_in(engine);
-    if (!ant_sched_plan(engine->sched, &batch))
+    if (lane->n_in_flight == engine->most_in_flight)
         return false;
-    if (engine->n_in_flight++ == 0)
+    if (atomic_load_explicit(&engine->is_draining, memory_order_relaxed))
+        ant_sched_hold(lane->sched);
+    else
+        take_in(engine, lane);
+    if (!ant_sched_plan(lane->sched, &batch))
+        return false;
+    if (engine->n_in_flight == 0)
         engine->last_end = ant_now();
+    engine->in_flight[(engine->first_in_flight + engine->n_in_flight++) % most_in_flight(engine)] =
+        i;
+    lane->n_in_flight++;
     ant_model_forward(engine->model, &batch);
     return true;
+}
+
+/* The lanes take turns. */
+static bool begin_step(struct ant_engine *engine)
+{
+    for (int i = 0; i < engine->n_lanes; i++) {
+        int lane = engine->turn;
+
+        engine->turn = (engine->turn + 1) % engine->n_lanes;
+        if (begin_lane(engine, lane))
+            return true;
+    }
+    return false;
 }
 
 static void wait_for_request(struct ant_engine *engine)
@@ -223,7 +277,7 @@ static void *engine_main(void *argument)
         bool has_begun = begin_step(engine);
         if (engine->n_in_flight == 0)
             wait_for_request(engine);
-        else if (!has_begun || engine->n_in_flight == engine->steps_in_flight)
+        else if (!has_begun || engine->n_in_flight == most_in_flight(engine))
             rc = end_step(engine);
     }
     while (rc == 0 && engine->n_in_flight > 0)
@@ -233,28 +287,55 @@ static void *engine_main(void *argument)
     return NULL;
 }
 
+static void open_lanes(struct ant_engine *engine)
+{
+    const struct ant_engine_config *config = &engine->config;
+    int n = engine->n_lanes = config->n_lanes > 1 ? config->n_lanes : 1;
+
+    engine->lanes = ant_xcalloc((size_t)n, sizeof(*engine->lanes));
+    engine->in_flight = ant_xcalloc((size_t)most_in_flight(engine), sizeof(*engine->in_flight));
+    for (int i = 0; i < n; i++) {
+        struct ant_engine_config lane = *config;
+
+        lane.max_seqs = lane_seqs(config);
+        lane.n_pages = config->n_pages / n;
+        lane.first_page = lane.n_pages * i;
+        engine->lanes[i].sched = ant_sched_open(&lane);
+    }
+}
+
+static void close_lanes(struct ant_engine *engine)
+{
+    for (int i = 0; i < engine->n_lanes; i++)
+        ant_sched_close(engine->lanes[i].sched);
+    free(engine->lanes);
+    free(engine->in_flight);
+}
+
 int ant_engine_start(struct ant_engine **out, struct ant_model *model,
                      const struct ant_tokenizer *tokenizer, const struct ant_engine_config *config,
                      struct ant_error *err)
 {
     int needed = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
 
-    if (config->n_pages < needed)
+    int n_pages = config->n_pages / (config->n_lanes > 1 ? config->n_lanes : 1);
+
+    if (n_pages < needed)
         return ant_fail(err, ANT_EUSAGE,
                         "the KV cache has room for %d tokens, one sequence may need %d: lower "
                         "--max-model-len or give more memory",
-                        config->n_pages * ANT_PAGE_TOKENS, config->max_context);
+                        n_pages * ANT_PAGE_TOKENS, config->max_context);
     struct ant_engine *engine = ant_xcalloc(1, sizeof(*engine));
     engine->model = model;
     engine->tokenizer = tokenizer;
     engine->config = *config;
-    engine->steps_in_flight = config->steps_in_flight > 1 ? ANT_MAX_STEPS_IN_FLIGHT : 1;
-    engine->sched = ant_sched_open(config);
+    engine->most_in_flight = config->steps_in_flight > 1 ? ANT_MAX_STEPS_IN_FLIGHT : 1;
+    open_lanes(engine);
     engine->inbox = ant_ring_open((size_t)config->max_seqs);
     engine->outbox = ant_ring_open(2 * (size_t)config->max_seqs);
     int rc = pthread_create(&engine->thread, NULL, engine_main, engine);
     if (rc) {
-        ant_sched_close(engine->sched);
+        close_lanes(engine);
         ant_ring_close(engine->inbox);
         ant_ring_close(engine->outbox);
         free(engine);
@@ -340,7 +421,7 @@ void ant_engine_stop(struct ant_engine *engine)
         ant_request_free(request);
     ant_ring_close(engine->inbox);
     ant_ring_close(engine->outbox);
-    ant_sched_close(engine->sched);
+    close_lanes(engine);
     ant_gains_release(&engine->gains);
     free(engine);
 }

@@ -51,7 +51,9 @@ struct ant_engine_config {
     int max_step_rows;      /* token budget of one step */
     int max_context;        /* prompt and answer together */
     int n_pages;            /* of the KV cache */
+    int first_page;         /* of a scheduler that has a part of them */
     int steps_in_flight;    /* most steps at once, from the backend's facts; 0: one */
+    int n_lanes;            /* pipeline stages, each with a step under way; 0: one */
     bool no_prefix_sharing; /* compute every prompt whole */
 };
 

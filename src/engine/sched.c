@@ -405,7 +405,7 @@ static void emit_draw(struct step *step, struct sequence *sequence)
 }
 
 /* Write the planned rows of one sequence into the step. */
-static void emit(struct step *step, struct sequence *sequence)
+static void emit(const struct ant_sched *sched, struct step *step, struct sequence *sequence)
 {
     int end = sequence->n_cached + sequence->n_planned, n_pages = pages_for(end);
     int first_page = step->page_start[step->n_seqs], known = n_known(sequence->request);
@@ -415,7 +415,8 @@ static void emit(struct step *step, struct sequence *sequence)
             t < known ? known_token(sequence->request, t) : ~sequence->drawn_at;
         step->positions[step->n_rows++] = t;
     }
-    memcpy(step->pages + first_page, sequence->pages, (size_t)n_pages * sizeof(*step->pages));
+    for (int i = 0; i < n_pages; i++)
+        step->pages[first_page + i] = sched->config.first_page + sequence->pages[i];
     step->context[step->n_seqs++] = end;
     step->row_start[step->n_seqs] = step->n_rows;
     step->page_start[step->n_seqs] = first_page + n_pages;
@@ -447,7 +448,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
     plan_prefills(sched, sched->config.max_step_rows - step->decode_rows);
     for (int i = 0; i < sched->n_running; i++)
         if (sched->running[i].n_planned > 0)
-            emit(step, &sched->running[i]);
+            emit(sched, step, &sched->running[i]);
     if (step->n_rows == 0)
         return false;
     let_go(sched);

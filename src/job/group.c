@@ -21,6 +21,13 @@ enum { WHOLE_BYTES = 32 << 10 };
 
 static const double close_seconds = 10.0;
 
+/* A message on its way to another member. */
+struct sending {
+    struct ant_flight flight;
+    struct sending *next;
+    unsigned char data[];
+};
+
 struct ant_group {
     struct ant_watch watch;
     int *ranks; /* (n) world ranks */
@@ -29,6 +36,7 @@ struct ant_group {
     struct ant_flight flight;
     float *blocks; /* (n_blocks) what others sent to be summed; owned */
     size_t n_blocks;
+    struct sending *sendings; /* owned, newest first */
 };
 
 /* --- open and close ---------------------------------------------------------------------- */
@@ -101,10 +109,27 @@ int ant_group_open(struct ant_group **out, struct ant_transport *transport,
     return 0;
 }
 
+/* Those that cannot arrive any more, or would take too long, are given up. */
+static void close_sendings(struct ant_group *group)
+{
+    struct sending *sending;
+
+    while ((sending = group->sendings)) {
+        if (group->watch.failed)
+            ant_flight_abandon(&sending->flight);
+        else
+            ant_watch_wait(&group->watch, &sending->flight, "send", close_seconds, NULL);
+        group->sendings = sending->next;
+        ant_flight_release(&sending->flight);
+        free(sending);
+    }
+}
+
 void ant_group_close(struct ant_group *group)
 {
     if (!group)
         return;
+    close_sendings(group);
     /* A failed group has nothing to wait for; of a failure in here nobody wants to know. */
     if (!group->watch.failed)
         ant_group_barrier(group, close_seconds, NULL);
@@ -366,11 +391,41 @@ int ant_group_all_reduce(struct ant_group *group, float *data, size_t n, double 
     return reduce_parts(group, data, n, timeout, err);
 }
 
-int ant_group_send(struct ant_group *group, int to, const void *data, size_t bytes, double timeout,
+/* Free the sendings that have arrived. The first that failed makes the group fail. */
+static int reap_sendings(struct ant_group *group, struct ant_error *err)
+{
+    struct sending **link = &group->sendings, *sending;
+
+    while ((sending = *link)) {
+        int rc = ant_flight_poll(&sending->flight, err);
+        if (rc < 0)
+            return rc;
+        if (rc == 0) {
+            link = &sending->next;
+            continue;
+        }
+        *link = sending->next;
+        ant_flight_release(&sending->flight);
+        free(sending);
+    }
+    return 0;
+}
+
+int ant_group_send(struct ant_group *group, int to, const void *data, size_t bytes,
                    struct ant_error *err)
 {
-    ant_flight_send(&group->flight, group->ranks[to], tag_from(group, 0, group->me), data, bytes);
-    return wait_all(group, "send", timeout, err);
+    struct sending *sending;
+
+    ANT_TRY(reap_sendings(group, err));
+    sending = ant_xmalloc(sizeof(*sending) + bytes);
+    sending->flight = (struct ant_flight){.transport = group->flight.transport};
+    sending->next = group->sendings;
+    group->sendings = sending;
+    if (bytes)
+        memcpy(sending->data, data, bytes);
+    ant_flight_send(&sending->flight, group->ranks[to], tag_from(group, 0, group->me),
+                    sending->data, bytes);
+    return 0;
 }
 
 int ant_group_receive(struct ant_group *group, int from, void *data, size_t bytes, double timeout,

@@ -58,8 +58,9 @@ int ant_group_all_reduce(struct ant_group *group, float *data, size_t n, double 
                          struct ant_error *err);
 
 /* Between two members, the others not taking part: one sends as many bytes as the other receives,
- * and messages of a pair arrive in the order sent. A send may wait for its receiver. */
-int ant_group_send(struct ant_group *group, int to, const void *data, size_t bytes, double timeout,
+ * and messages of a pair arrive in the order sent. A send copies `data` and does not wait; it moves
+ * whenever this rank is inside a call of the group. */
+int ant_group_send(struct ant_group *group, int to, const void *data, size_t bytes,
                    struct ant_error *err);
 int ant_group_receive(struct ant_group *group, int from, void *data, size_t bytes, double timeout,
                       struct ant_error *err);
