@@ -28,9 +28,9 @@ noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h src/job/shar
 libantiphon_a_SOURCES += src/job/shared.c src/job/work.c
 noinst_HEADERS += src/job/stop.h src/job/time_limit.h
 libantiphon_a_SOURCES += src/job/stop.c src/job/time_limit.c
-noinst_HEADERS += src/job/card.h src/job/transport.h src/job/watch.h
+noinst_HEADERS += src/job/parallel.h src/job/card.h src/job/transport.h src/job/watch.h
 libantiphon_a_SOURCES += \
-	src/job/card.c src/job/group.c src/job/launch.c src/job/layout.c src/job/watch.c
+	src/job/card.c src/job/group.c src/job/parallel.c src/job/launch.c src/job/layout.c src/job/watch.c
 if HAVE_UCX
 libantiphon_a_SOURCES += src/job/transport.c
 else
@@ -67,7 +67,9 @@ libantiphon_a_SOURCES += src/text/added.c src/text/bpe.c src/text/chat.c src/tex
 # model
 noinst_HEADERS += src/model/arch.h src/model/checkpoint.h src/model/model.h src/model/tensor.h \
 	src/model/model_internal.h
-libantiphon_a_SOURCES += src/model/forward.c src/model/load.c
+noinst_HEADERS += src/model/plan.h src/model/replica.h src/model/shard.h
+libantiphon_a_SOURCES += src/model/forward.c src/model/load.c src/model/plan.c src/model/replica.c \
+	src/model/shard.c
 noinst_HEADERS += src/model/dummy.h src/model/family.h src/model/gguf.h src/model/json.h \
 	src/model/names.h src/model/role.h src/model/safetensors.h
 libantiphon_a_SOURCES += src/model/arch.c src/model/arch_gguf.c src/model/checkpoint.c \
@@ -99,7 +101,7 @@ endif
 noinst_HEADERS += src/backend/cpu/cpu.h src/backend/cpu/cpu_level.h src/backend/cpu/team.h
 libantiphon_a_SOURCES += \
 	src/backend/cpu/cpu.c src/backend/cpu/cpu_attention.c src/backend/cpu/cpu_gemm.c \
-	src/backend/cpu/cpu_level.c src/backend/cpu/cpu_memory.c src/backend/cpu/cpu_moe.c \
+	src/backend/cpu/cpu_level.c src/backend/cpu/cpu_memory.c src/backend/cpu/cpu_parallel.c src/backend/cpu/cpu_moe.c \
 	src/backend/cpu/cpu_norm.c src/backend/cpu/cpu_weight.c \
 	src/backend/cpu/team.c
 

@@ -136,8 +136,8 @@ tests_launch_group_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/group.sh tests/launch/run.sh tests/launch/restart.sh tests/launch/samples.sh
 EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
 	tests/launch/restart.sh tests/launch/samples.sh
-TESTS += tests/launch/bench.sh tests/launch/doctor.sh
-EXTRA_DIST += tests/launch/bench.sh tests/launch/doctor.sh
+TESTS += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
+EXTRA_DIST += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/results.sh

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "job/parallel.h"
 #include "model/arch.h"
 #include "model/tensor.h"
 
@@ -42,16 +43,17 @@ struct ant_draw {
  * step may write to pages that the one before it still reads. */
 struct ant_batch {
     int n_rows, n_seqs, n_sampled;
-    const int32_t *tokens;        /* (n_rows) token ids; ~i: what the i-th sampled row of the
-                                     step before drew (only where steps_in_flight > 1) */
-    const int32_t *positions;     /* (n_rows) position in its sequence */
-    const int32_t *row_start;     /* (n_seqs + 1) first row of each sequence */
-    const int32_t *context;       /* (n_seqs) tokens in the cache when the step is done */
-    const int32_t *page_start;    /* (n_seqs + 1) first entry of each sequence in `pages` */
-    const int32_t *pages;         /* (page_start[n_seqs], at most max_seqs times the pages of
-                                     max_context) page ids: token t of a sequence is in its page
-                                     t / ANT_PAGE_TOKENS */
-    const int32_t *sampled;       /* (n_sampled) rows whose next token is wanted, ascending */
+    const int32_t *tokens;     /* (n_rows) token ids; ~i: what the i-th sampled row of the
+                                  step before drew (only where steps_in_flight > 1) */
+    const int32_t *positions;  /* (n_rows) position in its sequence */
+    const int32_t *row_start;  /* (n_seqs + 1) first row of each sequence */
+    const int32_t *context;    /* (n_seqs) tokens in the cache when the step is done */
+    const int32_t *page_start; /* (n_seqs + 1) first entry of each sequence in `pages` */
+    const int32_t *pages;      /* (page_start[n_seqs], at most max_seqs times the pages of
+                                  max_context) page ids: token t of a sequence is in its page
+                                  t / ANT_PAGE_TOKENS */
+    const int32_t *sampled;    /* (n_sampled) rows whose next token is wanted, ascending; NULL in a
+                                  step without rows, which draws from LOGITS that it receives */
     const struct ant_draw *draws; /* (n_sampled) */
 };
 
@@ -99,9 +101,9 @@ struct ant_weight_spec {
     bool is_table;                   /* also read by rows: the embedding */
     bool rows_by_head, cols_by_head; /* its rows or columns are heads of head_dim each, which a
                                         backend may pad: q, k, v; o */
-    float offset;                            /* of a vector */
-    float scale;                             /* of a vector; 0: 1 */
-    int n_experts;                           /* 0, or `experts` holds what `parts` holds else, */
+    float offset;                    /* of a vector */
+    float scale;                     /* of a vector; 0: 1 */
+    int n_experts;                   /* 0, or `experts` holds what `parts` holds else, */
     const struct ant_tensor *const *experts; /* (n_experts, n_parts): no bias */
 };
 struct ant_weight; /* a backend's own prepared form */
@@ -116,6 +118,11 @@ struct ant_backend_config {
     int local_rank;
     enum ant_kv_type kv_type;
     bool reads_slots; /* read_slot will be called: each operation is launched by itself */
+    /* The ranks that hold the rest of the replica (borrowed; NULL: nobody), and the tokens whose
+     * rows of the embedding and of the output the ranks of a stage have: rank i from vocab_start[i]
+     * to vocab_start[i + 1] (NULL: this one has all). `arch` is what this rank has of the model. */
+    const struct ant_parallel *parallel;
+    const int *vocab_start;
 };
 
 /* What a backend tells of itself, for the plan, banner and report. */
@@ -205,6 +212,18 @@ struct ant_backend_ops {
                     const struct ant_weight *down);
     /* LAST = norm(RESIDUAL) * w for the sampled rows. */
     void (*norm_sampled)(struct ant_backend *be, const struct ant_weight *w);
+    /* What the ranks of a replica do together: all concerned call it in the same order, on slots of
+     * float32, and only where the backend was opened with `parallel`. */
+    /* slot = 0 */
+    void (*clear)(struct ant_backend *be, enum ant_slot slot);
+    /* slot = its sum over the ranks of the stage */
+    void (*all_reduce)(struct ant_backend *be, enum ant_slot slot);
+    /* LOGITS of the stage's first rank = the columns of all its ranks, side by side. */
+    void (*gather_logits)(struct ant_backend *be);
+    /* RESIDUAL or LOGITS to, and from, a rank of the replica. */
+    void (*send)(struct ant_backend *be, enum ant_slot slot, int to);
+    void (*receive)(struct ant_backend *be, enum ant_slot slot, int from);
+
     /* Draw an id from each row of LOGITS by its ant_draw. */
     void (*sample)(struct ant_backend *be);
 

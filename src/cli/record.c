@@ -20,7 +20,7 @@
 static int open_work(struct run *run, struct ant_error *err)
 {
     enum { PIECE = 1 << 16 };
-    int64_t n_rows = ant_prompts_count(run->prompts);
+    int64_t n_rows = ant_run_leads(run) ? ant_prompts_count(run->prompts) : 0;
     int32_t *ranks;
     int rc = 0;
 

@@ -231,6 +231,12 @@ static void print_rank(const struct ant_rank_report *r, const struct ant_card *c
            busy(r) > 0 ? (double)r->output_tokens / busy(r) : 0.0);
 }
 
+/* Ranks of a replica: the first one's report speaks for all of them. */
+static int replica_size(const struct run *run)
+{
+    return run->layout.tp_size * run->layout.pp_size;
+}
+
 static void print_ranks(const struct run *run, const struct ant_rank_report *reports)
 {
     const struct ant_card *cards = ant_job_cards(run->job);
@@ -238,27 +244,27 @@ static void print_ranks(const struct run *run, const struct ant_rank_report *rep
 
     printf("%6s %-12s %8s %7s %10s %10s %9s %9s %8s %9s\n", "rank", "node", "rows", "failed",
            "prompt", "output", "prefill s", "decode s", "idle s", "out tok/s");
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i += replica_size(run)) {
         if (busy(&reports[i]) > busy(&reports[slowest]))
             slowest = i;
         if (busy(&reports[i]) < busy(&reports[fastest]))
             fastest = i;
-        if (n <= MAX_TABLE)
+        if (run->layout.dp_size <= MAX_TABLE)
             print_rank(&reports[i], &cards[i]);
     }
-    if (n > MAX_TABLE) {
+    if (run->layout.dp_size > MAX_TABLE) {
         print_rank(&reports[fastest], &cards[fastest]);
         print_rank(&reports[slowest], &cards[slowest]);
-        printf("        (the least and the most busy of %d ranks)\n", n);
+        printf("        (the least and the most busy of %d replicas)\n", run->layout.dp_size);
     }
 }
 
 static void print_limits(const struct run *run, const struct ant_rank_report *reports)
 {
     double busiest = 0, sum = 0, bytes = 0, flops = 0, limit = 0;
-    int n = run->layout.world;
+    int n = run->layout.dp_size;
 
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < run->layout.world; i += replica_size(run)) {
         sum += busy(&reports[i]);
         bytes += reports[i].weight_bytes + reports[i].kv_bytes;
         flops += reports[i].flops;

@@ -98,7 +98,8 @@ static const struct ant_option options[] = {
     {ANT_OPTION_INT, 0, "max-model-len", "N", AT(max_model_len), 0, 1 << 30, .answers = true,
      .help = "Most tokens of a prompt and its answer. Default: what the model was made for."},
 
-    {ANT_OPTION_HEADING, .name = "Chat (prompts that are messages go through the model's template)"},
+    {ANT_OPTION_HEADING,
+     .name = "Chat (prompts that are messages go through the model's template)"},
     {ANT_OPTION_FLAG, 0, "chat", NULL, AT(chat), .answers = true,
      .help = "Take each text as the message of a user."},
     {ANT_OPTION_TEXT, 0, "system", "TEXT", AT(system), .answers = true,
@@ -192,18 +193,27 @@ static int exchange_cards(struct run *run, struct ant_error *err)
 static int open_groups(struct run *run, struct ant_error *err)
 {
     const struct ant_card *cards = ant_job_cards(run->job);
-    int rank = ant_job_rank(run->job), size = ant_job_size(run->job), n_local = 0;
+    int rank = run->layout.rank, size = run->layout.world, n_local = 0, n_twins = 0;
+    int replica = run->layout.tp_size * run->layout.pp_size;
     int *ranks = ant_xcalloc((size_t)size, sizeof(*ranks));
+    int *twins = ant_xcalloc((size_t)size, sizeof(*twins));
 
     for (int i = 0; i < size; i++)
         ranks[i] = i;
     int rc = ant_group_open(&run->world, run->transport, cards, ranks, size, rank, err);
-    for (int i = 0; i < size; i++)
-        if (cards[i].node == cards[rank].node)
-            ranks[n_local++] = i;
+    for (int i = 0; i < size; i++) {
+        if (cards[i].node != cards[rank].node)
+            continue;
+        ranks[n_local++] = i;
+        if (i % replica == rank % replica)
+            twins[n_twins++] = i;
+    }
     if (rc == 0)
         rc = ant_group_open(&run->node, run->transport, cards, ranks, n_local, rank, err);
+    if (rc == 0)
+        rc = ant_group_open(&run->twins, run->transport, cards, twins, n_twins, rank, err);
     free(ranks);
+    free(twins);
     return rc;
 }
 
@@ -214,14 +224,11 @@ int ant_run_launch(struct run *run, struct ant_error *err)
     ANT_TRY(exchange_cards(run, err));
     const struct ant_card *card = &ant_job_cards(run->job)[ant_job_rank(run->job)];
     ant_log_set_rank(card->rank, ant_job_size(run->job), card->node_name);
-    ANT_TRY(open_groups(run, err));
     ANT_TRY(ant_layout_init(&run->layout, card->rank, ant_job_size(run->job), run->settings.dp_size,
                             run->settings.tp_size, run->settings.pp_size, err));
-    if (run->layout.tp_size * run->layout.pp_size > 1)
-        return ant_fail(err, ANT_EUNSUPP,
-                        "this version splits work over replicas only: --tp-size and --pp-size "
-                        "must be 1");
-    return 0;
+    ANT_TRY(open_groups(run, err));
+    return ant_parallel_open(&run->parallel, &run->layout, run->world, ant_job_cards(run->job),
+                             START_TIMEOUT_S, err);
 }
 
 /* ---- how long -------------------------------------------------------------------------------- */
@@ -323,8 +330,9 @@ static int plan_pages(struct run *run, int local_size, struct ant_error *err)
     const struct ant_backend_facts *facts = &run->facts;
     struct ant_engine_config *config = &run->engine_config;
     int sharers = facts->is_host ? local_size : 1;
-    double left = ((double)facts->free_bytes - (double)run->weight_bytes) / sharers -
-                  (double)facts->workspace_bytes;
+    double copies = facts->is_host ? (double)local_size / ant_group_size(run->twins) : 1;
+    double weights = copies * (double)run->weight_bytes;
+    double left = ((double)facts->free_bytes - weights) / sharers - (double)facts->workspace_bytes;
     double share = left * facts->kv_share, page = (double)facts->kv_page_bytes;
     int each = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
     const char *where = facts->is_host ? "host" : "GPU";
@@ -337,7 +345,7 @@ static int plan_pages(struct run *run, int local_size, struct ant_error *err)
             "--kv-memory asks for %.2f GB a rank, %.2f GB are free for it: %.2f GB on the %s, "
             "%.2f GB weights, shared by %d",
             (double)settings->kv_memory / 1e9, left / 1e9, (double)facts->free_bytes / 1e9, where,
-            (double)run->weight_bytes / 1e9, sharers);
+            weights / 1e9, sharers);
     double pages = (double)each * config->max_seqs;
     if (pages * page > share)
         pages = share / page;
@@ -348,7 +356,7 @@ static int plan_pages(struct run *run, int local_size, struct ant_error *err)
             "for %.2f GB (%.2f GB free on the %s, %.2f GB weights, ranks that share it: %d): "
             "lower --max-model-len",
             config->max_context, each * page / 1e9, share > 0 ? share / 1e9 : 0.0,
-            (double)facts->free_bytes / 1e9, where, (double)run->weight_bytes / 1e9, sharers);
+            (double)facts->free_bytes / 1e9, where, weights / 1e9, sharers);
     config->n_pages = (int)pages;
     return 0;
 }
@@ -403,8 +411,13 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     config->max_seqs = settings->max_num_seqs;
     config->max_step_rows = settings->max_batched_tokens;
     config->no_prefix_sharing = settings->no_prefix_sharing;
+    config->n_lanes = run->layout.pp_size;
+    ANT_TRY(ant_shard_init(&run->shard, run->checkpoint, run->layout.tp_rank, run->layout.tp_size,
+                           run->layout.pp_rank, run->layout.pp_size, err));
     struct ant_backend_config backend = {
-        .arch = arch,
+        .arch = &run->shard.arch,
+        .parallel = &run->parallel,
+        .vocab_start = run->shard.vocab_start,
         .max_rows = config->max_step_rows,
         .max_seqs = config->max_seqs,
         .max_sampled =
@@ -417,8 +430,9 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     run->settings.threads = backend.n_threads;
     ANT_TRY(run->ops->open(&run->be, &backend, err));
     run->ops->facts(run->be, &run->facts);
-    config->steps_in_flight = run->facts.steps_in_flight;
-    run->weight_bytes = ant_model_weight_bytes(run->checkpoint, run->be);
+    config->steps_in_flight =
+        run->layout.tp_size * run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
+    run->weight_bytes = ant_model_weight_bytes(run->checkpoint, &run->shard, run->be);
     return plan_pages(run, card->local_size, err);
 }
 
@@ -429,18 +443,36 @@ int ant_run_agree(struct run *run, int rc, struct ant_error *err)
     return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
 }
 
+/* The ranks of a replica keep the same sequences: as many as the one with the least room can. */
+static int agree_on_pages(struct run *run, struct ant_error *err)
+{
+    int replica = run->layout.tp_size * run->layout.pp_size;
+    int *n_pages = ant_xcalloc((size_t)run->layout.world, sizeof(*n_pages));
+    const int *first = n_pages + run->layout.dp_rank * replica;
+    int mine = run->engine_config.n_pages;
+    int rc = ant_group_all_gather(run->world, &mine, sizeof(mine), n_pages, START_TIMEOUT_S, err);
+
+    for (int i = 0; i < replica && rc == 0; i++)
+        if (first[i] < run->engine_config.n_pages)
+            run->engine_config.n_pages = first[i];
+    free(n_pages);
+    return rc;
+}
+
 int ant_run_load(struct run *run, struct ant_error *err)
 {
     double start = ant_now();
-    int rc = ant_model_load(&run->model, run->checkpoint, run->be, run->node, run->settings.threads,
-                            err);
 
+    ANT_TRY(agree_on_pages(run, err));
+    int rc = ant_model_load(&run->model, run->checkpoint, &run->shard, &run->parallel, run->be,
+                            run->twins, run->settings.threads, err);
     if (rc == 0)
         rc = run->ops->kv_open(run->be, run->engine_config.n_pages, err);
-    if (rc == 0)
-        rc = ant_engine_start(&run->engine, run->model, run->tokenizer, &run->engine_config, err);
+    /* Only when all are ready: the engines of a replica wait for one another. */
+    ANT_TRY(ant_run_agree(run, rc, err));
+    rc = ant_engine_start(&run->engine, run->model, run->tokenizer, &run->engine_config, err);
     run->load_s = ant_now() - start;
-    return ant_run_agree(run, rc, err);
+    return rc == ANT_EIO ? ANT_EPEER : rc; /* a thread that one rank alone cannot have */
 }
 
 /* 1 when there is nothing to do. */
@@ -477,6 +509,8 @@ void ant_run_tear_down(struct run *run)
     free(run->answers);
     free(run->settings_json);
     ant_store_stop();
+    ant_parallel_close(&run->parallel);
+    ant_group_close(run->twins);
     ant_group_close(run->node);
     ant_group_close(run->world);
     ant_transport_close(run->transport);

@@ -11,10 +11,12 @@
 #include "job/group.h"
 #include "job/launch.h"
 #include "job/layout.h"
+#include "job/parallel.h"
 #include "job/stop.h"
 #include "job/work.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
+#include "model/shard.h"
 #include "store/journal.h"
 #include "store/prompts.h"
 #include "store/results.h"
@@ -81,8 +83,11 @@ struct run {
 
     struct ant_job *job;
     struct ant_transport *transport;
-    struct ant_group *world, *node;
+    struct ant_group *world, *node, *twins; /* all; those of this host; of them those that hold the
+                                               same part of the model */
     struct ant_layout layout;
+    struct ant_parallel parallel; /* the ranks of this replica */
+    struct ant_shard shard;       /* what of the model this rank holds */
 
     struct ant_checkpoint *checkpoint;
     struct ant_tokenizer *tokenizer;
@@ -117,6 +122,12 @@ struct run {
         bool is_terminal;
     } clock;
 };
+
+/* A replica's first rank answers its rows with the help of the others. */
+static inline bool ant_run_leads(const struct run *run)
+{
+    return run->layout.tp_rank == 0 && run->layout.pp_rank == 0;
+}
 
 /* run.c: the parts of a run that bench has as well, in their order. */
 /* What the settings of these names can be: choices of options, ended by NULL. */

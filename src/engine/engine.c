@@ -257,31 +257,41 @@ static bool begin_step(struct ant_engine *engine)
     return false;
 }
 
-static void wait_for_request(struct ant_engine *engine)
+static int wait_for_request(struct ant_engine *engine)
 {
     double start = ant_now();
 
     ant_ring_wait_item(engine->inbox, NAP_S);
     add_ns(&engine->idle_ns, ant_now() - start);
+    return ant_model_rest(engine->model, &engine->error);
 }
 
 /* Where the backend takes two steps at once, the next is planned and handed over before the one
  * under way is waited for. */
-static void *engine_main(void *argument)
+static int lead(struct ant_engine *engine)
 {
-    struct ant_engine *engine = argument;
     int rc = 0;
 
     while (rc == 0 && !atomic_load(&engine->is_stopping)) {
         serve_gains(engine);
         bool has_begun = begin_step(engine);
         if (engine->n_in_flight == 0)
-            wait_for_request(engine);
+            rc = wait_for_request(engine);
         else if (!has_begun || engine->n_in_flight == most_in_flight(engine))
             rc = end_step(engine);
     }
     while (rc == 0 && engine->n_in_flight > 0)
         rc = end_step(engine);
+    return rc < 0 ? rc : ant_model_dismiss(engine->model, &engine->error);
+}
+
+/* Only the first rank of a replica has requests; the others take part in its steps. */
+static void *engine_main(void *argument)
+{
+    struct ant_engine *engine = argument;
+    int rc = ant_model_leads(engine->model) ? lead(engine)
+                                            : ant_model_follow(engine->model, &engine->error);
+
     if (rc < 0)
         atomic_store_explicit(&engine->failure, rc, memory_order_release);
     return NULL;

@@ -3,7 +3,29 @@
 
 #include "model/model_internal.h"
 
-/* What a product adds to the residual: at once, or through the norm behind the block. */
+#include <string.h>
+
+/* ---- the layers
+ * ------------------------------------------------------------------------------
+ */
+
+/* Where each rank of a stage has a summand of what is added to the residual,
+ * the first brings the residual itself as well, and their sum is everybody's.
+ */
+static void begin_sum(const struct ant_model *model)
+{
+    if (model->shard.tp_rank > 0)
+        model->be->ops->clear(model->be, ANT_SLOT_RESIDUAL);
+}
+
+static void end_sum(const struct ant_model *model, enum ant_slot slot)
+{
+    if (model->shard.tp_size > 1)
+        model->be->ops->all_reduce(model->be, slot);
+}
+
+/* What a product adds to the residual: at once, or through the norm behind the
+ * block. */
 static void add(const struct ant_model *model, const struct ant_weight *w, enum ant_slot in,
                 const struct ant_weight *post_norm)
 {
@@ -11,10 +33,13 @@ static void add(const struct ant_model *model, const struct ant_weight *w, enum 
     struct ant_backend *be = model->be;
 
     if (!post_norm) {
+        begin_sum(model);
         ops->gemm(be, w, in, ANT_SLOT_RESIDUAL, ANT_EPILOGUE_ADD);
+        end_sum(model, ANT_SLOT_RESIDUAL);
         return;
     }
     ops->gemm(be, w, in, ANT_SLOT_BRANCH, ANT_EPILOGUE_STORE);
+    end_sum(model, ANT_SLOT_BRANCH);
     ops->norm_add(be, post_norm);
 }
 
@@ -24,11 +49,13 @@ static void forward_experts(const struct ant_model *model, const struct ant_laye
     struct ant_backend *be = model->be;
 
     ops->route(be, layer->router);
+    begin_sum(model);
     ops->experts(be, layer->experts_gate_up, layer->experts_down);
     if (layer->gate_up) {
         ops->gemm(be, layer->gate_up, ANT_SLOT_NORMED, ANT_SLOT_SHARED, ANT_EPILOGUE_GLU);
         ops->gemm(be, layer->down, ANT_SLOT_SHARED, ANT_SLOT_RESIDUAL, ANT_EPILOGUE_SHARE);
     }
+    end_sum(model, ANT_SLOT_RESIDUAL);
 }
 
 static void forward_layer(const struct ant_model *model, int i)
@@ -52,24 +79,143 @@ static void forward_layer(const struct ant_model *model, int i)
     add(model, layer->down, ANT_SLOT_HIDDEN, layer->mlp_post_norm);
 }
 
-void ant_model_forward(struct ant_model *model, const struct ant_batch *batch)
+/* ---- one stage
+ * -------------------------------------------------------------------------------
+ */
+
+static void begin_rows(const struct ant_model *model)
+{
+    const struct ant_backend_ops *ops = model->be->ops;
+
+    if (ant_shard_is_first(&model->shard)) {
+        ops->embed(model->be, model->embed);
+        end_sum(model, ANT_SLOT_RESIDUAL);
+        return;
+    }
+    ops->receive(model->be, ANT_SLOT_RESIDUAL,
+                 ant_replica_peer(model->replica.parallel, model->shard.pp_rank - 1));
+}
+
+/* The logits reach the first rank of the replica, which draws. */
+static void end_rows(const struct ant_model *model, const struct ant_batch *batch)
 {
     const struct ant_backend_ops *ops = model->be->ops;
     struct ant_backend *be = model->be;
 
-    ops->step_begin(be, batch);
-    ops->embed(be, model->embed);
+    if (!ant_shard_is_last(&model->shard)) {
+        ops->send(be, ANT_SLOT_RESIDUAL,
+                  ant_replica_peer(model->replica.parallel, model->shard.pp_rank + 1));
+        return;
+    }
+    if (batch->n_sampled == 0)
+        return;
+    ops->norm_sampled(be, model->final_norm);
+    ops->gemm(be, model->output, ANT_SLOT_LAST, ANT_SLOT_LOGITS, ANT_EPILOGUE_STORE);
+    if (model->shard.tp_size > 1)
+        ops->gather_logits(be);
+    if (model->shard.tp_rank > 0)
+        return;
+    if (ant_shard_is_first(&model->shard))
+        ops->sample(be);
+    else
+        ops->send(be, ANT_SLOT_LOGITS, 0);
+}
+
+static void run_stage(const struct ant_model *model, const struct ant_batch *batch)
+{
+    model->be->ops->step_begin(model->be, batch);
+    begin_rows(model);
     for (int i = 0; i < model->arch->n_layers; i++)
         forward_layer(model, i);
-    if (batch->n_sampled > 0) {
-        ops->norm_sampled(be, model->final_norm);
-        ops->gemm(be, model->output, ANT_SLOT_LAST, ANT_SLOT_LOGITS, ANT_EPILOGUE_STORE);
-        ops->sample(be);
+    end_rows(model, batch);
+    model->be->ops->step_end(model->be);
+}
+
+/* ---- the replica's first rank
+ * ---------------------------------------------------------------- */
+
+bool ant_model_leads(const struct ant_model *model)
+{
+    return model->shard.tp_rank == 0 && model->shard.pp_rank == 0;
+}
+
+static bool is_alone(const struct ant_model *model)
+{
+    return model->shard.tp_size * model->shard.pp_size == 1;
+}
+
+void ant_model_forward(struct ant_model *model, const struct ant_batch *batch)
+{
+    struct ant_drawn nothing;
+
+    if (!is_alone(model) && model->failed == 0)
+        model->failed = ant_replica_tell(&model->replica, ANT_PLAN_STEP, batch, &model->error);
+    if (model->failed == 0)
+        run_stage(model, batch);
+    if (model->shard.pp_size == 1)
+        return;
+    model->steps[(model->first_step + model->n_steps++) % model->shard.pp_size] = *batch;
+    if (model->failed == 0) /* this stage's part; what it leads to is drawn later */
+        model->failed = model->be->ops->step_wait(model->be, &nothing, &model->error);
+}
+
+/* The end of a pipeline's oldest step: draw from what the last stage has sent.
+ */
+static void draw(struct ant_model *model, const struct ant_batch *step)
+{
+    const struct ant_backend_ops *ops = model->be->ops;
+    const struct ant_batch rest = {.n_sampled = step->n_sampled, .draws = step->draws};
+
+    ops->step_begin(model->be, &rest);
+    if (rest.n_sampled > 0) {
+        ops->receive(model->be, ANT_SLOT_LOGITS, (model->shard.pp_size - 1) * model->shard.tp_size);
+        ops->sample(model->be);
     }
-    ops->step_end(be);
+    ops->step_end(model->be);
 }
 
 int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_error *err)
 {
-    return model->be->ops->step_wait(model->be, out, err);
+    if (model->shard.pp_size > 1) {
+        if (model->failed == 0)
+            draw(model, &model->steps[model->first_step]);
+        model->first_step = (model->first_step + 1) % model->shard.pp_size;
+        model->n_steps--;
+    }
+    if (model->failed == 0)
+        model->failed = model->be->ops->step_wait(model->be, out, &model->error);
+    return model->failed < 0 ? ant_fail(err, (enum ant_err)model->failed, "%s", model->error.text)
+                             : 0;
+}
+
+int ant_model_rest(struct ant_model *model, struct ant_error *err)
+{
+    return is_alone(model) ? 0 : ant_replica_tell(&model->replica, ANT_PLAN_WAIT, NULL, err);
+}
+
+int ant_model_dismiss(struct ant_model *model, struct ant_error *err)
+{
+    return is_alone(model) ? 0 : ant_replica_tell(&model->replica, ANT_PLAN_END, NULL, err);
+}
+
+/* ---- the others
+ * ------------------------------------------------------------------------------
+ */
+
+int ant_model_follow(struct ant_model *model, struct ant_error *err)
+{
+    struct ant_replica *replica = &model->replica;
+    struct ant_batch batch;
+    struct ant_drawn drawn;
+
+    for (;;) {
+        ANT_TRY(ant_replica_hear(replica, err));
+        if (replica->head.kind == ANT_PLAN_END)
+            return 0;
+        if (replica->head.kind == ANT_PLAN_WAIT)
+            continue;
+        ant_plan_read(&replica->head, replica->body.data, &batch);
+        run_stage(model, &batch);
+        ANT_TRY(model->be->ops->step_wait(model->be, &drawn, err));
+    }
 }

@@ -15,7 +15,10 @@
 /* Weights start on their own cache lines and pages of vector loads. */
 #define ALIGNMENT 4096
 
-enum { MAX_LAYER_WEIGHTS = 13 }; /* as many as struct ant_layer has */
+enum {
+    MAX_LAYER_WEIGHTS = 13, /* as many as struct ant_layer has */
+    MAX_PIECES = 6,         /* of a weight but experts: parts and biases */
+};
 
 /* One weight to be prepared: where its handle goes, what it is made of, and its place in the
  * memory. */
@@ -23,23 +26,47 @@ struct job {
     struct ant_weight **handle;
     struct ant_weight_spec spec;
     size_t offset;
+    int first_piece, n_pieces; /* of the tensors in the spec */
 };
 
 struct load {
     const struct ant_checkpoint *checkpoint;
+    const struct ant_shard *shard;
     const struct ant_backend *be;
     struct job *jobs; /* owned */
     int n_jobs;
+    struct ant_piece *pieces; /* owned: the tensors, as far as this rank holds them */
+    int n_pieces;
     const struct ant_tensor **experts; /* owned: what the specs' lists of experts are parts of */
     int n_experts;
     size_t bytes;
 };
 
+/* This rank's part of what plays a role; NULL: the model or this rank is without it. */
+static const struct ant_tensor *take(struct load *load, enum ant_role role,
+                                     const struct ant_tensor *whole)
+{
+    if (!whole || !ant_shard_is_mine(load->shard, role))
+        return NULL;
+    struct ant_piece *piece = &load->pieces[load->n_pieces++];
+    ant_shard_piece(load->shard, role, whole, piece);
+    return &piece->tensor;
+}
+
+static const struct ant_tensor *take_role(struct load *load, enum ant_role role, int layer)
+{
+    return take(load, role, ant_checkpoint_role(load->checkpoint, role, layer));
+}
+
+/* `spec` is made of the tensors that were taken since the last weight. */
 static void add(struct load *load, struct ant_weight **handle, struct ant_weight_spec spec)
 {
     size_t bytes = load->be->ops->weight_bytes(load->be, &spec);
+    const struct job *before = load->n_jobs ? &load->jobs[load->n_jobs - 1] : NULL;
+    int first = before ? before->first_piece + before->n_pieces : 0;
 
-    load->jobs[load->n_jobs++] = (struct job){handle, spec, load->bytes};
+    load->jobs[load->n_jobs++] =
+        (struct job){handle, spec, load->bytes, first, load->n_pieces - first};
     load->bytes += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
@@ -47,7 +74,6 @@ static void add(struct load *load, struct ant_weight **handle, struct ant_weight
 static void add_stack(struct load *load, struct ant_weight **handle, int n,
                       const enum ant_role *parts, const enum ant_role *biases, int layer)
 {
-    const struct ant_checkpoint *checkpoint = load->checkpoint;
     struct ant_weight_spec spec = {
         .is_table = parts[0] == ANT_W_EMBED,
         .rows_by_head = parts[0] == ANT_W_Q,
@@ -55,12 +81,11 @@ static void add_stack(struct load *load, struct ant_weight **handle, int n,
     };
 
     for (int i = 0; i < n; i++) {
-        const struct ant_tensor *part = ant_checkpoint_role(checkpoint, parts[i], layer);
+        const struct ant_tensor *part = take_role(load, parts[i], layer);
         if (!part)
             continue;
         spec.parts[spec.n_parts] = part;
-        spec.bias[spec.n_parts++] =
-            biases ? ant_checkpoint_role(checkpoint, biases[i], layer) : NULL;
+        spec.bias[spec.n_parts++] = biases ? take_role(load, biases[i], layer) : NULL;
     }
     if (spec.n_parts > 0)
         add(load, handle, spec);
@@ -76,13 +101,12 @@ static void add_matrix(struct load *load, struct ant_weight **handle, enum ant_r
 static void add_norm(struct load *load, struct ant_weight **handle, enum ant_role role,
                      const enum ant_role *bias, int layer, double scale)
 {
-    const struct ant_checkpoint *checkpoint = load->checkpoint;
     struct ant_weight_spec spec = {
-        .parts = {ant_checkpoint_role(checkpoint, role, layer)},
-        .bias = {bias ? ant_checkpoint_role(checkpoint, *bias, layer) : NULL},
+        .parts = {take_role(load, role, layer)},
+        .bias = {bias ? take_role(load, *bias, layer) : NULL},
         .n_parts = 1,
         .is_vector = true,
-        .offset = ant_checkpoint_arch(checkpoint)->norm_offset,
+        .offset = load->shard->arch.norm_offset,
         .scale = (float)scale,
     };
 
@@ -95,13 +119,13 @@ static void add_experts(struct load *load, struct ant_weight **handle, int n,
                         const enum ant_role *parts, int layer)
 {
     const struct ant_checkpoint *checkpoint = load->checkpoint;
-    int n_experts = ant_checkpoint_arch(checkpoint)->moe.n_experts;
+    int n_experts = load->shard->arch.moe.n_experts;
     const struct ant_tensor **list = load->experts + load->n_experts;
 
     for (int expert = 0; expert < n_experts; expert++)
         for (int i = 0; i < n; i++)
             load->experts[load->n_experts++] =
-                ant_checkpoint_expert(checkpoint, parts[i], layer, expert);
+                take(load, parts[i], ant_checkpoint_expert(checkpoint, parts[i], layer, expert));
     add(load, handle,
         (struct ant_weight_spec){.n_parts = n, .n_experts = n_experts, .experts = list});
 }
@@ -144,43 +168,68 @@ static void add_layer(struct load *load, struct ant_layer *layer, int i)
     add_matrix(load, &layer->down, ANT_W_DOWN, NULL, i);
 }
 
-/* Everything the model consists of, with its place in one block of memory. The biggest come first,
- * so that threads end together. */
+/* Everything that the rank's part consists of, with its place in one block of memory. The biggest
+ * come first, so that threads end together. */
 static void list_weights(struct load *load, struct ant_model *model)
 {
     static const enum ant_role output_bias[] = {ANT_W_OUTPUT_BIAS},
                                norm_bias[] = {ANT_W_FINAL_NORM_BIAS};
     const struct ant_arch *arch = model->arch;
-    size_t n_layers = (size_t)arch->n_layers;
+    const struct ant_shard *shard = load->shard;
+    size_t n_layers = (size_t)arch->n_layers, n_experts = 3 * (size_t)arch->moe.n_experts;
+    size_t n_jobs = 3 + MAX_LAYER_WEIGHTS * n_layers;
 
-    load->jobs = ant_xcalloc(3 + MAX_LAYER_WEIGHTS * n_layers, sizeof(*load->jobs));
-    load->experts =
-        ant_xcalloc(1 + 3 * n_layers * (size_t)arch->moe.n_experts, sizeof(*load->experts));
-    add_matrix(load, &model->embed, ANT_W_EMBED, NULL, 0);
-    if (!arch->tied)
+    load->jobs = ant_xcalloc(n_jobs, sizeof(*load->jobs));
+    load->experts = ant_xcalloc(1 + n_layers * n_experts, sizeof(*load->experts));
+    load->pieces = ant_xcalloc(n_jobs * MAX_PIECES + n_layers * n_experts, sizeof(*load->pieces));
+    if (ant_shard_is_first(shard))
+        add_matrix(load, &model->embed, ANT_W_EMBED, NULL, 0);
+    if (ant_shard_is_last(shard) && !(arch->tied && ant_shard_is_first(shard)))
         add_matrix(load, &model->output, ANT_W_OUTPUT, output_bias, 0);
     for (int i = 0; i < arch->n_layers; i++)
-        add_layer(load, &model->layers[i], i);
-    add_norm(load, &model->final_norm, ANT_W_FINAL_NORM, norm_bias, 0, arch->logit_scale);
+        add_layer(load, &model->layers[i], shard->layers.first + i);
+    if (ant_shard_is_last(shard))
+        add_norm(load, &model->final_norm, ANT_W_FINAL_NORM, norm_bias, 0, arch->logit_scale);
 }
 
-static void init(struct ant_model *model, const struct ant_checkpoint *checkpoint,
+static void release(struct load *load)
+{
+    free(load->jobs);
+    free(load->experts);
+    free(load->pieces);
+}
+
+static void init(struct ant_model *model, const struct ant_shard *shard,
+                 const struct ant_checkpoint *checkpoint, const struct ant_parallel *parallel,
                  struct ant_backend *be)
 {
-    *model = (struct ant_model){.arch = ant_checkpoint_arch(checkpoint), .be = be};
+    *model = (struct ant_model){.be = be, .replica = {.parallel = parallel}};
+    if (shard)
+        model->shard = *shard;
+    else
+        ant_shard_whole(&model->shard, checkpoint);
+    model->arch = &model->shard.arch;
     model->layers = ant_xcalloc((size_t)model->arch->n_layers, sizeof(*model->layers));
+    model->steps = ant_xcalloc((size_t)model->shard.pp_size, sizeof(*model->steps));
 }
 
-size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint, const struct ant_backend *be)
+static void fini(struct ant_model *model)
 {
-    struct load load = {.checkpoint = checkpoint, .be = be};
+    ant_buf_release(&model->replica.body);
+    free(model->steps);
+    free(model->layers);
+}
+
+size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint,
+                              const struct ant_shard *shard, const struct ant_backend *be)
+{
     struct ant_model model;
 
-    init(&model, checkpoint, (struct ant_backend *)be); /* only its sizes are asked for */
+    init(&model, shard, checkpoint, NULL, (struct ant_backend *)be); /* only sizes are asked for */
+    struct load load = {.checkpoint = checkpoint, .shard = &model.shard, .be = be};
     list_weights(&load, &model);
-    free(load.jobs);
-    free(load.experts);
-    free(model.layers);
+    release(&load);
+    fini(&model);
     return load.bytes;
 }
 
@@ -193,12 +242,22 @@ struct team {
     _Atomic int next, failure;
 };
 
+/* Columns are copied together first: backends take whole rows. */
 static int prepare(struct team *team, int i, struct ant_error *err)
 {
     const struct job *job = &team->load->jobs[i];
+    struct ant_piece *pieces = team->load->pieces + job->first_piece;
+    void **copies = ant_xcalloc((size_t)job->n_pieces, sizeof(*copies));
+    bool fill = i % team->size == team->rank;
 
-    return team->be->ops->weight_put(team->be, job->handle, &job->spec, team->memory + job->offset,
-                                     i % team->size == team->rank, err);
+    for (int k = 0; k < job->n_pieces && fill; k++)
+        ant_shard_read(&pieces[k], &copies[k]);
+    int rc = team->be->ops->weight_put(team->be, job->handle, &job->spec,
+                                       team->memory + job->offset, fill, err);
+    for (int k = 0; k < job->n_pieces; k++)
+        free(copies[k]);
+    free(copies);
+    return rc;
 }
 
 struct worker {
@@ -243,8 +302,8 @@ static int prepare_all(struct team *team, int n_threads, struct ant_error *err)
     return rc;
 }
 
-/* The device's memory, or the host's, then of all ranks of the node together. */
-static int open_memory(struct team *team, struct ant_model *model, struct ant_group *node,
+/* The device's memory, or the host's, then of all twins together. */
+static int open_memory(struct team *team, struct ant_model *model, struct ant_group *twins,
                        struct ant_error *err)
 {
     size_t bytes = team->load->bytes;
@@ -252,39 +311,39 @@ static int open_memory(struct team *team, struct ant_model *model, struct ant_gr
 
     ANT_TRY(team->be->ops->weight_open(team->be, bytes, &memory, err));
     if (memory == NULL) {
-        ANT_TRY(ant_shared_open(&model->weights, node, bytes, "weights", err));
+        ANT_TRY(ant_shared_open(&model->weights, twins, bytes, "weights", err));
         memory = model->weights.memory;
     }
     if (model->weights.is_shared) {
-        team->rank = ant_group_rank(node);
-        team->size = ant_group_size(node);
+        team->rank = ant_group_rank(twins);
+        team->size = ant_group_size(twins);
     }
     team->memory = memory;
     return 0;
 }
 
 int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoint,
-                   struct ant_backend *be, struct ant_group *node, int n_threads,
+                   const struct ant_shard *shard, const struct ant_parallel *parallel,
+                   struct ant_backend *be, struct ant_group *twins, int n_threads,
                    struct ant_error *err)
 {
     struct ant_model *model = ant_xcalloc(1, sizeof(*model));
-    struct load load = {.checkpoint = checkpoint, .be = be};
 
-    init(model, checkpoint, be);
+    init(model, shard, checkpoint, parallel, be);
+    struct load load = {.checkpoint = checkpoint, .shard = &model->shard, .be = be};
     list_weights(&load, model);
     struct team team = {.load = &load, .be = be, .size = 1};
-    int rc = open_memory(&team, model, node, err);
+    int rc = open_memory(&team, model, twins, err);
     if (rc == 0)
         rc = prepare_all(&team, n_threads, err);
-    if (node && rc != ANT_EPEER)
-        rc = ant_group_agree(node, rc, TIMEOUT_S, err);
-    free(load.jobs);
-    free(load.experts);
+    if (twins && rc != ANT_EPEER)
+        rc = ant_group_agree(twins, rc, TIMEOUT_S, err);
+    release(&load);
     if (rc < 0) {
         ant_model_close(model);
         return rc;
     }
-    if (model->arch->tied)
+    if (!model->output)
         model->output = model->embed;
     ant_checkpoint_drop_pages(checkpoint);
     *out = model;
@@ -296,6 +355,6 @@ void ant_model_close(struct ant_model *model)
     if (!model)
         return;
     ant_shared_close(&model->weights);
-    free(model->layers);
+    fini(model);
     free(model);
 }

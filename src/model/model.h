@@ -1,30 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The model made ready on a backend, and its forward pass: the one transformer of the program.
- * Thread: control until the engine starts, then ant_model_forward belongs to the engine thread. */
+ *
+ * A replica may be held by several ranks. Its first one leads: it says what each step is and draws;
+ * the others follow. Thread: control until the engine starts, then the engine thread. */
 #ifndef ANT_MODEL_MODEL_H
 #define ANT_MODEL_MODEL_H
 
 #include "backend/backend.h"
-#include "job/group.h"
+#include "job/parallel.h"
 #include "model/checkpoint.h"
+#include "model/shard.h"
 
 struct ant_model;
 
-/* Bytes of prepared weights, for the memory plan; nothing is loaded. */
+/* Bytes of prepared weights, for the memory plan; nothing is loaded. `shard` NULL: the whole
+ * model. */
 size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint,
-                              const struct ant_backend *be);
+                              const struct ant_shard *shard, const struct ant_backend *be);
 
-/* The ranks of one host share one copy: `node` is their group (NULL: alone). Each prepares a part
- * with `n_threads` threads, none returns before all are done. Collective over `node`. Errors:
- * ANT_ENOMEM, ANT_EIO, ANT_EPEER. */
+/* What of a replica a rank holds (copied; NULL: all of it), and the ranks it shares the replica
+ * with (borrowed; NULL: none). `twins` are the ranks of this host that hold the same and share one
+ * copy (NULL: none): each prepares a part with `n_threads` threads, none returns before all are
+ * done. Collective over `twins`. Errors: ANT_ENOMEM, ANT_EIO, ANT_EPEER. */
 int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoint,
-                   struct ant_backend *be, struct ant_group *node, int n_threads,
+                   const struct ant_shard *shard, const struct ant_parallel *parallel,
+                   struct ant_backend *be, struct ant_group *twins, int n_threads,
                    struct ant_error *err);
 void ant_model_close(struct ant_model *model); /* before the backend; NULL is legal */
 
+/* Is this the rank that calls the functions below? Else it calls ant_model_follow. */
+bool ant_model_leads(const struct ant_model *model);
+
 /* One step, from token ids to drawn ids: handed to the backend, and waited for. Steps are waited
- * for in their order; at most the backend's steps_in_flight may be out. */
+ * for in their order; at most the backend's steps_in_flight may be out, and in a pipeline one of
+ * each stage, none of them with the sequences of another. The batch's arrays are in use until then
+ * in a pipeline. */
 void ant_model_forward(struct ant_model *model, const struct ant_batch *batch);
 int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_error *err);
+
+/* There is nothing to do now, but will be: call it every second or so, lest the others give up. */
+int ant_model_rest(struct ant_model *model, struct ant_error *err);
+/* There will be no more steps: the others return. */
+int ant_model_dismiss(struct ant_model *model, struct ant_error *err);
+
+/* Take part in the steps of the replica's first rank until it dismisses. */
+int ant_model_follow(struct ant_model *model, struct ant_error *err);
 
 #endif

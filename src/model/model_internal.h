@@ -5,6 +5,7 @@
 
 #include "job/shared.h"
 #include "model/model.h"
+#include "model/replica.h"
 
 /* Weights of one layer, as prepared by the backend; NULL: the model has none. */
 struct ant_layer {
@@ -15,11 +16,19 @@ struct ant_layer {
 };
 
 struct ant_model {
-    const struct ant_arch *arch; /* the checkpoint's */
+    struct ant_shard shard;
+    const struct ant_arch *arch; /* the shard's */
     struct ant_backend *be;
-    struct ant_weight *embed, *final_norm, *output; /* tied: output == embed */
+    struct ant_weight *embed, *final_norm, *output; /* of the first stage, and of the last; tied:
+                                                       output == embed where a rank has both */
     struct ant_layer *layers;                       /* owned, (arch->n_layers) */
     struct ant_shared weights;                      /* owned: their memory, unless the device's */
+
+    struct ant_replica replica;
+    int failed; /* first failure of what the ranks do together; then the cause is in `error` */
+    struct ant_error error;
+    struct ant_batch *steps; /* owned, (pp_size) a circle: in the pipeline, not yet drawn */
+    int first_step, n_steps;
 };
 
 #endif

@@ -62,7 +62,7 @@ static void step_begin(struct ant_backend *be, const struct ant_batch *batch)
              batch->n_sampled > cpu->config.max_sampled)
         ant_cpu_fail(cpu, ANT_EBUG, "a step larger than what was opened for");
     else if (!ids_in_range(batch->tokens, batch->n_rows, cpu->arch.vocab) ||
-             !ids_in_range(batch->sampled, batch->n_sampled, batch->n_rows))
+             (batch->sampled && !ids_in_range(batch->sampled, batch->n_sampled, batch->n_rows)))
         ant_cpu_fail(cpu, ANT_EBUG, "a token id or row outside its range");
     else if (!ant_cpu_plan(cpu))
         ant_cpu_fail(cpu, ANT_EBUG, "a position or page outside its range");
@@ -235,6 +235,9 @@ static void place(struct cpu_backend *cpu, struct arena *arena)
         take(arena, (size_t)cpu->config.max_context * (size_t)arch->local_rope.dim, 4);
     cpu->pages_spans = take(arena, (size_t)rows, sizeof *cpu->pages_spans);
     cpu->query_spans = take(arena, (size_t)rows, sizeof *cpu->query_spans);
+    if (cpu->config.parallel && cpu->config.parallel->tp_size > 1)
+        cpu->columns =
+            take(arena, (size_t)sampled * (size_t)ant_cpu_most_columns(cpu), sizeof(float));
     cpu->ids = take(arena, (size_t)sampled, sizeof *cpu->ids);
     cpu->logprobs = take(arena, (size_t)sampled, sizeof *cpu->logprobs);
     for (int i = 0; i < cpu->n_members; i++)
@@ -446,6 +449,11 @@ const struct ant_backend_ops ant_backend_cpu = {
     .route = ant_cpu_route,
     .experts = ant_cpu_experts,
     .norm_sampled = ant_cpu_norm_sampled,
+    .clear = ant_cpu_clear,
+    .all_reduce = ant_cpu_all_reduce,
+    .gather_logits = ant_cpu_gather_logits,
+    .send = ant_cpu_send,
+    .receive = ant_cpu_receive,
     .sample = sample,
     .read_slot = read_slot,
 };

@@ -112,6 +112,8 @@ struct cpu_backend {
     float *rope, *local_rope;    /* (max_context, dim/2, 2) */
     struct cpu_span *pages_spans, *query_spans;
     int n_page_spans, n_query_spans;
+    float *
+        columns; /* (sampled, most columns of a rank): logits on their way; in a stage of several */
     int32_t *ids;
     float *logprobs;
 
@@ -210,6 +212,14 @@ bool ant_cpu_plan(struct cpu_backend *cpu);
 void ant_cpu_rope_append(struct ant_backend *be, int layer, const struct ant_weight *q_norm,
                          const struct ant_weight *k_norm);
 void ant_cpu_attention(struct ant_backend *be, int layer, int window);
+
+/* Tokens that any rank of the stage has at most. */
+int ant_cpu_most_columns(const struct cpu_backend *cpu);
+void ant_cpu_clear(struct ant_backend *be, enum ant_slot slot);
+void ant_cpu_all_reduce(struct ant_backend *be, enum ant_slot slot);
+void ant_cpu_gather_logits(struct ant_backend *be);
+void ant_cpu_send(struct ant_backend *be, enum ant_slot slot, int to);
+void ant_cpu_receive(struct ant_backend *be, enum ant_slot slot, int from);
 
 /* Memory for weights and cache: what the kernel calls available, or what the process's control
  * groups leave of their limits where that is less. Of the whole node or job: ranks that share it

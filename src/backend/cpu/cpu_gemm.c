@@ -341,6 +341,7 @@ void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_s
 struct embed_job {
     struct cpu_backend *cpu;
     const struct ant_weight *table;
+    int first; /* the table's first token */
     struct ant_cursor cursor;
 };
 
@@ -354,8 +355,12 @@ static void embed_member(void *arg, int member)
     (void)member;
     while (ant_cursor_next(&job->cursor, &row, &end))
         for (; row < end; row++) {
-            int32_t token = cpu->batch->tokens[row];
+            int32_t token = cpu->batch->tokens[row] - job->first;
             float *out = cpu_slot_row(cpu, ANT_SLOT_RESIDUAL, row);
+            if (token < 0 || token >= part->rows) { /* another rank of the stage has it */
+                memset(out, 0, (size_t)job->table->k * sizeof *out);
+                continue;
+            }
             struct ant_panel panel = ant_panel_at(part->format, part->panels, job->table->n_blocks,
                                                   token / ANT_PANEL_ROWS);
             ant_panel_row(&panel, token % ANT_PANEL_ROWS, job->table->k, out);
@@ -367,11 +372,17 @@ static void embed_member(void *arg, int member)
 void ant_cpu_embed(struct ant_backend *be, const struct ant_weight *table)
 {
     struct cpu_backend *cpu = cpu_of(be);
-    if (table->vector || table->k != cpu->arch.hidden || table->parts[0].rows < cpu->arch.vocab) {
+    int first = 0, n_tokens = cpu->arch.vocab;
+    if (cpu->config.vocab_start) {
+        const int *start = cpu->config.vocab_start + cpu->config.parallel->tp_rank;
+        first = start[0];
+        n_tokens = start[1] - start[0];
+    }
+    if (table->vector || table->k != cpu->arch.hidden || table->parts[0].rows < n_tokens) {
         ant_cpu_fail(cpu, ANT_EBUG, "the embedding does not fit the model");
         return;
     }
     int n = cpu->failed ? 0 : cpu->batch->n_rows;
-    struct embed_job job = {cpu, table, {.n = n, .chunk = cpu_chunk(cpu, n)}};
+    struct embed_job job = {cpu, table, first, {.n = n, .chunk = cpu_chunk(cpu, n)}};
     ant_cpu_run_rows(cpu, embed_member, &job, n);
 }

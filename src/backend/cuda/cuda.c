@@ -92,6 +92,10 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
         return ant_fail(err, ANT_EUSAGE,
                         "--max-num-batched-tokens %d: a GPU's step has at most %d rows",
                         config->max_rows, CUDA_MAX_ROWS);
+    if (config->parallel && config->parallel->tp_size * config->parallel->pp_size > 1)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "--tp-size and --pp-size: a replica on GPUs has one in this version "
+                        "(--backend cpu takes several ranks)");
     if (config->kv_type == ANT_KV_F32)
         return ant_fail(err, ANT_EUNSUPP, "--kv-type f32: a GPU's cache is bf16");
     if (arch->head_dim < 1 || arch->head_dim > 128 || arch->head_dim % 2 || arch->rope.dim % 16)

@@ -1,0 +1,91 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# One replica over several ranks: tensor parallel, pipeline, both, several of them, and after a
+# restart with another layout. In float32 the answers are those of one rank.
+set -u
+# shellcheck source=tests/launch/lib.sh
+. "$(dirname "$0")/lib.sh"
+under_slurm 2 8
+antiphon=$TOP_BUILDDIR/src/antiphon
+tiny=$TOP_SRCDIR/tests/golden/tiny
+cd "$tmp" || exit 1
+export ANTIPHON_CPU=c ANTIPHON_CHECK=1
+
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+    echo "{\"prompt\": \"$(printf 'row %s ' $i | tr 'row' 'abc')$(seq -s ' ' 1 $((i * 3)))\"}"
+done >prompts.jsonl
+"$antiphon" pack prompts.jsonl -o p.h5 >/dev/null || exit 1
+
+# job NODES TASKS MODEL OUT OPTIONS...
+job() {
+    nodes=$1 tasks=$2 model=$3 file=$4
+    shift 4
+    on_nodes "$nodes" "$tasks" "$antiphon" run -m "$tiny/$model" -i p.h5 -o "$file" --max-tokens 20 \
+        --ignore-eos --kv-type f32 --threads 1 --max-num-seqs 5 --max-num-batched-tokens 24 "$@"
+}
+# same WHAT FILE FILE: the same results but for who gave them, and when
+same() {
+    for column in tokens text status finish prompt_tokens; do
+        h5diff "$2" "$3" "/results/$column" >diff 2>&1 || {
+            not_ok "$1" "$column: $(head -n 3 diff)"
+            return
+        }
+    done
+    ok "$1"
+}
+
+for model in llama mixtral phimoe; do
+    if [ ! -d "$tiny/$model" ]; then
+        skip "$model" "$model" "no tiny checkpoint"
+        continue
+    fi
+    job 1 1 "$model" one.h5 --restart-over
+    expect "$model on one rank" 0 "12/12 rows"
+    for layout in "2 2 1" "2 1 2" "4 2 2" "4 2 1" "8 2 2"; do
+        # shellcheck disable=SC2086  # three words
+        set -- $layout
+        job 2 "$1" "$model" many.h5 --restart-over --tp-size "$2" --pp-size "$3"
+        expect "$model, tp $2 x pp $3 on $1 ranks" 0 "12/12 rows"
+        same "$model, tp $2 x pp $3 on $1 ranks: the same answers" one.h5 many.h5
+    done
+done
+
+# Drawn, not only taken: the first rank of a replica draws as one rank alone does.
+job 1 1 llama one.h5 --restart-over --temperature 0.9 --top-p 0.9 --seed 5
+job 2 4 llama many.h5 --restart-over --temperature 0.9 --top-p 0.9 --seed 5 --tp-size 2 --pp-size 2
+same "drawn tokens are the same" one.h5 many.h5
+
+# What was begun with one layout goes on with another.
+awk 'BEGIN { for (i = 0; i < 200; i++) printf "{\"prompt\": \"prompt %d\"}\n", i }' >prompts.jsonl
+"$antiphon" pack prompts.jsonl -o p.h5 --force >/dev/null || exit 1
+long="--max-tokens 400 --save-every 1"
+# shellcheck disable=SC2086  # options
+job 1 1 llama one.h5 --restart-over $long
+for layout in "4 2 2 1 1 1" "2 1 2 4 2 1"; do
+    # shellcheck disable=SC2086  # six numbers
+    set -- $layout
+    rm -rf many.h5 many.h5.journal
+    # shellcheck disable=SC2086  # options
+    job 2 "$1" llama many.h5 $long --tp-size "$2" --pp-size "$3" &
+    while [ "$(du -sb many.h5.journal 2>/dev/null | cut -f 1)" -lt 20000 ] 2>/dev/null ||
+        [ ! -e many.h5.journal ]; do
+        sleep 0.1
+    done
+    "$antiphon" halt many.h5 --now >/dev/null
+    wait $!
+    if [ -e many.h5 ]; then
+        not_ok "tp $2 x pp $3 is halted half way" "it was done already"
+        continue
+    fi
+    # shellcheck disable=SC2086  # options
+    job 2 "$4" llama many.h5 $long --tp-size "$5" --pp-size "$6"
+    expect "from tp $2 x pp $3 to tp $5 x pp $6" 0 "200/200 rows"
+    same "from tp $2 x pp $3 to tp $5 x pp $6: the same answers" one.h5 many.h5
+done
+
+job 2 3 llama many.h5 --restart-over --tp-size 2
+expect "ranks that make no whole replicas" 64 "3"
+job 2 5 llama many.h5 --restart-over --tp-size 5
+expect "heads that cannot be split" 64 "choose another --tp-size"
+
+done_testing
