@@ -120,6 +120,10 @@ struct ant_dsp {
 
     /* The lowest index of the greatest of n logits, and its log-probability. NaN never wins. */
     void (*greedy)(const float *logits, int n, int *index, float *logprob);
+
+    /* `turns` rounds of the products that `tile` is made of, on registers alone: what no tile can
+     * be faster than. Returns their flops; the sums go to *out. */
+    double (*peak)(int turns, float *out);
 };
 
 /* Each overwrites what its level does better; c first, it fills everything. The second half of a

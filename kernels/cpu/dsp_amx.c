@@ -140,6 +140,28 @@ static void tile_amx(int rows, const void *a, size_t lda, const void *b0, const 
     }
 }
 
+static double peak_amx(int turns, float *out)
+{
+    float zeros[TILE_ROWS * 16] __attribute__((aligned(64))) = {0};
+    tile_begin_amx();
+    LOAD(4, zeros, 64);
+    LOAD(6, zeros, 64);
+    ZERO(0);
+    ZERO(1);
+    ZERO(2);
+    ZERO(3);
+    for (int t = 0; t < turns; t++) {
+        PRODUCT(0, 4, 6);
+        PRODUCT(1, 4, 6);
+        PRODUCT(2, 4, 6);
+        PRODUCT(3, 4, 6);
+    }
+    STORE(0, zeros, 64);
+    tile_end_amx();
+    *out = zeros[0];
+    return 4 * 2.0 * TILE_ROWS * 16 * 32 * turns;
+}
+
 void ant_dsp_init_amx(struct ant_dsp *dsp)
 {
     dsp->name = "amx";
@@ -147,4 +169,5 @@ void ant_dsp_init_amx(struct ant_dsp *dsp)
     dsp->tile = tile_amx;
     dsp->tile_begin = tile_begin_amx;
     dsp->tile_end = tile_end_amx;
+    dsp->peak = peak_amx;
 }

@@ -333,6 +333,23 @@ static void greedy_avx2(const float *logits, int n, int *index, float *logprob)
     *logprob = -(float)log((double)sum_of(all));
 }
 
+static double peak_avx2(int turns, float *out)
+{
+    enum { SUMS = 12 };
+    const __m256 half = _mm256_set1_ps(0.5f), one = _mm256_set1_ps(1);
+    __m256 sums[SUMS], total = _mm256_setzero_ps();
+    for (int i = 0; i < SUMS; i++)
+        sums[i] = one;
+    for (int t = 0; t < turns; t++)
+#pragma GCC unroll 16
+        for (int i = 0; i < SUMS; i++)
+            sums[i] = _mm256_fmadd_ps(sums[i], half, one);
+    for (int i = 0; i < SUMS; i++)
+        total = _mm256_add_ps(total, sums[i]);
+    *out = sum_of(total);
+    return 2.0 * 8 * SUMS * turns;
+}
+
 void ant_dsp_init_avx2(struct ant_dsp *dsp)
 {
     dsp->name = "avx2";
@@ -349,5 +366,6 @@ void ant_dsp_init_avx2(struct ant_dsp *dsp)
     dsp->softmax = softmax_avx2;
     dsp->rescale = rescale_avx2;
     dsp->greedy = greedy_avx2;
+    dsp->peak = peak_avx2;
     ant_quant_init_avx2(dsp);
 }

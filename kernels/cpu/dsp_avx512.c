@@ -371,6 +371,23 @@ static void greedy_avx512(const float *logits, int n, int *index, float *logprob
     *logprob = -(float)log((double)_mm512_reduce_add_ps(all));
 }
 
+static double peak_avx512(int turns, float *out)
+{
+    enum { SUMS = 16 };
+    const __m512bh a = (__m512bh)_mm512_set1_epi16(0x3f80), b = (__m512bh)_mm512_set1_epi16(0x3c00);
+    __m512 sums[SUMS], total = _mm512_setzero_ps();
+    for (int i = 0; i < SUMS; i++)
+        sums[i] = _mm512_setzero_ps();
+    for (int t = 0; t < turns; t++)
+#pragma GCC unroll 16
+        for (int i = 0; i < SUMS; i++)
+            sums[i] = _mm512_dpbf16_ps(sums[i], a, b);
+    for (int i = 0; i < SUMS; i++)
+        total = _mm512_add_ps(total, sums[i]);
+    *out = _mm512_reduce_add_ps(total);
+    return 2.0 * 32 * SUMS * turns;
+}
+
 void ant_dsp_init_avx512(struct ant_dsp *dsp)
 {
     dsp->name = "avx512";
@@ -389,5 +406,6 @@ void ant_dsp_init_avx512(struct ant_dsp *dsp)
     dsp->softmax = softmax_avx512;
     dsp->rescale = rescale_avx512;
     dsp->greedy = greedy_avx512;
+    dsp->peak = peak_avx512;
     ant_quant_init_avx512(dsp);
 }

@@ -184,6 +184,20 @@ static void greedy_c(const float *logits, int n, int *index, float *logprob)
     *logprob = -(float)log(sum);
 }
 
+static double peak_c(int turns, float *out)
+{
+    enum { SUMS = 16 };
+    float sums[SUMS] = {0}, total = 0;
+    for (int t = 0; t < turns; t++)
+#pragma GCC unroll 16
+        for (int i = 0; i < SUMS; i++)
+            sums[i] = sums[i] * 0.5f + 1;
+    for (int i = 0; i < SUMS; i++)
+        total += sums[i];
+    *out = total;
+    return 2.0 * SUMS * turns;
+}
+
 void ant_dsp_init_c(struct ant_dsp *dsp)
 {
     *dsp = (struct ant_dsp){
@@ -205,6 +219,7 @@ void ant_dsp_init_c(struct ant_dsp *dsp)
         .softmax = softmax_c,
         .rescale = rescale_c,
         .greedy = greedy_c,
+        .peak = peak_c,
     };
     ant_quant_init_c(dsp);
 }

@@ -138,6 +138,7 @@ struct ant_backend_facts {
     double kv_share;      /* what of the rest the cache may take by default */
     double bandwidth;     /* bytes/s, measured once weights are there; 0: not
                              measured */
+    double peak_flops;    /* of products of the level's own type, flop/s; 0: not measured */
     int steps_in_flight;  /* steps that may have ended but not been waited for, 1 or 2: a device
                              is given its next step while it works on one */
 };
@@ -166,6 +167,9 @@ struct ant_backend_ops {
     void (*close)(struct ant_backend *be);
     void (*facts)(const struct ant_backend *be, struct ant_backend_facts *out);
     void (*counts)(const struct ant_backend *be, struct ant_backend_counts *out);
+    /* Look at leisure, some tenths of a second, how fast memory and products can be, for `facts`:
+     * after kv_open, with no step out. */
+    void (*measure)(struct ant_backend *be);
 
     /* Weights. `weight_bytes` is what the prepared form takes. `weight_open` gives the device's
      * memory for all of them, or NULL: then it is the loader's, on the host, and may be shared by

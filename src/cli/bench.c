@@ -64,6 +64,8 @@ static const struct ant_option options[] = {
      .help = "Prompts in flight at once on a rank. Default 256, on a GPU 1024."},
     {ANT_OPTION_INT, 0, "max-num-batched-tokens", "N", AT(run.max_batched_tokens), 1, 1 << 20,
      .help = "Most rows of one step. Default 512, on a GPU 8192."},
+    {ANT_OPTION_FLAG, 0, "no-prefix-sharing", NULL, AT(run.no_prefix_sharing),
+     .help = "Compute every prompt whole, also where it begins like another one."},
     {ANT_OPTION_BYTES, 0, "kv-memory", "BYTES", AT(run.kv_memory), 0, 1e18,
      .help = "Memory of a rank for the KV cache. Default: as for antiphon run."},
     {ANT_OPTION_CHOICE, 0, "kv-type", "TYPE", AT(run.kv_type), .choices = ant_run_kv_types,
@@ -354,11 +356,16 @@ static int measure_limits(struct bench *bench, struct ant_error *err)
     int n = run->layout.world;
     struct bench_limits mine, *all = ant_xcalloc((size_t)n, sizeof *all);
 
+    int rc = ant_group_barrier(run->world, PATIENCE_S, err); /* ranks share a host's memory */
+    run->ops->measure(run->be);
     run->ops->facts(run->be, &run->facts);
-    mine = (struct bench_limits){.bandwidth = run->facts.bandwidth};
-    int rc = ant_group_all_gather(run->world, &mine, sizeof mine, all, PATIENCE_S, err);
-    for (int i = 0; i < n && rc == 0; i++)
+    mine = (struct bench_limits){run->facts.bandwidth, run->facts.peak_flops};
+    if (rc == 0)
+        rc = ant_group_all_gather(run->world, &mine, sizeof mine, all, PATIENCE_S, err);
+    for (int i = 0; i < n && rc == 0; i++) {
         bench->limits.bandwidth += all[i].bandwidth;
+        bench->limits.flops += all[i].flops;
+    }
     free(all);
     return rc;
 }

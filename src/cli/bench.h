@@ -41,6 +41,7 @@ struct bench_sample {
 /* The machine's limits, summed over ranks. */
 struct bench_limits {
     double bandwidth; /* bytes/s over memory of the weights' size; 0: not measured */
+    double flops;     /* flop/s of products on registers; 0: not measured */
 };
 
 struct bench_result {

@@ -52,8 +52,11 @@ static double spread(const struct bench_result *result)
 
 double ant_bench_floor(const struct bench_limits *limits, const struct bench_sample *sample)
 {
-    return limits->bandwidth > 0 ? (sample->weight_bytes + sample->kv_bytes) / limits->bandwidth
-                                 : 0;
+    double bytes = sample->weight_bytes + sample->kv_bytes;
+    double memory_s = limits->bandwidth > 0 ? bytes / limits->bandwidth : 0;
+    double products_s = limits->flops > 0 ? sample->flops / limits->flops : 0;
+
+    return memory_s > products_s ? memory_s : products_s;
 }
 
 /* ---- the table ------------------------------------------------------------------------------ */
@@ -75,7 +78,8 @@ void ant_bench_print_setup(const struct bench *bench)
     printf("engine   %d prompts in flight, %d rows a step, %lld tokens of KV cache a rank\n",
            config->max_seqs, config->max_step_rows, (long long)config->n_pages * ANT_PAGE_TOKENS);
     if (bench->limits.bandwidth > 0)
-        printf("limits   memory read at %.1f GB/s\n", bench->limits.bandwidth / 1e9);
+        printf("limits   memory read at %.1f GB/s, products at %.0f GFLOP/s\n",
+               bench->limits.bandwidth / 1e9, bench->limits.flops / 1e9);
     printf("start    ready after %.3f s (weights %.3f s), first token after %.3f s\n\n",
            bench->ready_s, run->load_s, bench->first_token_s);
 }
@@ -155,29 +159,45 @@ static json_t *result_json(const struct bench *bench, const struct bench_result 
                      "repetitions", samples, "lengths", lengths_json(work));
 }
 
+static json_t *model_json(const struct run *run)
+{
+    const struct ant_arch *arch = ant_checkpoint_arch(run->checkpoint);
+
+    return json_pack("{s:s, s:s, s:s, s:I, s:I}", "path", ant_checkpoint_path(run->checkpoint),
+                     "family", arch->family, "format", ant_checkpoint_format(run->checkpoint),
+                     "parameters", (json_int_t)ant_arch_parameters(arch), "weight_bytes",
+                     (json_int_t)run->weight_bytes);
+}
+
+static json_t *device_json(const struct run *run)
+{
+    return json_pack("{s:s, s:s, s:s, s:i, s:i}", "name", run->facts.device, "backend",
+                     run->ops->name, "level", run->facts.level, "ranks", run->layout.world,
+                     "threads", run->settings.threads);
+}
+
+static json_t *engine_json(const struct ant_engine_config *config)
+{
+    return json_pack("{s:i, s:i, s:i}", "max_num_seqs", config->max_seqs, "max_num_batched_tokens",
+                     config->max_step_rows, "kv_pages", config->n_pages);
+}
+
 static json_t *bench_json(const struct bench *bench)
 {
     const struct run *run = &bench->run;
-    const struct ant_arch *arch = ant_checkpoint_arch(run->checkpoint);
     json_t *works = json_array();
     char now[24];
 
     ant_utc(now, sizeof now, time(NULL));
     for (int i = 0; i < bench->n_results; i++)
         json_array_append_new(works, result_json(bench, &bench->results[i]));
-    return json_pack(
-        "{s:s, s:s, s:s, s:{s:s, s:s, s:s, s:I, s:I}, s:{s:s, s:s, s:s, s:i, s:i}, "
-        "s:{s:i, s:i, s:i}, s:{s:f}, s:{s:f, s:f, s:f}, s:o}",
-        "antiphon", ant_version, "commit", ant_version_commit, "date", now, "model", "path",
-        ant_checkpoint_path(run->checkpoint), "family", arch->family, "format",
-        ant_checkpoint_format(run->checkpoint), "parameters", (json_int_t)ant_arch_parameters(arch),
-        "weight_bytes", (json_int_t)run->weight_bytes, "device", "name", run->facts.device,
-        "backend", run->ops->name, "level", run->facts.level, "ranks", run->layout.world, "threads",
-        run->settings.threads, "engine", "max_num_seqs", run->engine_config.max_seqs,
-        "max_num_batched_tokens", run->engine_config.max_step_rows, "kv_pages",
-        run->engine_config.n_pages, "limits", "read_bytes_per_s", bench->limits.bandwidth, "start",
-        "ready_s", bench->ready_s, "load_s", run->load_s, "first_token_s", bench->first_token_s,
-        "workloads", works);
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:{s:f, s:f}, s:{s:f, s:f, s:f}, s:o}",
+                     "antiphon", ant_version, "commit", ant_version_commit, "date", now, "model",
+                     model_json(run), "device", device_json(run), "engine",
+                     engine_json(&run->engine_config), "limits", "read_bytes_per_s",
+                     bench->limits.bandwidth, "flops_per_s", bench->limits.flops, "start",
+                     "ready_s", bench->ready_s, "load_s", run->load_s, "first_token_s",
+                     bench->first_token_s, "workloads", works);
 }
 
 int ant_bench_write_json(const struct bench *bench, const char *path, struct ant_error *err)

@@ -47,8 +47,8 @@ def check(name, work, s):
 
 if figures["device"]["ranks"] != ranks:
     print(f"{figures['device']['ranks']} ranks, not {ranks}")
-if figures["limits"]["read_bytes_per_s"] <= 0:
-    print("no bandwidth")
+if figures["limits"]["read_bytes_per_s"] <= 0 or figures["limits"]["flops_per_s"] <= 0:
+    print(f"limits: {figures['limits']}")
 start = figures["start"]
 if not 0 < start["load_s"] < start["ready_s"] < start["first_token_s"]:
     print(f"start: {start}")

@@ -99,7 +99,10 @@ static void test_figures(void **state)
     struct bench_limits limits = {.bandwidth = 10};
     struct bench_sample sample = {.weight_bytes = 15, .kv_bytes = 5};
     assert_true(ant_bench_floor(&limits, &sample) == 2);
-    limits.bandwidth = 0;
+    sample.flops = 300;
+    limits.flops = 100; /* the longer of the two */
+    assert_true(ant_bench_floor(&limits, &sample) == 3);
+    limits = (struct bench_limits){0};
     assert_true(ant_bench_floor(&limits, &sample) == 0);
 }
 

@@ -132,7 +132,7 @@ struct cpu_backend {
     int failed; /* first failure of the step */
     struct ant_error error;
     struct ant_backend_counts counts;
-    double bandwidth;
+    double bandwidth, peak_flops;
     size_t free_bytes;
 };
 

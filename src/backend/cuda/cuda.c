@@ -457,6 +457,11 @@ static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
     return measure_bandwidth(cuda, err);
 }
 
+static void measure(struct ant_backend *be)
+{
+    measure_bandwidth(cuda_of(be), NULL); /* again, at the clocks of a device at work */
+}
+
 /* ---- what it tells -------------------------------------------------------------------------- */
 
 static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
@@ -491,6 +496,7 @@ const struct ant_backend_ops ant_backend_cuda = {
     .close = close_cuda,
     .facts = facts,
     .counts = counts,
+    .measure = measure,
     .weight_bytes = ant_cuda_weight_bytes,
     .weight_open = ant_cuda_weight_open,
     .weight_put = ant_cuda_weight_put,
