@@ -15,6 +15,7 @@
  * 4096 tokens (D 128, group 4), 81 to 84 % for D 64 (BENCHMARKS).
  */
 #include "cuda/attn_tile.cuh"
+#include "cuda/attn_warp.cuh"
 
 namespace
 {
@@ -22,11 +23,9 @@ namespace
 constexpr int WARPS = 4, THREADS = 32 * WARPS;
 constexpr int SCORE_STRIDE = TILE_KEYS + 8; /* eight rows of float2 without bank conflict */
 
-/* DEEP: for so few items that a multiprocessor has one at most. What counts then is not how much is
- * in flight on the device but how early each tile is asked for. */
-template <int D, bool DEEP> struct config {
+template <int D> struct config {
     static constexpr int TILE_BYTES = TILE_KEYS * D * 2;
-    static constexpr int STAGES = DEEP ? (D == 128 ? 6 : 8) : D == 128 ? 2 : 3;
+    static constexpr int STAGES = D == 128 ? 2 : 3;
     static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
     static constexpr int SCORES = STAGES * STAGE_BYTES;
     static constexpr int SMEM_BYTES = SCORES + KERN_DECODE_ROWS * SCORE_STRIDE * 4 + 128;
@@ -34,8 +33,8 @@ template <int D, bool DEEP> struct config {
 
 /* Scores of the warp's 16 keys, to shared memory. */
 template <int D>
-__device__ __forceinline__ void warp_scores(float *scores, uint32_t k_tile,
-                                            const uint32_t (&q)[D / 16][4], int warp, int lane)
+__device__ __forceinline__ void quarter_scores(float *scores, uint32_t k_tile,
+                                               const uint32_t (&q)[D / 16][4], int warp, int lane)
 {
     float s[2][4] = {};
     int row = 16 * warp + (lane & 7) + ((lane >> 4) << 3), unit = (lane >> 3) & 1;
@@ -72,8 +71,8 @@ __device__ __forceinline__ void read_scores(float (&s)[8][4], const float *score
 
 /* out (16 x D/4 of the warp) += P V */
 template <int D>
-__device__ __forceinline__ void warp_values(float (&out)[D / 32][4], uint32_t v_tile,
-                                            const float (&p)[8][4], int warp, int lane)
+__device__ __forceinline__ void quarter_values(float (&out)[D / 32][4], uint32_t v_tile,
+                                               const float (&p)[8][4], int warp, int lane)
 {
     int row = (lane & 7) + (((lane >> 3) & 1) << 3), unit = warp * (D / 32) + (lane >> 4);
 
@@ -106,7 +105,7 @@ __device__ __forceinline__ void merge_parts(const kern_attn &args, const kern_at
 {
     int n_rows = item.n_rows * (args.heads / args.kv_heads);
 
-    for (int i = threadIdx.x; i < n_rows * (D / 4); i += THREADS) {
+    for (int i = threadIdx.x; i < n_rows * (D / 4); i += blockDim.x) {
         int row = i / (D / 4), column = i % (D / 4) * 4;
         float max = -INFINITY, sum = 0, a, b;
         float4 out = {};
@@ -127,10 +126,10 @@ __device__ __forceinline__ void merge_parts(const kern_attn &args, const kern_at
     }
 }
 
-/* Write a chunk's result: final when it is the only one of its sequence. */
-template <int D>
+/* Write a chunk's result, 8 N columns a warp: final when it is the only one of its sequence. */
+template <int D, int N>
 __device__ __forceinline__ void store_chunk(const kern_attn &args, const kern_attn_item &item,
-                                            int kv_head, const float (&out)[D / 32][4],
+                                            int kv_head, const float (&out)[N][4],
                                             const attn_state &state, int warp, int lane)
 {
     int n_rows = item.n_rows * (args.heads / args.kv_heads);
@@ -138,12 +137,12 @@ __device__ __forceinline__ void store_chunk(const kern_attn &args, const kern_at
 
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        int row = (lane >> 2) + 8 * h, column = warp * (D / 4) + 2 * (lane & 3);
+        int row = (lane >> 2) + 8 * h, column = warp * 8 * N + 2 * (lane & 3);
         if (row >= n_rows)
             continue;
         float r = __frcp_rn(state.sum[h]);
 #pragma unroll
-        for (int n = 0; n < D / 32; n++) {
+        for (int n = 0; n < N; n++) {
             float x = out[n][2 * h], y = out[n][2 * h + 1];
             if (item.n_parts == 1) /* adding 0 makes -0 what a merge would make it */
                 *output(args, item, kv_head, row, column + 8 * n) =
@@ -174,11 +173,11 @@ __device__ __forceinline__ bool arrive_last(const kern_attn &args, const kern_at
     return *flag;
 }
 
-template <int D, bool DEEP>
+template <int D>
 __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_item &item,
                                         int kv_head, char *smem)
 {
-    using C = config<D, DEEP>;
+    using C = config<D>;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float *scores = (float *)(smem + C::SCORES);
     int *flag = (int *)(scores + KERN_DECODE_ROWS * SCORE_STRIDE);
@@ -222,7 +221,7 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
         copy_wait<C::STAGES - 2>();
         __syncthreads();
         load(tile + C::STAGES - 1);
-        warp_scores<D>(scores, k_tile, q, warp, lane);
+        quarter_scores<D>(scores, k_tile, q, warp, lane);
         __syncthreads();
         read_scores(p, scores, lane);
         if (key + TILE_KEYS > oldest + 1 || key < from_last)
@@ -233,7 +232,7 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 out[n][i] = __fmul_rn(out[n][i], factor[i >> 1]);
-        warp_values<D>(out, k_tile + C::TILE_BYTES, p, warp, lane);
+        quarter_values<D>(out, k_tile + C::TILE_BYTES, p, warp, lane);
     }
     row_sums(state);
     store_chunk<D>(args, item, kv_head, out, state, warp, lane);
@@ -241,7 +240,7 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
         merge_parts<D>(args, item, kv_head, c);
 }
 
-template <int D, bool DEEP>
+template <int D>
 __global__ void __launch_bounds__(THREADS) decode(const __grid_constant__ kern_attn args)
 {
     extern __shared__ __align__(128) char smem[];
@@ -252,33 +251,218 @@ __global__ void __launch_bounds__(THREADS) decode(const __grid_constant__ kern_a
 
     for (int i = blockIdx.x; i < n_items * args.kv_heads; i += gridDim.x) {
         kern_attn_item item = args.items[i / args.kv_heads];
-        do_item<D, DEEP>(args, item, i % args.kv_heads, smem);
+        do_item<D>(args, item, i % args.kv_heads, smem);
         __syncthreads();
     }
 }
 
-template <int D, bool DEEP>
-cudaError_t launch_blocks(const kern_attn &args, int n, cudaStream_t stream)
+/* ---- a chunk at once ----
+ *
+ * For so few items that a multiprocessor has one at most, what counts is not how much is in flight
+ * on the device but how long one item takes. Eight warps have the chunk's eight tiles in shared
+ * memory together: each computes one tile's scores and, once it knows the maxima of the tiles
+ * before, its probabilities; then each has an eighth of the output columns. The steps of every sum
+ * are those of the kernel above. */
+
+constexpr int AT_ONCE_THREADS = 32 * TILES_PER_CHUNK;
+
+template <int D> struct at_once {
+    static constexpr int TILE_BYTES = TILE_KEYS * D * 2;
+    static constexpr int V_TILES = TILES_PER_CHUNK / 2; /* the others go where keys were */
+    static constexpr int VALUES = TILES_PER_CHUNK * TILE_BYTES;
+    static constexpr int P = VALUES + V_TILES * TILE_BYTES;
+    static constexpr int P_BYTES = KERN_DECODE_ROWS * TILE_KEYS * 2;
+    static constexpr int STATE = P + TILES_PER_CHUNK * P_BYTES;
+    static constexpr int SMEM_BYTES = STATE + TILES_PER_CHUNK * KERN_DECODE_ROWS * 6 * 4 + 128;
+
+    static __device__ __forceinline__ uint32_t value_tile(uint32_t base, int t)
+    {
+        return base + (t < V_TILES ? VALUES + t * TILE_BYTES : (t - V_TILES) * TILE_BYTES);
+    }
+};
+
+/* Of each tile and row: the tile's maximum, the factor of what came before, and the sums of
+ * probabilities of the row's four threads. */
+struct tile_states {
+    float max[TILES_PER_CHUNK][KERN_DECODE_ROWS], factor[TILES_PER_CHUNK][KERN_DECODE_ROWS];
+    float sum[TILES_PER_CHUNK][KERN_DECODE_ROWS][4];
+};
+
+/* The largest score of each of the thread's two rows in a tile. */
+__device__ __forceinline__ void tile_max(float (&top)[2], const float (&s)[8][4])
 {
-    constexpr int BYTES = config<D, DEEP>::SMEM_BYTES;
-    cudaError_t e =
-        cudaFuncSetAttribute(decode<D, DEEP>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
-    if (e != cudaSuccess)
-        return e;
-    return launch_early(decode<D, DEEP>, n, THREADS, BYTES, stream, args);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        top[h] = fmaxf(s[0][2 * h], s[0][2 * h + 1]);
+#pragma unroll
+        for (int n = 1; n < 8; n++)
+            top[h] = fmaxf(top[h], fmaxf(s[n][2 * h], s[n][2 * h + 1]));
+        top[h] = fmaxf(top[h], __shfl_xor_sync(~0u, top[h], 1));
+        top[h] = fmaxf(top[h], __shfl_xor_sync(~0u, top[h], 2));
+    }
 }
+
+/* One warp's tile: probabilities to shared memory as A operands, factor and sums beside them. */
+__device__ __forceinline__ void finish_tile(float (&s)[8][4], tile_states &states, uint32_t *p,
+                                            int first, int tile, int lane, float c)
+{
+    attn_state state = attn_state_empty();
+    float factor[2];
+
+    for (int t = first; t < tile; t++)
+        for (int h = 0; h < 2; h++)
+            state.max[h] = fmaxf(state.max[h], states.max[t][(lane >> 2) + 8 * h]);
+    softmax_tile(s, state, factor, c);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int row = (lane >> 2) + 8 * h;
+        states.sum[tile][row][lane & 3] = state.sum[h];
+        if ((lane & 3) == 0)
+            states.factor[tile][row] = factor[h];
+    }
+#pragma unroll
+    for (int k = 0; k < TILE_KEYS / 16; k++) {
+        uint32_t a[4];
+        pack_probabilities(a, s, k);
+        *(uint4 *)(p + (k * 32 + lane) * 4) = make_uint4(a[0], a[1], a[2], a[3]);
+    }
+}
+
+/* out (16 x D/8 of the warp): all tiles in turn. */
+template <int D>
+__device__ __forceinline__ void add_tiles(float (&out)[D / 64][4], attn_state &state,
+                                          const tile_states &states, const uint32_t *p,
+                                          uint32_t base, int first, int n_tiles, int warp, int lane)
+{
+    constexpr int N = D / 64;
+    int key = (lane & 7) + (((lane >> 3) & 1) << 3), unit = warp * N + (N == 2 ? lane >> 4 : 0);
+
+    for (int t = first; t < n_tiles; t++) {
+        uint32_t v_tile = at_once<D>::value_tile(base, t);
+        float factor[2];
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int row = (lane >> 2) + 8 * h;
+            factor[h] = states.factor[t][row];
+            state.max[h] = fmaxf(state.max[h], states.max[t][row]);
+            state.sum[h] = __fmaf_rn(state.sum[h], factor[h], states.sum[t][row][lane & 3]);
+        }
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                out[n][i] = __fmul_rn(out[n][i], factor[i >> 1]);
+#pragma unroll
+        for (int k = 0; k < TILE_KEYS / 16; k++) {
+            uint4 x = *(const uint4 *)(p + ((t * (TILE_KEYS / 16) + k) * 32 + lane) * 4);
+            uint32_t a[4] = {x.x, x.y, x.z, x.w}, b[4];
+            load_matrices_transposed(b, v_tile + tile_offset<D>(16 * k + key, unit));
+            mma(out[0], a, b[0], b[1]);
+            if (N == 2)
+                mma(out[N - 1], a, b[2], b[3]);
+        }
+    }
+}
+
+template <int D>
+__device__ __forceinline__ void do_item_at_once(const kern_attn &args, const kern_attn_item &item,
+                                                int kv_head, char *smem)
+{
+    using C = at_once<D>;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = args.heads / args.kv_heads;
+    int oldest = item.context - item.n_rows, key = item.first + warp * TILE_KEYS;
+    int n_tiles = (min(item.context - item.first, KERN_CHUNK_KEYS) + TILE_KEYS - 1) / TILE_KEYS;
+    int first = args.window ? max(0, oldest + 1 - args.window - item.first) / TILE_KEYS : 0;
+    uint32_t base = smem_address(smem), q[D / 16][4];
+    uint32_t *p = (uint32_t *)(smem + C::P);
+    tile_states &states = *(tile_states *)(smem + C::STATE);
+    int *flag = (int *)(&states + 1), to[2], from[2];
+    float s[8][4], top[2], out[D / 64][4] = {}, c = args.scale * 1.44269504f;
+    attn_state state = attn_state_empty();
+
+    auto load = [&](const uint16_t *cache, uint32_t tile, int t) {
+        const int32_t *pages = args.pages + item.page + item.first / KERN_PAGE_TOKENS;
+        tile_load<D, AT_ONCE_THREADS>(tile, cache, pages + t * PAGES_PER_TILE,
+                                      item.context - item.first - t * TILE_KEYS, kv_head,
+                                      args.kv_heads);
+    };
+    for (int t = first; t < n_tiles; t++)
+        load(args.k_cache, base + t * C::TILE_BYTES, t);
+    copy_commit();
+    for (int t = first; t < min(n_tiles, C::V_TILES); t++)
+        load(args.v_cache, C::value_tile(base, t), t);
+    copy_commit();
+    load_query<D>(q, args, item.row, kv_head, lane >> 2, item.n_rows * group);
+    for (int h = 0; h < 2; h++) {
+        int position = oldest + min((lane >> 2) + 8 * h, item.n_rows * group - 1) / group;
+        to[h] = position + 1;
+        from[h] = args.window ? position + 1 - args.window : 0;
+    }
+    bool has_tile = warp >= first && warp < n_tiles;
+    copy_wait<1>();
+    __syncthreads();
+    if (has_tile) {
+        warp_scores<D>(s, base + warp * C::TILE_BYTES, q, lane);
+        mask_tile(s, key + 2 * (lane & 3), from, to);
+        tile_max(top, s);
+        for (int h = 0; h < 2 && (lane & 3) == 0; h++)
+            states.max[warp][(lane >> 2) + 8 * h] = top[h];
+    }
+    __syncthreads();
+    for (int t = max(first, C::V_TILES); t < n_tiles; t++)
+        load(args.v_cache, C::value_tile(base, t), t);
+    copy_commit();
+    if (has_tile)
+        finish_tile(s, states, p + warp * C::P_BYTES / 4, first, warp, lane, c);
+    copy_wait<0>();
+    __syncthreads();
+    add_tiles<D>(out, state, states, p, base, first, n_tiles, warp, lane);
+    row_sums(state);
+    store_chunk<D>(args, item, kv_head, out, state, warp, lane);
+    if (item.n_parts > 1 && arrive_last(args, item, kv_head, flag))
+        merge_parts<D>(args, item, kv_head, c);
+}
+
+template <int D>
+__global__ void __launch_bounds__(AT_ONCE_THREADS)
+    decode_at_once(const __grid_constant__ kern_attn args)
+{
+    extern __shared__ __align__(128) char smem[];
+    int n_items = args.count ? *args.count : args.n_items, i = blockIdx.x;
+    kern_attn_item item = args.items[min(i, args.n_items * args.kv_heads - 1) / args.kv_heads];
+
+    start_next();
+    wait_before();
+    while (i < n_items * args.kv_heads) {
+        do_item_at_once<D>(args, item, i % args.kv_heads, smem);
+        __syncthreads();
+        i += gridDim.x;
+        if (i < n_items * args.kv_heads)
+            item = args.items[i / args.kv_heads];
+    }
+}
+
+/* ---- launching ---- */
 
 template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
 {
+    constexpr int BYTES = config<D>::SMEM_BYTES, AT_ONCE_BYTES = at_once<D>::SMEM_BYTES;
     int n = args.n_items * args.kv_heads;
 
-    /* Only Hopper has shared memory for so many stages. */
-    if (n <= device_property(cudaDevAttrMultiProcessorCount) &&
-        config<D, true>::SMEM_BYTES <= device_property(cudaDevAttrMaxSharedMemoryPerBlockOptin))
-        return launch_blocks<D, true>(args, n, stream);
+    /* Not every GPU has so much shared memory. */
+    if (n <= device_property(cudaDevAttrMultiProcessorCount) && !args.no_at_once &&
+        AT_ONCE_BYTES <= device_property(cudaDevAttrMaxSharedMemoryPerBlockOptin)) {
+        cudaError_t e = cudaFuncSetAttribute(
+            decode_at_once<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, AT_ONCE_BYTES);
+        return e != cudaSuccess ? e
+                                : launch_early(decode_at_once<D>, n, AT_ONCE_THREADS, AT_ONCE_BYTES,
+                                               stream, args);
+    }
     if (args.max_ctas > 0 && n > args.max_ctas)
         n = args.max_ctas;
-    return launch_blocks<D, false>(args, n, stream);
+    cudaError_t e =
+        cudaFuncSetAttribute(decode<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
+    return e != cudaSuccess ? e : launch_early(decode<D>, n, THREADS, BYTES, stream, args);
 }
 
 } // namespace

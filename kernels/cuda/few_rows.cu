@@ -66,7 +66,14 @@ __device__ __forceinline__ void load_inputs(uint32_t (&a)[2][4], uint32_t from, 
     }
 }
 
-__device__ __forceinline__ void finish(const struct kern_chain &a, int row, int column, float x)
+/* What is added to a product besides its bias. */
+__device__ __forceinline__ float old_value(const struct kern_chain &a, int row, int column)
+{
+    return a.add && row < a.rows && column < a.n ? a.out_f32[(size_t)row * a.n + column] : 0;
+}
+
+__device__ __forceinline__ void finish(const struct kern_chain &a, int row, int column, float x,
+                                       float old)
 {
     if (row >= a.rows || column >= a.n)
         return;
@@ -74,7 +81,7 @@ __device__ __forceinline__ void finish(const struct kern_chain &a, int row, int 
     if (a.bias)
         x += __uint_as_float((uint32_t)a.bias[column] << 16);
     if (a.add)
-        x += a.out_f32[at];
+        x += old;
     if (a.out_f32)
         a.out_f32[at] = x;
     else
@@ -109,7 +116,8 @@ __global__ void __launch_bounds__(THREADS) few_rows(const __grid_constant__ stru
     int first = blockIdx.x * (GATED ? COLUMNS / 2 : COLUMNS), jump = GATED ? a.n / 2 - 8 : 0;
     int n_tiles = (a.k + DEPTH - 1) / DEPTH;
     uint32_t stages = smem_address(smem);
-    float c[4] = {};
+    int row = lane >> 2, column = first + 8 * warp + 2 * (lane & 3);
+    float c[4] = {}, old[4];
 
     auto load_weights = [&](int t) {
         if (t < n_tiles)
@@ -128,6 +136,8 @@ __global__ void __launch_bounds__(THREADS) few_rows(const __grid_constant__ stru
     wait_before();
     for (int t = 0; t < C::STAGES - 1; t++)
         load_in(t);
+    for (int i = 0; i < 4; i++)
+        old[i] = old_value(a, row + (i >> 1) * 8, column + (i & 1));
     for (int t = 0; t < n_tiles; t++) {
         uint32_t stage = stages + t % C::STAGES * C::STAGE_BYTES;
 
@@ -147,7 +157,7 @@ __global__ void __launch_bounds__(THREADS) few_rows(const __grid_constant__ stru
     if (GATED)
         finish_gated(a, (float *)smem, warp, lane, c);
     for (int i = 0; i < 4 && !GATED; i++)
-        finish(a, (lane >> 2) + (i >> 1) * 8, first + 8 * warp + 2 * (lane & 3) + (i & 1), c[i]);
+        finish(a, row + (i >> 1) * 8, column + (i & 1), c[i], old[i]);
 }
 
 template <int ROWS, bool GATED> cudaError_t launch(const struct kern_chain &a, cudaStream_t stream)

@@ -67,10 +67,11 @@ struct kern_attn {
     int n_items;
     int q_stride, out_stride;
     int heads, kv_heads, head_dim;
-    int window;    /* keys a row may see, itself included; 0: all */
-    float scale;   /* of the scores: 1 / sqrt(head_dim) */
-    bool no_wgmma; /* prefill: the general kernel on Hopper, too (for comparison) */
-    int max_ctas;  /* 0: as many as there are items; else the share of the device to use */
+    int window;      /* keys a row may see, itself included; 0: all */
+    float scale;     /* of the scores: 1 / sqrt(head_dim) */
+    bool no_wgmma;   /* prefill: the general kernel on Hopper, too (for comparison) */
+    bool no_at_once; /* decode: the general kernel for few items, too (for comparison) */
+    int max_ctas;    /* 0: as many as there are items; else the share of the device to use */
 };
 
 size_t kern_attn_partial_bytes(int n_partials, int kv_heads, int head_dim);

@@ -21,9 +21,15 @@ __global__ void __launch_bounds__(256) norm(const __grid_constant__ struct kern_
     __shared__ float warp_sum[8];
     int row = blockIdx.x, warp = threadIdx.x / 32;
     float *x = a.x + (size_t)(a.index ? a.index[row] : row) * a.hidden;
-    float v[UNITS][8], sum = 0;
+    float v[UNITS][8], w[UNITS][8], sum = 0;
 
     start_next();
+#pragma unroll
+    for (int u = 0; u < UNITS; u++) {
+        int i = (u * blockDim.x + threadIdx.x) * 8;
+        if (i < a.hidden)
+            load8(w[u], a.weight + i);
+    }
     wait_before();
 
 #pragma unroll
@@ -64,12 +70,10 @@ __global__ void __launch_bounds__(256) norm(const __grid_constant__ struct kern_
         int i = (u * blockDim.x + threadIdx.x) * 8;
         if (i >= a.hidden)
             continue;
-        float w[8];
-        load8(w, a.weight + i);
 #pragma unroll
         for (int k = 0; k < 8; k++)
-            w[k] *= v[u][k] * scale;
-        *(uint4 *)(a.out + (size_t)row * a.hidden + i) = pack8(w);
+            w[u][k] *= v[u][k] * scale;
+        *(uint4 *)(a.out + (size_t)row * a.hidden + i) = pack8(w[u]);
     }
 }
 

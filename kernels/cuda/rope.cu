@@ -18,11 +18,16 @@ namespace
 
 constexpr int THREADS = 256;
 
-__device__ __forceinline__ void rotate(float (&x)[8], float (&y)[8], const float *table)
+/* cos and sin of eight pairs */
+struct angles {
+    float4 two[4];
+};
+
+__device__ __forceinline__ void rotate(float (&x)[8], float (&y)[8], const angles &angles)
 {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        float4 t = *(const float4 *)(table + 4 * i); /* cos, sin of two pairs */
+        float4 t = angles.two[i];
         float a = x[2 * i], b = x[2 * i + 1];
         x[2 * i] = a * t.x - y[2 * i] * t.y;
         y[2 * i] = a * t.y + y[2 * i] * t.x;
@@ -33,8 +38,8 @@ __device__ __forceinline__ void rotate(float (&x)[8], float (&y)[8], const float
 
 /* Rotate eight pairs of a head: pairs `unit * 8` and following. */
 template <bool INTERLEAVED>
-__device__ __forceinline__ void rotate_unit(const uint16_t *from, uint16_t *to, const float *table,
-                                            int unit, int rope_dim)
+__device__ __forceinline__ void rotate_unit(const uint16_t *from, uint16_t *to,
+                                            const angles &angles, int unit, int rope_dim)
 {
     int first = INTERLEAVED ? unit * 16 : unit * 8;
     int second = INTERLEAVED ? first + 8 : first + rope_dim / 2;
@@ -49,14 +54,14 @@ __device__ __forceinline__ void rotate_unit(const uint16_t *from, uint16_t *to, 
             even[i] = x[2 * i], odd[i] = x[2 * i + 1];
             even[i + 4] = y[2 * i], odd[i + 4] = y[2 * i + 1];
         }
-        rotate(even, odd, table + unit * 16);
+        rotate(even, odd, angles);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             x[2 * i] = even[i], x[2 * i + 1] = odd[i];
             y[2 * i] = even[i + 4], y[2 * i + 1] = odd[i + 4];
         }
     } else {
-        rotate(x, y, table + unit * 16);
+        rotate(x, y, angles);
     }
     *(uint4 *)(to + first) = pack8(x);
     *(uint4 *)(to + second) = pack8(y);
@@ -74,19 +79,26 @@ __global__ void __launch_bounds__(THREADS)
     rope_append(const __grid_constant__ struct kern_rope_append a, unsigned units, unsigned total)
 {
     unsigned i = blockIdx.x * THREADS + threadIdx.x;
+    int row = min(i, total - 1) / units, unit = i % units, width = a.head_dim / 16;
+    int head = unit / width, slot = a.slots[row], rotated = a.rope_dim / 16;
+    angles angles = {};
+
     start_next();
+    unit -= head * width;
+    if (unit < rotated) {
+        const float *table = a.table + (size_t)a.positions[row] * a.rope_dim + unit * 16;
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            angles.two[k] = *(const float4 *)(table + 4 * k);
+    }
     wait_before();
     if (i >= total)
         return;
-    int row = i / units, unit = i % units, width = a.head_dim / 16, rotated = a.rope_dim / 16;
-    int head = unit / width, slot = a.slots[row];
-    unit -= head * width;
-    const float *table = a.table + (size_t)a.positions[row] * a.rope_dim;
     uint16_t *from = a.qkv + ((size_t)row * (a.heads + 2 * a.kv_heads) + head) * (size_t)a.head_dim;
 
     if (head < a.heads) {
         if (unit < rotated)
-            rotate_unit<INTERLEAVED>(from, from, table, unit, a.rope_dim);
+            rotate_unit<INTERLEAVED>(from, from, angles, unit, a.rope_dim);
         return;
     }
     if (slot < 0)
@@ -95,7 +107,7 @@ __global__ void __launch_bounds__(THREADS)
     uint16_t *to =
         cache_place(a, is_key ? a.k_cache : a.v_cache, slot, (head - a.heads) % a.kv_heads);
     if (is_key && unit < rotated) {
-        rotate_unit<INTERLEAVED>(from, to, table, unit, a.rope_dim);
+        rotate_unit<INTERLEAVED>(from, to, angles, unit, a.rope_dim);
     } else {
         uint4 x = *(const uint4 *)(from + unit * 16), y = *(const uint4 *)(from + unit * 16 + 8);
         *(uint4 *)(to + unit * 16) = x;

@@ -18,8 +18,8 @@ enum { MAX_SEQS = 1024 };
 /* A batch over one layer's cache, host and device. */
 struct problem {
     int heads, kv_heads, dim, window, n_seqs, n_rows, n_pages, n_page_ids;
-    bool no_wgmma; /* the general prefill kernel */
-    bool shares;   /* chunks that sequences have in common are computed once */
+    bool no_wgmma, no_at_once; /* the general kernels */
+    bool shares;               /* chunks that sequences have in common are computed once */
     int32_t row_start[MAX_SEQS + 1], context[MAX_SEQS], page_start[MAX_SEQS + 1];
     int32_t *pages;
     uint16_t *q, *k, *v; /* q rows are wider than its heads, as in qkv */
@@ -209,6 +209,7 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
                           .window = p->window,
                           .scale = 1 / sqrtf((float)p->dim),
                           .no_wgmma = p->no_wgmma,
+                          .no_at_once = p->no_at_once,
                           .max_ctas = max_ctas};
     a.items = b_shared.p;
     a.n_items = plan.n_shared;
@@ -303,6 +304,10 @@ static void check_shape(int group, int kv_heads, int dim, int max_context)
     uint16_t *out = compute(&p, 0);
     compare_reference(&p, out, check_quick ? 4 : 16);
     compare_split(&p, out, 1, 5);
+    p.no_at_once = true;
+    compare_split(&p, out, 1, 0);
+    compare_split(&p, out, 3, 0);
+    p.no_at_once = false;
     p.shares = true;
     compare_split(&p, out, 1, 0);
     p.shares = false;
