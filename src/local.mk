@@ -7,7 +7,7 @@ src_antiphon_SOURCES = \
 	src/cli/bench.c src/cli/bench.h src/cli/bench_report.c src/cli/bench_work.c \
 	src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/manual.c src/cli/merge.c \
 	src/cli/pack.c src/cli/params.c src/cli/show.c \
-	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/chat.c src/cli/provenance.c \
+	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/chat.c src/cli/provenance.c src/cli/rules.c \
 	src/cli/pulse.c src/cli/record.c src/cli/report.c
 src_antiphon_LDADD = $(ANT_LDADD)
 
@@ -79,11 +79,11 @@ libantiphon_a_SOURCES += src/model/arch.c src/model/arch_gguf.c src/model/checkp
 
 # engine
 noinst_HEADERS += \
-	src/engine/engine.h src/engine/outlook.h src/engine/pages.h src/engine/queue.h \
-	src/engine/sampling.h src/engine/sched.h src/engine/stop.h
+	src/engine/edits.h src/engine/engine.h src/engine/outlook.h src/engine/pages.h \
+	src/engine/queue.h src/engine/sampling.h src/engine/sched.h src/engine/stop.h
 libantiphon_a_SOURCES += \
-	src/engine/engine.c src/engine/outlook.c src/engine/pages.c src/engine/queue.c \
-	src/engine/sampling.c src/engine/sched.c src/engine/stop.c
+	src/engine/edits.c src/engine/engine.c src/engine/outlook.c src/engine/pages.c \
+	src/engine/queue.c src/engine/sampling.c src/engine/sched.c src/engine/stop.c
 
 # backend
 noinst_HEADERS += src/backend/backend.h

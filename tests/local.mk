@@ -49,6 +49,7 @@ UNIT_TESTS += tests/unit/test_prompts
 UNIT_TESTS += tests/unit/test_results
 UNIT_TESTS += tests/unit/test_exchange
 noinst_HEADERS += tests/unit/answers.h tests/unit/h5_make.h
+UNIT_TESTS += tests/unit/test_edits
 UNIT_TESTS += tests/unit/test_engine
 UNIT_TESTS += tests/unit/test_pipeline
 UNIT_TESTS += tests/unit/test_sampling

@@ -24,6 +24,13 @@
 
 enum { ANT_PAGE_TOKENS = 32 }; /* tokens in a page of the KV cache */
 
+/* A change to one logit x before it is drawn from, in this order: x + bias; then divided by factor
+ * if above 0, else multiplied by it; then less penalty. */
+struct ant_edit {
+    int32_t id;
+    float bias, factor, penalty;
+};
+
 /* How one sampled row is drawn. Greedy when temperature is 0. */
 struct ant_draw {
     float temperature, top_p, min_p;
@@ -33,6 +40,9 @@ struct ant_draw {
                               generator's counter */
     const int32_t *banned; /* (n_banned) ids that must not be drawn (min_tokens) */
     int32_t n_banned;
+    const struct ant_edit *edits; /* (n_edits) each id once; only where edits_logits */
+    int32_t n_edits;
+    bool only_edited; /* no other ids may be drawn than those in `edits` */
 };
 
 /* One step: rows of several sequences, prefill chunks and single decode tokens
@@ -139,6 +149,7 @@ struct ant_backend_facts {
     double bandwidth;     /* bytes/s, measured once weights are there; 0: not
                              measured */
     double peak_flops;    /* of products of the level's own type, flop/s; 0: not measured */
+    bool edits_logits;    /* draws may have edits */
     int steps_in_flight;  /* steps that may have ended but not been waited for, 1 or 2: a device
                              is given its next step while it works on one */
 };

@@ -38,9 +38,16 @@ static int row_sampling(const struct run *run, const struct ant_prompt *prompt,
         out->top_p = (float)prompt->top_p;
     if (prompt->has & ANT_HAS_MIN_P)
         out->min_p = (float)prompt->min_p;
+    if (prompt->has & ANT_HAS_REPETITION)
+        out->repetition_penalty = (float)prompt->repetition_penalty;
+    if (prompt->has & ANT_HAS_PRESENCE)
+        out->presence_penalty = (float)prompt->presence_penalty;
+    if (prompt->has & ANT_HAS_FREQUENCY)
+        out->frequency_penalty = (float)prompt->frequency_penalty;
     if (prompt->has & ANT_HAS_SEED)
         out->seed = prompt->seed;
-    return ant_sampling_check(out, err);
+    ANT_TRY(ant_sampling_check(out, err));
+    return ant_run_check_edits(run, out, err);
 }
 
 static int row_tokens(const struct run *run, const struct ant_prompt *prompt, struct ant_ids *out,
@@ -83,6 +90,7 @@ static int make_request(const struct run *run, const struct ant_prompt *prompt, 
     request->n_prompt = (int32_t)tokens.len;
     request->sampling = sampling;
     request->stops = &run->stops;
+    request->rules = &run->rules;
     *out = request;
     return 0;
 }

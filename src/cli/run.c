@@ -86,6 +86,20 @@ static const struct ant_option options[] = {
      .help = "Draw from the K most probable tokens; 0, the default: all."},
     {ANT_OPTION_REAL, 0, "min-p", "P", AT(min_p), 0, 1, .answers = true,
      .help = "Leave out tokens below P times the most probable one's probability. Default 0."},
+    {ANT_OPTION_REAL, 0, "repetition-penalty", "X", AT(repetition_penalty), 0, 100, .answers = true,
+     .help = "Make tokens of the prompt and of the answer so far less likely: their logits are "
+             "divided by X, or multiplied where below 0. Default 1: off."},
+    {ANT_OPTION_REAL, 0, "presence-penalty", "X", AT(presence_penalty), -100, 100, .answers = true,
+     .help = "Take X off the logits of tokens that are in the answer. Default 0."},
+    {ANT_OPTION_REAL, 0, "frequency-penalty", "X", AT(frequency_penalty), -100, 100,
+     .answers = true,
+     .help = "Take X off the logits of tokens each time they are in the answer. Default 0."},
+    {ANT_OPTION_LIST, 0, "logit-bias", "ID=X", AT(logit_bias), .answers = true,
+     .help = "Add X (-100 to 100) to the logit of token ID. May be given more than once."},
+    {ANT_OPTION_LIST, 0, "allowed-token-id", "ID", AT(allowed_ids), .answers = true,
+     .help = "Draw no other tokens than these. May be given more than once."},
+    {ANT_OPTION_LIST, 0, "bad-words", "TEXT", AT(bad_words), .answers = true,
+     .help = "Never write TEXT, as its own tokens or behind a space. May be given more than once."},
     {ANT_OPTION_SEED, 0, "seed", "N", AT(seed), .answers = true,
      .help = "The same seed and prompt give the same answer, on any rank and in any batch. "
              "Default 0."},
@@ -158,6 +172,7 @@ void ant_run_set_defaults(struct run_settings *settings)
         .max_tokens = 256,
         .temperature = 1,
         .top_p = 1,
+        .repetition_penalty = 1,
         .save_every = 10,
         .time_limit = "auto",
         .drain = 15,
@@ -256,36 +271,6 @@ static int read_time_limit(struct run *run, struct ant_error *err)
 
 /* ---- what to run: model, prompts, stop rules ------------------------------------------------ */
 
-static int collect_stops(struct run *run, struct ant_error *err)
-{
-    enum { MAX_EOS = 16 };
-    const struct run_settings *settings = &run->settings;
-    int vocab = ant_checkpoint_arch(run->checkpoint)->vocab;
-    struct ant_stops *stops = &run->stops;
-
-    run->stop_ids = ant_xcalloc((size_t)(MAX_EOS + settings->stop_ids.count), sizeof(int32_t));
-    stops->n_eos = ant_checkpoint_stop_ids(run->checkpoint, run->tokenizer, run->stop_ids, MAX_EOS);
-    stops->n_ids = stops->n_eos;
-    for (int i = 0; i < settings->stop_ids.count; i++) {
-        const char *text = settings->stop_ids.items[i];
-        char *end;
-        errno = 0;
-        long id = strtol(text, &end, 10);
-        if (errno || end == text || *end || id < 0 || id >= vocab)
-            return ant_fail(err, ANT_EUSAGE,
-                            "--stop-token-id '%s' is no token of the model (0 to %d)", text,
-                            vocab - 1);
-        run->stop_ids[stops->n_ids++] = (int32_t)id;
-    }
-    for (int i = 0; i < settings->stop.count; i++)
-        if (!*settings->stop.items[i])
-            return ant_fail(err, ANT_EUSAGE, "--stop is empty: it would end every answer at once");
-    stops->ids = run->stop_ids;
-    stops->strings = settings->stop.items;
-    stops->n_strings = settings->stop.count;
-    return 0;
-}
-
 static int open_inputs(struct run *run, struct ant_error *err)
 {
     const struct run_settings *settings = &run->settings;
@@ -298,6 +283,9 @@ static int open_inputs(struct run *run, struct ant_error *err)
         .min_p = (float)settings->min_p,
         .top_k = settings->top_k,
         .seed = settings->seed,
+        .repetition_penalty = (float)settings->repetition_penalty,
+        .presence_penalty = (float)settings->presence_penalty,
+        .frequency_penalty = (float)settings->frequency_penalty,
         .ignore_eos = settings->ignore_eos,
     };
     ANT_TRY(ant_sampling_check(&run->sampling, err));
@@ -309,7 +297,7 @@ static int open_inputs(struct run *run, struct ant_error *err)
     if (*ignored && run->layout.rank == 0)
         ant_log(ANT_LOG_WARN, "prompts", "columns of '%s' without a meaning here are ignored: %s",
                 settings->input, ignored);
-    return collect_stops(run, err);
+    return ant_run_collect_rules(run, err);
 }
 
 /* ---- memory: planned before anything is loaded ---------------------------------------------- */
@@ -432,6 +420,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     run->ops->facts(run->be, &run->facts);
     config->steps_in_flight =
         run->layout.tp_size * run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
+    ANT_TRY(ant_run_check_edits(run, &run->sampling, err));
     run->weight_bytes = ant_model_weight_bytes(run->checkpoint, &run->shard, run->be);
     return plan_pages(run, card->local_size, err);
 }
@@ -505,7 +494,7 @@ void ant_run_tear_down(struct run *run)
     ant_journal_index_release(&run->earlier);
     ant_journal_reader_close(run->reader);
     ant_run_pulse_stop(run);
-    free(run->stop_ids);
+    ant_run_release_rules(run);
     free(run->answers);
     free(run->settings_json);
     ant_store_stop();

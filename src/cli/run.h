@@ -31,6 +31,8 @@ struct run_settings {
     int dp_size, tp_size, pp_size, partition;
     int samples, max_tokens, min_tokens, top_k;
     double temperature, top_p, min_p;
+    double repetition_penalty, presence_penalty, frequency_penalty;
+    struct ant_option_list logit_bias, allowed_ids, bad_words;
     uint64_t seed;
     struct ant_option_list stop, stop_ids;
     bool ignore_eos;
@@ -103,7 +105,7 @@ struct run {
 
     struct ant_sampling sampling; /* of a row that says nothing else */
     struct ant_stops stops;
-    int32_t *stop_ids; /* owned: stops.ids */
+    struct ant_rules rules; /* both are rules.c's to fill and free */
 
     struct ant_work *work;
     int64_t row;  /* being turned into requests, */
@@ -147,6 +149,13 @@ void ant_run_tear_down(struct run *run);
 int ant_run_end_together(struct run *run, int code, const struct ant_error *err);
 /* An error of this rank alone: tell it and end the others too; what is journalled is safe. */
 int ant_run_end_alone(struct run *run, int code, const struct ant_error *err);
+
+/* rules.c: what the options say about how every answer ends and what may be drawn. */
+int ant_run_collect_rules(struct run *run, struct ant_error *err);
+void ant_run_release_rules(struct run *run);
+/* ANT_EUNSUPP if the backend cannot draw so. */
+int ant_run_check_edits(const struct run *run, const struct ant_sampling *sampling,
+                        struct ant_error *err);
 
 /* record.c: how many answers the job has in all, every sample counted. */
 int64_t ant_run_answers(const struct run *run);

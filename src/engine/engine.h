@@ -27,6 +27,20 @@ struct ant_stops {
     int n_strings;
 };
 
+/* What to do to logits before every draw, shared by many requests, immutable. Ids are those of the
+ * model. */
+struct ant_rules {
+    const struct ant_bias {
+        int32_t id;
+        float value; /* added */
+    } * bias;
+    int n_bias;
+    const int32_t *allowed; /* no other ids are drawn; none: all are */
+    int n_allowed;
+    const struct ant_ids *bad_words; /* the last id of each is not drawn after the ones before it */
+    int n_bad_words;
+};
+
 /* One prompt to be answered. The control thread fills it and hands it over with ant_engine_submit;
  * ant_engine_take hands it back with the lower half filled. */
 struct ant_request {
@@ -36,6 +50,7 @@ struct ant_request {
     int32_t n_prompt;
     struct ant_sampling sampling;
     const struct ant_stops *stops; /* borrowed, lives as long as the engine */
+    const struct ant_rules *rules; /* borrowed likewise; NULL: none */
 
     struct ant_ids output; /* owned; may start non-empty: an answer to be gone on with, shorter than
                               it may become */

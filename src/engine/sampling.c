@@ -27,6 +27,15 @@ int ant_sampling_check(const struct ant_sampling *s, struct ant_error *err)
         return ant_fail(err, ANT_EUSAGE, "min_p %g is not between 0 and 1", s->min_p);
     if (s->top_k < 0)
         return ant_fail(err, ANT_EUSAGE, "top_k %d is negative", s->top_k);
+    if (!(s->repetition_penalty >= 0 && s->repetition_penalty <= 100))
+        return ant_fail(err, ANT_EUSAGE, "repetition_penalty %g is not between 0 and 100",
+                        s->repetition_penalty);
+    if (!(fabsf(s->presence_penalty) <= 100))
+        return ant_fail(err, ANT_EUSAGE, "presence_penalty %g is not between -100 and 100",
+                        s->presence_penalty);
+    if (!(fabsf(s->frequency_penalty) <= 100))
+        return ant_fail(err, ANT_EUSAGE, "frequency_penalty %g is not between -100 and 100",
+                        s->frequency_penalty);
     return 0;
 }
 
@@ -208,32 +217,59 @@ static int compare_ids(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
+/* The logits as edited, into `out` (vocab). An id outside the vocabulary is passed over. */
+static void edit_logits(const float *logits, int vocab, const struct ant_draw *draw, float *out)
+{
+    for (int i = 0; i < vocab; i++)
+        out[i] = draw->only_edited ? -INFINITY : logits[i];
+    for (int i = 0; i < draw->n_edits; i++) {
+        const struct ant_edit *edit = &draw->edits[i];
+        if (edit->id < 0 || edit->id >= vocab)
+            continue;
+        float x = logits[edit->id] + edit->bias;
+        out[edit->id] = (x > 0 ? x / edit->factor : x * edit->factor) - edit->penalty;
+    }
+}
+
+/* Draw at random from logits whose largest is that of `best`. */
+static int32_t draw_random(const float *logits, int vocab, const struct ant_draw *draw,
+                           int32_t best, struct candidate *candidates)
+{
+    double total, sum = 0;
+    int n = gather(logits, vocab, logits[best], draw, candidates, &total), first = 0;
+    int32_t drawn = best;
+
+    if (n > 0 && (draw->top_k > 0 || draw->top_p < 1.0f)) {
+        first = n - keep_best(candidates, n, draw, &total);
+        qsort(candidates + first, (size_t)(n - first), sizeof(*candidates), compare_ids);
+    }
+    double target = ant_draw_uniform(draw->key, draw->position) * total;
+    for (int i = first; i < n; i++) {
+        drawn = candidates[i].id;
+        sum += candidates[i].weight;
+        if (sum > target)
+            break;
+    }
+    return drawn;
+}
+
 int32_t ant_draw_token(const float *logits, int vocab, const struct ant_draw *draw, void *work,
                        float *logprob)
 {
-    static const struct ant_draw unbanned;
+    static const struct ant_draw plain;
     struct candidate *candidates = work;
-    int32_t best = argmax(logits, vocab, draw);
-    float max = logits[draw->n_banned ? argmax(logits, vocab, &unbanned) : best];
-    int32_t drawn = best;
+    const float *from = logits;
 
-    if (draw->temperature >= MIN_TEMPERATURE) {
-        double total, sum = 0;
-        int n = gather(logits, vocab, logits[best], draw, candidates, &total);
-        int first = 0;
-
-        if (n > 0 && (draw->top_k > 0 || draw->top_p < 1.0f)) {
-            first = n - keep_best(candidates, n, draw, &total);
-            qsort(candidates + first, (size_t)(n - first), sizeof(*candidates), compare_ids);
-        }
-        double target = ant_draw_uniform(draw->key, draw->position) * total;
-        for (int i = first; i < n; i++) {
-            drawn = candidates[i].id;
-            sum += candidates[i].weight;
-            if (sum > target)
-                break;
-        }
+    if (draw->n_edits > 0) {
+        float *edited = (float *)(candidates + vocab);
+        edit_logits(logits, vocab, draw, edited);
+        from = edited;
     }
+    int32_t best = argmax(from, vocab, draw), drawn = best;
+    if (draw->temperature >= MIN_TEMPERATURE)
+        drawn = draw_random(from, vocab, draw, best, candidates);
+    bool is_changed = draw->n_banned > 0 || draw->n_edits > 0;
+    float max = logits[is_changed ? argmax(logits, vocab, &plain) : best];
     *logprob = logits[drawn] - max - log_sum(logits, vocab, max);
     return drawn;
 }

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/edits.h"
 #include "engine/outlook.h"
 #include "engine/pages.h"
 #include "engine/queue.h"
@@ -32,6 +33,7 @@ struct step {
     int32_t *tokens, *positions, *row_start, *context, *page_start, *pages, *sampled;
     struct ant_draw *draws;
     struct ant_request **requests; /* (n_sampled) who draws; NULL: has ended meanwhile */
+    struct ant_edits edits;        /* of all draws, in their order */
     int n_rows, n_seqs, n_sampled, decode_rows;
 };
 
@@ -100,6 +102,7 @@ static void close_step(struct step *step)
     free(step->sampled);
     free(step->draws);
     free(step->requests);
+    ant_edits_release(&step->edits);
 }
 
 struct ant_sched *ant_sched_open(const struct ant_engine_config *config)
@@ -245,7 +248,14 @@ static bool is_decoding(const struct sequence *sequence)
            n_tokens(sequence) - sequence->n_cached == 1;
 }
 
-/* One row of every sequence that decodes, taking pages from the youngest where they are short. */
+/* Its newest token is not known yet. */
+static bool is_drawing(const struct sequence *sequence)
+{
+    return sequence->n_drawn > (int)sequence->request->output.len;
+}
+
+/* One row of every sequence that decodes, taking pages from the youngest where they are short. One
+ * whose draws depend on all tokens before them waits until they are known. */
 static int plan_decodes(struct ant_sched *sched)
 {
     int rows = 0;
@@ -253,7 +263,8 @@ static int plan_decodes(struct ant_sched *sched)
     for (int i = 0; i < sched->n_running; i++) {
         struct sequence *sequence = &sched->running[i];
         sequence->n_planned = 0;
-        if (!is_decoding(sequence) || rows == sched->config.max_step_rows)
+        if (!is_decoding(sequence) || rows == sched->config.max_step_rows ||
+            (is_drawing(sequence) && ant_edits_look_back(sequence->request)))
             continue;
         while (i < sched->n_running && !take_pages(sched, sequence, sequence->n_cached + 1))
             preempt_youngest(sched); /* it may be this one: then it is gone */
@@ -398,6 +409,10 @@ static void emit_draw(struct step *step, struct sequence *sequence)
         .banned = request->stops->ids + n_passed,
         .n_banned = is_early ? request->stops->n_ids - n_passed : 0,
     };
+    int first = step->edits.n;
+    ant_edits_add(&step->edits, request);
+    draw->n_edits = step->edits.n - first;
+    draw->only_edited = request->rules && request->rules->n_allowed > 0;
     step->sampled[step->n_sampled] = step->n_rows - 1;
     step->requests[step->n_sampled] = sequence->request;
     sequence->n_drawn++;
@@ -444,6 +459,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
         ant_die("a step more than %d was planned", ANT_MAX_STEPS_IN_FLIGHT);
     sched->has_preempted = false;
     step->n_rows = step->n_seqs = step->n_sampled = 0;
+    ant_edits_clear(&step->edits);
     step->decode_rows = plan_decodes(sched);
     plan_prefills(sched, sched->config.max_step_rows - step->decode_rows);
     for (int i = 0; i < sched->n_running; i++)
@@ -451,6 +467,8 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
             emit(sched, step, &sched->running[i]);
     if (step->n_rows == 0)
         return false;
+    for (int i = 0, first = 0; i < step->n_sampled; first += step->draws[i++].n_edits)
+        step->draws[i].edits = step->edits.items + first;
     let_go(sched);
     sched->n_drawn += step->n_sampled;
     sched->n_in_flight++;
@@ -506,7 +524,7 @@ void ant_sched_commit(struct ant_sched *sched)
 static struct ant_request *drop_draw(struct ant_sched *sched, const struct sequence *sequence)
 {
     sched->n_ended += sequence->request->finish != ANT_FINISH_LENGTH;
-    if (sequence->n_drawn > (int)sequence->request->output.len)
+    if (is_drawing(sequence))
         sched->steps[sched->oldest].requests[sequence->drawn_at] = NULL;
     return sequence->request;
 }

@@ -123,6 +123,9 @@ static const struct name {
     {"top_p", ANT_MEANS_REAL, ANT_HAS_TOP_P},
     {"top_k", ANT_MEANS_INTEGER, ANT_HAS_TOP_K},
     {"min_p", ANT_MEANS_REAL, ANT_HAS_MIN_P},
+    {"repetition_penalty", ANT_MEANS_REAL, ANT_HAS_REPETITION},
+    {"presence_penalty", ANT_MEANS_REAL, ANT_HAS_PRESENCE},
+    {"frequency_penalty", ANT_MEANS_REAL, ANT_HAS_FREQUENCY},
     {"seed", ANT_MEANS_INTEGER, ANT_HAS_SEED},
     {"method", ANT_MEANS_NO_MATTER, 0},
     {"url", ANT_MEANS_NO_MATTER, 0},
@@ -142,9 +145,6 @@ static const struct name {
     {"logprobs", ANT_MEANS_UNSUPPORTED, 0},
     {"top_logprobs", ANT_MEANS_UNSUPPORTED, 0},
     {"logit_bias", ANT_MEANS_UNSUPPORTED, 0},
-    {"presence_penalty", ANT_MEANS_UNSUPPORTED, 0},
-    {"frequency_penalty", ANT_MEANS_UNSUPPORTED, 0},
-    {"repetition_penalty", ANT_MEANS_UNSUPPORTED, 0},
     {"response_format", ANT_MEANS_UNSUPPORTED, 0},
     {"tools", ANT_MEANS_UNSUPPORTED, 0},
     {"tool_choice", ANT_MEANS_UNSUPPORTED, 0},
@@ -216,6 +216,12 @@ void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double valu
         prompt->top_p = value;
     else if (flag == ANT_HAS_MIN_P)
         prompt->min_p = value;
+    else if (flag == ANT_HAS_REPETITION)
+        prompt->repetition_penalty = value;
+    else if (flag == ANT_HAS_PRESENCE)
+        prompt->presence_penalty = value;
+    else if (flag == ANT_HAS_FREQUENCY)
+        prompt->frequency_penalty = value;
 }
 
 /* ---- plain text -------------------------------------------------------------------------------

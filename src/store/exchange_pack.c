@@ -20,7 +20,21 @@ enum {
     LONGEST_ID = 1 << 16,
 };
 
-enum { OFFSETS, MAX_TOKENS, MIN_TOKENS, TEMPERATURE, TOP_P, TOP_K, MIN_P, SEED, ID, N_NUMBERS };
+enum {
+    OFFSETS,
+    MAX_TOKENS,
+    MIN_TOKENS,
+    TEMPERATURE,
+    TOP_P,
+    TOP_K,
+    MIN_P,
+    REPETITION,
+    PRESENCE,
+    FREQUENCY,
+    SEED,
+    ID,
+    N_NUMBERS
+};
 static const struct {
     const char *name;
     unsigned flag;
@@ -33,6 +47,9 @@ static const struct {
     [TOP_P] = {"top_p", ANT_HAS_TOP_P, true},
     [TOP_K] = {"top_k", ANT_HAS_TOP_K, false},
     [MIN_P] = {"min_p", ANT_HAS_MIN_P, true},
+    [REPETITION] = {"repetition_penalty", ANT_HAS_REPETITION, true},
+    [PRESENCE] = {"presence_penalty", ANT_HAS_PRESENCE, true},
+    [FREQUENCY] = {"frequency_penalty", ANT_HAS_FREQUENCY, true},
     [SEED] = {"seed", ANT_HAS_SEED, false},
     [ID] = {"id", 0, false},
 };
@@ -251,8 +268,12 @@ static int add_options(struct ant_pack *pack, const struct ant_prompt *prompt,
                                          [MIN_TOKENS] = prompt->min_tokens,
                                          [TOP_K] = prompt->top_k,
                                          [SEED] = (int64_t)prompt->seed};
-    const double reals[N_NUMBERS] = {
-        [TEMPERATURE] = prompt->temperature, [TOP_P] = prompt->top_p, [MIN_P] = prompt->min_p};
+    const double reals[N_NUMBERS] = {[TEMPERATURE] = prompt->temperature,
+                                     [TOP_P] = prompt->top_p,
+                                     [MIN_P] = prompt->min_p,
+                                     [REPETITION] = prompt->repetition_penalty,
+                                     [PRESENCE] = prompt->presence_penalty,
+                                     [FREQUENCY] = prompt->frequency_penalty};
 
     for (int c = MAX_TOKENS; c <= SEED; c++)
         ANT_TRY(add_number(pack, c, prompt->has & facts[c].flag, integers[c], reals[c], err));

@@ -24,9 +24,22 @@ enum {
 };
 
 /* The columns that override the command line, in the order of enum ant_prompt_has. */
-enum { MAX_TOKENS, MIN_TOKENS, TEMPERATURE, TOP_P, TOP_K, MIN_P, SEED, N_OPTIONS };
+enum {
+    MAX_TOKENS,
+    MIN_TOKENS,
+    TEMPERATURE,
+    TOP_P,
+    TOP_K,
+    MIN_P,
+    SEED,
+    REPETITION,
+    PRESENCE,
+    FREQUENCY,
+    N_OPTIONS
+};
 static const char *const option_names[N_OPTIONS] = {
-    "max_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p", "seed"};
+    "max_tokens",         "min_tokens",       "temperature",      "top_p", "top_k", "min_p", "seed",
+    "repetition_penalty", "presence_penalty", "frequency_penalty"};
 
 /* In the format, not in this version. Silence would change what is asked for. */
 static const char *const reserved_names[] = {"priority", "stop", "system", "n"};
@@ -418,8 +431,12 @@ static int read_options(struct ant_prompts *p, int64_t row, struct ant_prompt *o
 {
     int64_t *const integers[N_OPTIONS] = {
         [MAX_TOKENS] = &out->max_tokens, [MIN_TOKENS] = &out->min_tokens, [TOP_K] = &out->top_k};
-    double *const reals[N_OPTIONS] = {
-        [TEMPERATURE] = &out->temperature, [TOP_P] = &out->top_p, [MIN_P] = &out->min_p};
+    double *const reals[N_OPTIONS] = {[TEMPERATURE] = &out->temperature,
+                                      [TOP_P] = &out->top_p,
+                                      [MIN_P] = &out->min_p,
+                                      [REPETITION] = &out->repetition_penalty,
+                                      [PRESENCE] = &out->presence_penalty,
+                                      [FREQUENCY] = &out->frequency_penalty};
 
     for (int i = 0; i < N_OPTIONS; i++) {
         struct ant_h5_column *column = &p->options[i];
@@ -470,10 +487,11 @@ static void note_column(struct ant_buf *facts, const struct ant_h5_column *colum
 
 static void note_prompt(struct ant_buf *facts, const struct ant_prompt *prompt)
 {
-    ant_buf_printf(facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %llu\n",
+    ant_buf_printf(facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %a %a %a %llu\n",
                    (long long)prompt->row, prompt->text_bytes, prompt->n_tokens, prompt->has,
                    (long long)prompt->max_tokens, (long long)prompt->min_tokens,
                    (long long)prompt->top_k, prompt->temperature, prompt->top_p, prompt->min_p,
+                   prompt->repetition_penalty, prompt->presence_penalty, prompt->frequency_penalty,
                    (unsigned long long)prompt->seed);
     ant_buf_add(facts, prompt->text, prompt->text_bytes);
     ant_buf_add(facts, prompt->tokens, prompt->n_tokens * sizeof(*prompt->tokens));

@@ -6,7 +6,8 @@
  *     tokens          [K] integers with tokens_offsets [N + 1], instead of text
  *     id              [N] strings or integers
  *     rank            [N] integers: a partition of the user's own
- *     max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed   [N] numbers
+ *     max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed,
+ *     repetition_penalty, presence_penalty, frequency_penalty          [N] numbers
  *     attributes      format ("text", "chat"), schema ("antiphon-prompts"), version (1)
  *
  * A number that is NaN, or equal to its column's attribute _FillValue (netCDF's convention), is
@@ -39,6 +40,9 @@ enum ant_prompt_has {
     ANT_HAS_TOP_K = 1 << 4,
     ANT_HAS_MIN_P = 1 << 5,
     ANT_HAS_SEED = 1 << 6,
+    ANT_HAS_REPETITION = 1 << 7,
+    ANT_HAS_PRESENCE = 1 << 8,
+    ANT_HAS_FREQUENCY = 1 << 9,
 };
 
 struct ant_prompt {
@@ -51,6 +55,7 @@ struct ant_prompt {
     unsigned has;                          /* ant_prompt_has */
     int64_t max_tokens, min_tokens, top_k; /* as in the file, range unchecked */
     double temperature, top_p, min_p;
+    double repetition_penalty, presence_penalty, frequency_penalty;
     uint64_t seed;
 };
 

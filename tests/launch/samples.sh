@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Several answers to each prompt, and prompts that begin alike: the same from any number of ranks,
+# Several answers to each prompt, prompts that begin alike, rules for what is drawn: the same from any number of ranks,
 # after a kill, and with every prompt computed whole.
 set -u
 # shellcheck source=tests/launch/lib.sh
@@ -70,6 +70,31 @@ on_nodes 2 4 "$antiphon" $args
 expect "on four ranks" 0 "4 ranks" "COMPLETE 60/60 rows, 5 failed"
 answers ranks >"$tmp/ranks.txt"
 same "the same answers from four ranks" "$tmp/alone.txt" "$tmp/ranks.txt"
+
+# Penalties and other rules for what may be drawn: the answers change, and change the same way.
+rules="--repetition-penalty 1.2 --frequency-penalty 0.3 --bad-words e --logit-bias 300=2"
+# shellcheck disable=SC2086
+job rules --samples 2 $rules
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "with penalties" 0 "COMPLETE 24/24 rows, 2 failed"
+answers rules >"$tmp/rules.txt"
+if grep '"sample": [01]' "$tmp/alone.txt" | cmp -s - "$tmp/rules.txt"; then
+    not_ok "they change the answers" "they are the same"
+else
+    ok "they change the answers"
+fi
+# shellcheck disable=SC2086
+job rules4 --samples 2 --max-num-seqs 3 --no-prefix-sharing $rules
+# shellcheck disable=SC2086
+on_nodes 2 4 "$antiphon" $args
+expect "with penalties, on four ranks" 0 "COMPLETE 24/24 rows, 2 failed"
+answers rules4 >"$tmp/rules4.txt"
+same "the same answers with penalties from four ranks" "$tmp/rules.txt" "$tmp/rules4.txt"
+job wrong --logit-bias 300=high
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "a bias that is no number" 64 "--logit-bias '300=high'"
 
 # Killed when some samples of a row are done and others are not.
 job killed --samples 5 --max-num-seqs 2

@@ -116,7 +116,8 @@ static void every_form_of_a_json_line(void **state)
         "{\"text\":\"three\",\"id\":\"c\",\"min_tokens\":3.0,\"top_p\":0.5,\"top_k\":null}\n"
         "{\"custom_id\":\"d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":"
         "{\"model\":\"m\",\"prompt\":\"four\",\"max_completion_tokens\":7,\"n\":1,\"stop\":[],"
-        "\"frequency_penalty\":0,\"min_p\":0.125,\"logprobs\":false,\"top_k\":5}}");
+        "\"frequency_penalty\":0,\"presence_penalty\":-1.5,\"min_p\":0.125,\"logprobs\":false,"
+        "\"top_k\":5}}");
     assert_int_equal(ant_prompts_count(prompts), 4);
     assert_false(ant_prompts_are_chat(prompts));
     assert_text(prompts, 0, "one \xc3\xa4\n");
@@ -131,7 +132,9 @@ static void every_form_of_a_json_line(void **state)
     assert_int_equal(prompt.has, ANT_HAS_MIN_TOKENS | ANT_HAS_TOP_P);
     assert_int_equal(prompt.min_tokens, 3);
     assert_int_equal(ant_prompts_read(prompts, 3, &prompt, &err), 0);
-    assert_int_equal(prompt.has, ANT_HAS_MAX_TOKENS | ANT_HAS_MIN_P | ANT_HAS_TOP_K);
+    assert_int_equal(prompt.has, ANT_HAS_MAX_TOKENS | ANT_HAS_MIN_P | ANT_HAS_TOP_K |
+                                     ANT_HAS_PRESENCE | ANT_HAS_FREQUENCY);
+    assert_true(prompt.presence_penalty == -1.5 && prompt.frequency_penalty == 0);
     assert_int_equal(prompt.max_tokens, 7);
     assert_int_equal(prompt.top_k, 5);
     assert_true(prompt.min_p == 0.125);

@@ -47,6 +47,7 @@ struct copy {
     struct ant_batch batch;
     int32_t *tokens, *positions, *row_start, *context, *page_start, *pages, *sampled;
     struct ant_draw *draws;
+    uint64_t *edits; /* (n_sampled) what they come to */
 };
 
 struct fake {
@@ -71,8 +72,18 @@ static void *copy_array(const void *from, int n, size_t bytes)
 {
     void *to = ant_xcalloc((size_t)n + 1, bytes);
 
-    memcpy(to, from, (size_t)n * bytes);
+    if (n > 0)
+        memcpy(to, from, (size_t)n * bytes);
     return to;
+}
+
+static uint64_t sum_edits(const struct ant_draw *draw)
+{
+    uint64_t sum = draw->only_edited;
+
+    for (int i = 0; i < draw->n_edits; i++)
+        sum += (uint64_t)draw->edits[i].id * 31 + (uint64_t)(100 * draw->edits[i].penalty) * 7;
+    return sum;
 }
 
 static void copy_take(struct copy *copy, const struct ant_batch *batch)
@@ -86,6 +97,9 @@ static void copy_take(struct copy *copy, const struct ant_batch *batch)
     copy->pages = copy_array(batch->pages, batch->page_start[batch->n_seqs], 4);
     copy->sampled = copy_array(batch->sampled, batch->n_sampled, 4);
     copy->draws = copy_array(batch->draws, batch->n_sampled, sizeof(*copy->draws));
+    copy->edits = ant_xcalloc((size_t)batch->n_sampled + 1, sizeof(*copy->edits));
+    for (int i = 0; i < batch->n_sampled; i++)
+        copy->edits[i] = sum_edits(&batch->draws[i]);
 }
 
 static void copy_free(struct copy *copy)
@@ -98,6 +112,7 @@ static void copy_free(struct copy *copy)
     free(copy->pages);
     free(copy->sampled);
     free(copy->draws);
+    free(copy->edits);
 }
 
 static void check_sequence(const struct fake *fake, const struct ant_batch *batch, int s)
@@ -155,10 +170,10 @@ static int32_t *cell(const struct fake *fake, const struct copy *step, int s, in
 
 /* The id drawn at the end of sequence `s`: depends on every token and its place, and on the draw.
  */
-static int32_t draw(const struct fake *fake, const struct copy *step, int s,
-                    const struct ant_draw *how)
+static int32_t draw(const struct fake *fake, const struct copy *step, int s, int at)
 {
-    uint64_t sum = how->key * 31 + how->position;
+    const struct ant_draw *how = &step->draws[at];
+    uint64_t sum = how->key * 31 + how->position + step->edits[at];
 
     for (int t = 0; t < step->context[s]; t++)
         sum = sum * 1000003 + (uint64_t)*cell(fake, step, s, t);
@@ -180,7 +195,7 @@ static void run_oldest(struct fake *fake)
     for (int s = 0; s < step->batch.n_seqs; s++)
         if (n < step->batch.n_sampled && step->sampled[n] < step->row_start[s + 1]) {
             MUST(step->sampled[n] == step->row_start[s + 1] - 1);
-            ids[n] = draw(fake, step, s, &step->draws[n]);
+            ids[n] = draw(fake, step, s, n);
             n++;
         }
     MUST(n == step->batch.n_sampled);
@@ -295,7 +310,8 @@ static int close_all(void **state)
     return 0;
 }
 
-/* Of every kind: with ends by id and by text, of given length, beginning alike or not. */
+/* Of every kind: with ends by id and by text, of given length, beginning alike or not, with and
+ * without penalties. */
 static struct ant_request *make_request(int i, const struct ant_stops *stops)
 {
     static const struct ant_stops none;
@@ -308,6 +324,8 @@ static struct ant_request *make_request(int i, const struct ant_stops *stops)
         request->prompt[k] = 3 + (i % 5 < 3 && k < 70 ? i % 5 * 7 + k : i * 97 + k) % 200;
     request->sampling = (struct ant_sampling){.max_tokens = 1 + i * 13 % 60, .seed = 5};
     request->stops = i % 4 ? stops : &none;
+    if (i % 6 == 1) /* its draws depend on all tokens before them */
+        request->sampling.frequency_penalty = 0.5f;
     return request;
 }
 

@@ -17,7 +17,7 @@
 
 enum { VOCAB = 40 };
 
-static char work[VOCAB * 8];
+static char work[VOCAB * ANT_DRAW_WORK];
 
 static int32_t draw(const float *logits, const struct ant_draw *draw)
 {

@@ -102,7 +102,7 @@ static void sample_member(void *arg, int member)
         for (; row < end; row++) {
             const struct ant_draw *draw = &cpu->batch->draws[row];
             const float *logits = cpu_slot_row(cpu, ANT_SLOT_LOGITS, row);
-            if (draw->temperature == 0 && draw->n_banned == 0)
+            if (draw->temperature == 0 && draw->n_banned == 0 && draw->n_edits == 0)
                 cpu->dsp.greedy(logits, cpu->arch.vocab, &cpu->ids[row], &cpu->logprobs[row]);
             else
                 cpu->ids[row] = ant_draw_token(logits, cpu->arch.vocab, draw,
@@ -208,7 +208,7 @@ static void place_scratch(struct cpu_backend *cpu, struct arena *arena, struct c
     s->key = take(arena, dim * ANT_PAGE_TOKENS, 4);
     s->value = take(arena, dim * ANT_PAGE_TOKENS, 4);
     s->row = take(arena, (size_t)cpu->arch.hidden, 4);
-    s->draw = take(arena, (size_t)cpu->arch.vocab, 8);
+    s->draw = take(arena, (size_t)cpu->arch.vocab, ANT_DRAW_WORK);
 }
 
 /* Everything a step works in, laid out in one mapping (run twice: to count, then to place). */
@@ -441,6 +441,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
     *out = (struct ant_backend_facts){.level = cpu->dsp.name,
                                       .workspace_bytes = cpu->workspace_bytes,
                                       .steps_in_flight = 1,
+                                      .edits_logits = true,
                                       .kv_page_bytes = ant_cpu_page_bytes(cpu),
                                       .free_bytes = cpu->free_bytes,
                                       .is_host = true,
