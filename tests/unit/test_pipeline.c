@@ -2,7 +2,7 @@
 /* The engine on a backend that computes nothing in earnest but holds the engine to the seam: a step
  * is looked at only until step_end returns, no more steps are out than the backend takes, tokens
  * not yet known are those of the step before, and the cache holds what it should although steps run
- * late. Answers are the same with one step out and with two. */
+ * late. Answers are the same with one step out and with two, and in several lanes. */
 #include "config.h"
 
 #include <setjmp.h>
@@ -19,7 +19,7 @@
 #include "engine/engine.h"
 #include "model/model_internal.h"
 
-enum { N_REQUESTS = 60, CONTEXT = 150, MOST_STEPS = 2 };
+enum { N_REQUESTS = 60, CONTEXT = 150, MOST_STEPS = 3 };
 
 static struct ant_checkpoint *checkpoint;
 static struct ant_tokenizer *tokenizer;
@@ -216,8 +216,8 @@ static int step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_e
         return ant_fail(err, ANT_EDEVICE, "the fake device broke");
     run_oldest(fake);
     copy_free(&fake->out[0]);
-    fake->out[0] = fake->out[1];
     fake->n_out--;
+    memmove(fake->out, fake->out + 1, (size_t)fake->n_out * sizeof(*fake->out));
     *out = (struct ant_drawn){.ids = fake->drawn[0], .logprobs = fake->logprobs};
     return 0;
 }
@@ -274,7 +274,7 @@ static const struct ant_backend_ops fake_ops = {
 /* ---- the traffic ---------------------------------------------------------------------------- */
 
 struct setup {
-    int depth, max_seqs, max_rows, n_pages, fails_at;
+    int depth, n_lanes, max_seqs, max_rows, n_pages, fails_at; /* n_pages: of a lane */
     bool is_whole;
 };
 
@@ -385,19 +385,22 @@ static int run(const struct setup *setup, const struct ant_stops *stops, struct 
                    .max_rows = setup->max_rows,
                    .max_seqs = setup->max_seqs,
                    .max_context = CONTEXT},
-        .depth = setup->depth,
-        .n_pages = setup->n_pages,
+        .depth = setup->depth * setup->n_lanes,
+        .n_pages = setup->n_lanes * setup->n_pages,
         .fails_at = setup->fails_at,
-        .cache = ant_xcalloc((size_t)setup->n_pages * ANT_PAGE_TOKENS, sizeof(int32_t)),
+        .cache = ant_xcalloc((size_t)setup->n_lanes * (size_t)setup->n_pages * ANT_PAGE_TOKENS,
+                             sizeof(int32_t)),
         .logprobs = ant_xcalloc((size_t)setup->max_seqs, sizeof(float)),
     };
     struct ant_model model = {.arch = &arch, .be = &fake.base, .layers = layers};
+    ant_shard_whole(&model.shard, checkpoint);
     struct ant_engine_config config = {
         .max_seqs = setup->max_seqs,
         .max_step_rows = setup->max_rows,
         .max_context = CONTEXT,
-        .n_pages = setup->n_pages,
+        .n_pages = setup->n_lanes * setup->n_pages,
         .steps_in_flight = setup->depth,
+        .n_lanes = setup->n_lanes,
         .no_prefix_sharing = setup->is_whole,
     };
     struct ant_engine *engine;
@@ -427,8 +430,13 @@ static void assert_same(const struct answers *a, const struct answers *b)
     }
 }
 
-static const struct setup plain = {
-    .depth = 1, .max_seqs = 4, .max_rows = 50, .n_pages = 40, .fails_at = -1, .is_whole = true};
+static const struct setup plain = {.depth = 1,
+                                   .n_lanes = 1,
+                                   .max_seqs = 4,
+                                   .max_rows = 50,
+                                   .n_pages = 40,
+                                   .fails_at = -1,
+                                   .is_whole = true};
 
 /* An id in ten ends an answer, and so does a letter. */
 static void make_stops(struct ant_stops *stops, int32_t *ids, int n)
@@ -462,6 +470,7 @@ static void test_depths_agree(void **state)
     for (int round = 0; round < 60; round++) {
         int scarce = round % 2 ? 1 + random_below(6) : 60;
         struct setup setup = {.depth = 1 + round % 3 % 2,
+                              .n_lanes = 1 + (round % 3 == 2) * (1 + round % 2),
                               .max_seqs = 1 + random_below(20),
                               .max_rows = 1 + random_below(100),
                               .n_pages = CONTEXT / ANT_PAGE_TOKENS + scarce,
