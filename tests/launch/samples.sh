@@ -96,8 +96,14 @@ job wrong --logit-bias 300=high
 try "$antiphon" $args
 expect "a bias that is no number" 64 "--logit-bias '300=high'"
 
-# Killed when some samples of a row are done and others are not.
-job killed --samples 5 --max-num-seqs 2
+# Killed when some samples of a row are done and others are not. 190,000 tokens take some
+# seconds, and the first answers are there at once.
+long="--samples 40 --ignore-eos --max-tokens 400"
+job long "$long"
+# shellcheck disable=SC2086
+try "$antiphon" $args
+answers long >"$tmp/long.txt"
+job killed "$long --max-num-seqs 6"
 # shellcheck disable=SC2086
 "$antiphon" $args >"$tmp/killed.log" 2>&1 &
 pid=$!
@@ -110,9 +116,9 @@ kill -9 "$pid" 2>/dev/null
 wait "$pid" 2>/dev/null
 # shellcheck disable=SC2086
 on_nodes 2 2 "$antiphon" $args
-expect "after a kill, on two ranks" 0 "start 2" "COMPLETE 60/60 rows, 5 failed"
+expect "after a kill, on two ranks" 0 "start 2" "COMPLETE 480/480 rows, 40 failed"
 answers killed >"$tmp/killed.txt"
-same "the same answers after a kill" "$tmp/alone.txt" "$tmp/killed.txt"
+same "the same answers after a kill" "$tmp/long.txt" "$tmp/killed.txt"
 
 job killed --samples 4
 # shellcheck disable=SC2086
