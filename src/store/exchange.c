@@ -127,6 +127,7 @@ static const struct name {
     {"presence_penalty", ANT_MEANS_REAL, ANT_HAS_PRESENCE},
     {"frequency_penalty", ANT_MEANS_REAL, ANT_HAS_FREQUENCY},
     {"seed", ANT_MEANS_INTEGER, ANT_HAS_SEED},
+    {"priority", ANT_MEANS_REAL, ANT_HAS_PRIORITY},
     {"method", ANT_MEANS_NO_MATTER, 0},
     {"url", ANT_MEANS_NO_MATTER, 0},
     {"model", ANT_MEANS_NO_MATTER, 0},
@@ -139,7 +140,6 @@ static const struct name {
     {"stop", ANT_MEANS_UNSUPPORTED, 0},
     {"stop_token_ids", ANT_MEANS_UNSUPPORTED, 0},
     {"system", ANT_MEANS_UNSUPPORTED, 0},
-    {"priority", ANT_MEANS_UNSUPPORTED, 0},
     {"suffix", ANT_MEANS_UNSUPPORTED, 0},
     {"echo", ANT_MEANS_UNSUPPORTED, 0},
     {"logprobs", ANT_MEANS_UNSUPPORTED, 0},
@@ -222,6 +222,8 @@ void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double valu
         prompt->presence_penalty = value;
     else if (flag == ANT_HAS_FREQUENCY)
         prompt->frequency_penalty = value;
+    else if (flag == ANT_HAS_PRIORITY)
+        prompt->priority = value;
 }
 
 /* ---- plain text -------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ enum {
     PRESENCE,
     FREQUENCY,
     SEED,
+    PRIORITY,
     ID,
     N_NUMBERS
 };
@@ -51,6 +52,7 @@ static const struct {
     [PRESENCE] = {"presence_penalty", ANT_HAS_PRESENCE, true},
     [FREQUENCY] = {"frequency_penalty", ANT_HAS_FREQUENCY, true},
     [SEED] = {"seed", ANT_HAS_SEED, false},
+    [PRIORITY] = {"priority", ANT_HAS_PRIORITY, true},
     [ID] = {"id", 0, false},
 };
 
@@ -273,9 +275,10 @@ static int add_options(struct ant_pack *pack, const struct ant_prompt *prompt,
                                      [MIN_P] = prompt->min_p,
                                      [REPETITION] = prompt->repetition_penalty,
                                      [PRESENCE] = prompt->presence_penalty,
-                                     [FREQUENCY] = prompt->frequency_penalty};
+                                     [FREQUENCY] = prompt->frequency_penalty,
+                                     [PRIORITY] = prompt->priority};
 
-    for (int c = MAX_TOKENS; c <= SEED; c++)
+    for (int c = MAX_TOKENS; c <= PRIORITY; c++)
         ANT_TRY(add_number(pack, c, prompt->has & facts[c].flag, integers[c], reals[c], err));
     return 0;
 }
@@ -399,7 +402,7 @@ const char *ant_pack_columns(struct ant_pack *pack)
     pack->columns.len = 0;
     if (pack->id_kind != ANT_ID_NONE)
         ant_buf_printf(&pack->columns, "id");
-    for (int c = MAX_TOKENS; c <= SEED; c++)
+    for (int c = MAX_TOKENS; c <= PRIORITY; c++)
         if (pack->numbers[c].width)
             ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "", facts[c].name);
     return pack->columns.len ? pack->columns.data : "";

@@ -23,7 +23,7 @@ enum {
     ID_PIECE = 8192,
 };
 
-/* The columns that override the command line, in the order of enum ant_prompt_has. */
+/* The columns of numbers beside the prompts, in the order of enum ant_prompt_has. */
 enum {
     MAX_TOKENS,
     MIN_TOKENS,
@@ -35,14 +35,23 @@ enum {
     REPETITION,
     PRESENCE,
     FREQUENCY,
+    PRIORITY,
     N_OPTIONS
 };
-static const char *const option_names[N_OPTIONS] = {
-    "max_tokens",         "min_tokens",       "temperature",      "top_p", "top_k", "min_p", "seed",
-    "repetition_penalty", "presence_penalty", "frequency_penalty"};
+static const char *const option_names[N_OPTIONS] = {"max_tokens",
+                                                    "min_tokens",
+                                                    "temperature",
+                                                    "top_p",
+                                                    "top_k",
+                                                    "min_p",
+                                                    "seed",
+                                                    "repetition_penalty",
+                                                    "presence_penalty",
+                                                    "frequency_penalty",
+                                                    "priority"};
 
 /* In the format, not in this version. Silence would change what is asked for. */
-static const char *const reserved_names[] = {"priority", "stop", "system", "n"};
+static const char *const reserved_names[] = {"stop", "system", "n"};
 
 static const char *const structure_names[] = {"text",           "text_offsets", "tokens",
                                               "tokens_offsets", "id",           "rank"};
@@ -436,7 +445,8 @@ static int read_options(struct ant_prompts *p, int64_t row, struct ant_prompt *o
                                       [MIN_P] = &out->min_p,
                                       [REPETITION] = &out->repetition_penalty,
                                       [PRESENCE] = &out->presence_penalty,
-                                      [FREQUENCY] = &out->frequency_penalty};
+                                      [FREQUENCY] = &out->frequency_penalty,
+                                      [PRIORITY] = &out->priority};
 
     for (int i = 0; i < N_OPTIONS; i++) {
         struct ant_h5_column *column = &p->options[i];
@@ -634,6 +644,81 @@ int ant_prompts_ranks(struct ant_prompts *p, int64_t first, int64_t n, int32_t *
             return ant_fail(err, ANT_EDATA, "%s, row %lld is no rank", p->rank.label,
                             (long long)(first + i));
         out[i] = (int32_t)value;
+    }
+    return 0;
+}
+
+bool ant_prompts_have_priority(const struct ant_prompts *prompts)
+{
+    return ant_h5_column_is_open(&prompts->options[PRIORITY]);
+}
+
+int ant_prompts_priorities(struct ant_prompts *p, int64_t first, int64_t n, double *out,
+                           struct ant_error *err)
+{
+    for (int64_t i = 0; i < n; i++) {
+        bool given;
+        ANT_TRY(ant_h5_real(&p->options[PRIORITY], first + i, &out[i], &given, err));
+        if (!given)
+            out[i] = 0;
+    }
+    return 0;
+}
+
+/* Without offsets only reading the texts tells their lengths. */
+static int measure_strings(struct ant_prompts *p, int64_t first, int64_t n, int64_t *sizes,
+                           struct ant_error *err)
+{
+    int64_t ends[ID_PIECE + 1];
+    struct ant_buf texts = {0};
+    int rc = 0;
+
+    for (int64_t done = 0, count; done < n && rc == 0; done += count) {
+        int64_t most = p->values.kind == ANT_H5_FIXED
+                           ? WINDOW_BYTES / (int64_t)(p->values.size + 1) + 1
+                           : WINDOW_ROWS;
+        count = n - done < most ? n - done : most;
+        count = count < ID_PIECE ? count : ID_PIECE;
+        texts.len = 0;
+        rc = ant_h5_read_strings(&p->values, first + done, 1, count, &texts, ends, err);
+        for (int64_t i = 0; i < count && rc == 0; i++)
+            sizes[done + i] = ends[i + 1] - ends[i];
+    }
+    ant_buf_release(&texts);
+    return rc;
+}
+
+static int measure(struct ant_prompts *p, int64_t first, int64_t n, int64_t *sizes,
+                   struct ant_error *err)
+{
+    if (p->source == SOURCE_STRINGS)
+        return measure_strings(p, first, n, sizes, err);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t start = 0;
+        int rc = row_range(p, first + i, &start, &sizes[i], err);
+        if (rc == ANT_EDATA)
+            sizes[i] = 0;
+        else if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int ant_prompts_sizes(struct ant_prompts *p, int64_t first, int64_t n, int64_t *sizes,
+                      int64_t *max_tokens, struct ant_error *err)
+{
+    struct ant_h5_column *column = &p->options[MAX_TOKENS];
+
+    ANT_TRY(measure(p, first, n, sizes, err));
+    for (int64_t i = 0; i < n; i++) {
+        bool given = false;
+        int rc = ant_h5_column_is_open(column)
+                     ? ant_h5_int(column, first + i, &max_tokens[i], &given, err)
+                     : 0;
+        if (rc < 0 && rc != ANT_EDATA)
+            return rc;
+        if (rc < 0 || !given)
+            max_tokens[i] = -1;
     }
     return 0;
 }

@@ -8,11 +8,12 @@
  *     rank            [N] integers: a partition of the user's own
  *     max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed,
  *     repetition_penalty, presence_penalty, frequency_penalty          [N] numbers
+ *     priority        [N] numbers: rows with a higher one are begun first; 0 where not given
  *     attributes      format ("text", "chat"), schema ("antiphon-prompts"), version (1)
  *
  * A number that is NaN, or equal to its column's attribute _FillValue (netCDF's convention), is
  * not given in that row. Any integer or float type serves. Columns that the format knows but this
- * version does not honour (priority, stop, system, n) are refused; unknown ones are ignored, see
+ * version does not honour (stop, system, n) are refused; unknown ones are ignored, see
  * ant_prompts_ignored.
  *
  * Hides HDF5. Opened read-only with locking off. A rank reads only the rows it asks for, in
@@ -43,6 +44,7 @@ enum ant_prompt_has {
     ANT_HAS_REPETITION = 1 << 7,
     ANT_HAS_PRESENCE = 1 << 8,
     ANT_HAS_FREQUENCY = 1 << 9,
+    ANT_HAS_PRIORITY = 1 << 10,
 };
 
 struct ant_prompt {
@@ -57,6 +59,7 @@ struct ant_prompt {
     double temperature, top_p, min_p;
     double repetition_penalty, presence_penalty, frequency_penalty;
     uint64_t seed;
+    double priority;
 };
 
 /* `spec` is FILE or FILE:/path/of/dataset/or/group (default /prompts). */
@@ -87,6 +90,15 @@ int ant_prompts_read(struct ant_prompts *prompts, int64_t row, struct ant_prompt
  * file has none. */
 int ant_prompts_ranks(struct ant_prompts *prompts, int64_t first, int64_t n, int32_t *out,
                       struct ant_error *err);
+
+/* What decides when and where rows [first, first + n) are answered. Priorities: 0 where not given.
+ * Sizes: bytes of the text, or number of tokens, 0 for a row that cannot be read; texts are read for
+ * it only where the file has no offsets. max_tokens: -1 where not given. */
+bool ant_prompts_have_priority(const struct ant_prompts *prompts);
+int ant_prompts_priorities(struct ant_prompts *prompts, int64_t first, int64_t n, double *out,
+                           struct ant_error *err);
+int ant_prompts_sizes(struct ant_prompts *prompts, int64_t first, int64_t n, int64_t *sizes,
+                      int64_t *max_tokens, struct ant_error *err);
 
 /* The id column: kind, and values of rows [first, first + n). Strings come as bytes +
  * offsets[n + 1] (malloc'd), integers in `integers`, those of ANT_ID_UNSIGNED as the bits of a
