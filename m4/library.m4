@@ -102,6 +102,7 @@ AC_DEFUN([ANT_REQUIRED], [
 ])
 AC_DEFUN([ANT_REQUIRED_END], [
   AC_SEARCH_LIBS([pthread_create], [pthread], [], [AS_VAR_APPEND([ant_missing], [" pthread"])])
+  AC_SEARCH_LIBS([dlopen], [dl], [], [AS_VAR_APPEND([ant_missing], [" libdl"])])
   AC_SEARCH_LIBS([expf], [m], [], [AS_VAR_APPEND([ant_missing], [" libm"])])
   AS_IF([test -n "$ant_missing"],
     [AC_MSG_ERROR([required and not found:$ant_missing (Debian: apt-get install$ant_missing_packages; elsewhere set PKG_CONFIG_PATH)])])

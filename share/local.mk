@@ -2,7 +2,7 @@
 # What is installed beside the program: manual, completion, modulefiles, job templates.
 
 examplesdir = $(pkgdatadir)/examples
-dist_examples_DATA = share/examples/prompts.jsonl
+dist_examples_DATA = share/examples/partition_cost.c share/examples/prompts.jsonl
 
 templatesdir = $(pkgdatadir)/job-templates
 dist_templates_DATA = job-templates/cpu.sbatch

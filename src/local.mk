@@ -9,7 +9,11 @@ src_antiphon_SOURCES = \
 	src/cli/pack.c src/cli/params.c src/cli/show.c \
 	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/chat.c src/cli/provenance.c src/cli/rules.c \
 	src/cli/pulse.c src/cli/record.c src/cli/report.c
+src_antiphon_SOURCES += src/cli/deal.c
 src_antiphon_LDADD = $(ANT_LDADD)
+
+# What programs of others may include.
+include_HEADERS = src/antiphon.h
 
 libantiphon_a_SOURCES =
 libantiphon_a_LIBADD = $(CUDA_OBJECTS)
@@ -28,6 +32,8 @@ noinst_HEADERS += src/job/group.h src/job/launch.h src/job/layout.h src/job/shar
 libantiphon_a_SOURCES += src/job/shared.c src/job/work.c
 noinst_HEADERS += src/job/stop.h src/job/time_limit.h
 libantiphon_a_SOURCES += src/job/stop.c src/job/time_limit.c
+noinst_HEADERS += src/job/counter.h src/job/deal.h src/job/plugin.h
+libantiphon_a_SOURCES += src/job/counter.c src/job/deal.c src/job/plugin.c
 noinst_HEADERS += src/job/parallel.h src/job/card.h src/job/transport.h src/job/watch.h
 libantiphon_a_SOURCES += \
 	src/job/card.c src/job/group.c src/job/parallel.c src/job/launch.c src/job/layout.c src/job/watch.c

@@ -39,6 +39,7 @@ UNIT_TESTS += tests/unit/test_chat
 UNIT_TESTS += tests/unit/test_checkpoint
 UNIT_TESTS += tests/unit/test_gguf
 UNIT_TESTS += tests/unit/test_safetensors
+UNIT_TESTS += tests/unit/test_deal
 UNIT_TESTS += tests/unit/test_jinja_golden
 UNIT_TESTS += tests/unit/test_launch
 UNIT_TESTS += tests/unit/test_layout
@@ -139,6 +140,8 @@ EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
 	tests/launch/restart.sh tests/launch/samples.sh
 TESTS += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
 EXTRA_DIST += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
+TESTS += tests/launch/balance.sh
+EXTRA_DIST += tests/launch/balance.sh
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/results.sh

@@ -11,10 +11,12 @@
 #include "cli/run.h"
 #include "engine/stop.h"
 
-/* How long the loop sleeps at most for an answer before it looks around again; shorter when only
- * other ranks have something to do. */
-#define NAP_S      0.2
-#define IDLE_NAP_S 0.01
+/* How long the loop sleeps at most for an answer before it looks around again, also for what others
+ * want; shorter when only other ranks have something to do, or the engine could begin more rows
+ * than it was given. */
+#define NAP_S        0.05
+#define IDLE_NAP_S   0.01
+#define HUNGRY_NAP_S 0.001
 /* How long the engine may be in one step when it is to save. */
 #define SAVE_PATIENCE_S 20.0
 
@@ -179,19 +181,21 @@ static int open_sample(struct run *run, int64_t row, int sample, struct ant_requ
 }
 
 /* The next sample that can be answered as a request, those of a row one after the other: they share
- * the prompt. *out NULL: none is left. */
-static int next_request(struct run *run, struct ant_request **out, struct ant_error *err)
+ * the prompt. Returns as ant_work_next; `want`: how many rows could be begun now. */
+static int next_request(struct run *run, int64_t want, struct ant_request **out,
+                        struct ant_error *err)
 {
     for (*out = NULL; !*out; run->n_opened++) {
         if (run->n_opened == run->settings.samples) {
-            if ((run->row = ant_work_next(run->work)) < 0)
-                return 0;
+            int answer = ant_work_next(run->work, want, &run->row, err);
+            if (answer != ANT_WORK_ROW)
+                return answer;
             run->n_opened = 0;
         }
         if (!ant_journal_index_has(&run->earlier, run->row, run->n_opened))
             ANT_TRY(open_sample(run, run->row, run->n_opened, out, err));
     }
-    return 0;
+    return ANT_WORK_ROW;
 }
 
 static int journal_gains(struct run *run, const struct ant_gains *gains, struct ant_error *err)
@@ -247,27 +251,39 @@ static int sync_journal(struct run *run, struct ant_error *err)
     return rc;
 }
 
-/* What is on its way through the engine. */
+/* What is between the rows that are left and the engine. */
 struct feed {
+    int64_t in_flight;        /* given to the engine and not taken back */
     struct ant_request *next; /* owned: made, but the engine was full */
-    int64_t in_flight;
+    int more;                 /* what is known of further rows, as ant_work_next */
+    bool is_hungry;           /* the engine has room: do not let it wait for more */
 };
 
+/* Give the engine what it can begin soon. */
 static int feed_engine(struct run *run, struct feed *feed, struct ant_error *err)
 {
+    int samples = run->settings.samples, max_seqs = run->engine_config.max_seqs;
+    int64_t ahead = samples * ant_work_ahead(run->work, (max_seqs + samples - 1) / samples);
+    struct ant_engine_stats stats;
+
+    feed->is_hungry = false;
     if (run->stop.stage != ANT_STAGE_RUN) {
         ant_engine_drain(run->engine);
         return 0;
     }
-    for (;;) {
+    ant_engine_stats(run->engine, &stats);
+    for (int64_t room = ahead + stats.running - feed->in_flight; room > 0; room--) {
         if (!feed->next)
-            ANT_TRY(next_request(run, &feed->next, err));
+            ANT_TRY(feed->more =
+                        next_request(run, (room + samples - 1) / samples, &feed->next, err));
         if (!feed->next || !ant_engine_submit(run->engine, feed->next))
-            return 0;
+            break;
         feed->next = NULL;
         feed->in_flight++;
         ANT_TRY(ant_run_pulse(run, err));
     }
+    feed->is_hungry = feed->more != ANT_WORK_NONE && stats.waiting == 0 && stats.running < max_seqs;
+    return 0;
 }
 
 /* Journal what has been finished, waiting at most `seconds` for the first. */
@@ -296,12 +312,14 @@ static int turn(struct run *run, struct feed *feed, struct ant_error *err)
     ANT_TRY(feed_engine(run, feed, err));
     ant_engine_stats(run->engine, &stats); /* before taking: what ran last is then taken */
     bool is_drained = run->stop.stage != ANT_STAGE_RUN && stats.running == 0;
-    ANT_TRY(take_finished(run, feed, run->counts.is_idle ? IDLE_NAP_S : NAP_S, err));
+    double nap = feed->is_hungry ? HUNGRY_NAP_S : run->counts.is_idle ? IDLE_NAP_S : NAP_S;
+    ANT_TRY(take_finished(run, feed, nap, err));
     ANT_TRY(save_unfinished(run, err));
     ANT_TRY(sync_journal(run, err));
     run->counts.left = ant_work_left(run->work) + (run->settings.samples - run->n_opened) +
                        (feed->next != NULL) + feed->in_flight;
-    run->counts.is_idle = (!feed->next && feed->in_flight == 0) || is_drained;
+    run->counts.is_idle =
+        (!feed->next && feed->in_flight == 0 && feed->more == ANT_WORK_NONE) || is_drained;
     return ant_run_pulse(run, err);
 }
 
@@ -325,7 +343,7 @@ static int save_rest(struct run *run, struct feed *feed, struct ant_error *err)
 
 int ant_run_answer(struct run *run, struct ant_error *err)
 {
-    struct feed feed = {0};
+    struct feed feed = {.more = ANT_WORK_ROW};
     int rc = 0;
 
     run->last_save = ant_now();

@@ -28,7 +28,6 @@ static void update_counts(struct run *run, double now)
     ant_engine_stats(run->engine, &stats);
     if (stats.steps != counts->steps || stats.running == 0)
         run->pulse.last_step = now;
-    counts->rows = ant_work_count(run->work);
     counts->prompt_tokens = stats.prompt_tokens;
     counts->output_tokens = stats.output_tokens;
     counts->steps = stats.steps;

@@ -17,28 +17,6 @@
 
 /* ---- the journal: what is done already, what is left ---------------------------------------- */
 
-static int open_work(struct run *run, struct ant_error *err)
-{
-    enum { PIECE = 1 << 16 };
-    int64_t n_rows = ant_run_leads(run) ? ant_prompts_count(run->prompts) : 0;
-    int32_t *ranks;
-    int rc = 0;
-
-    run->work = ant_work_open((enum ant_partition)run->settings.partition, n_rows,
-                              run->layout.dp_rank, run->layout.dp_size);
-    if (run->settings.partition != ANT_PARTITION_RANK)
-        return 0;
-    ranks = ant_xcalloc(PIECE, sizeof(*ranks));
-    for (int64_t first = 0; first < n_rows && rc == 0; first += PIECE) {
-        int64_t n = n_rows - first < PIECE ? n_rows - first : PIECE;
-        rc = ant_prompts_ranks(run->prompts, first, n, ranks, err);
-        if (rc == 0)
-            rc = ant_work_assign(run->work, first, n, ranks, err);
-    }
-    free(ranks);
-    return rc;
-}
-
 /* What says whether two jobs would give the same results: digests of the input, of the model and of
  * the settings that change answers. */
 struct identity {
@@ -151,19 +129,6 @@ static int gather_index(struct run *run, const struct ant_journal_index *mine,
     return 0;
 }
 
-/* Rows with all their samples done are no work. */
-static void skip_rows(struct run *run)
-{
-    const struct ant_journal_entry *entries = run->earlier.entries;
-    int n = 0;
-
-    for (size_t i = 0; i < run->earlier.n; i++) {
-        n = i > 0 && entries[i].row == entries[i - 1].row ? n + 1 : 1;
-        if (n == run->settings.samples)
-            ant_work_skip(run->work, entries[i].row);
-    }
-}
-
 /* Collective: what earlier starts of this job have finished need not be done again. */
 static int replay_journal(struct run *run, struct ant_error *err)
 {
@@ -182,7 +147,6 @@ static int replay_journal(struct run *run, struct ant_error *err)
     if (run->earlier.dropped_bytes > 0)
         ant_log(ANT_LOG_WARN, "journal", "%llu bytes at torn ends of files were dropped",
                 (unsigned long long)run->earlier.dropped_bytes);
-    skip_rows(run);
     run->reader = ant_journal_reader_open(run->settings.output);
     return 0;
 }
@@ -198,9 +162,8 @@ int ant_run_open_journal(struct run *run, struct ant_error *err)
         return 1;
     ANT_TRY(ant_group_broadcast(run->world, 0, &run->attempt, sizeof(run->attempt), START_TIMEOUT_S,
                                 err));
-    rc = open_work(run, err);
-    ANT_TRY(ant_group_agree(run->world, rc, START_TIMEOUT_S, err));
     ANT_TRY(replay_journal(run, err));
+    ANT_TRY(ant_run_deal(run, err));
     rc = ant_journal_open(&run->journal, run->settings.output, run->layout.rank, run->attempt, err);
     return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
 }

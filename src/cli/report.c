@@ -65,7 +65,8 @@ static size_t count_begun(const struct run *run)
 
 void ant_run_banner(const struct run *run)
 {
-    static const char *const dealt[] = {"modulo", "in blocks", "by the rank column"};
+    static const char *const dealt[] = {"modulo", "in blocks", "by length", "by the rank column",
+                                        "by a plugin"};
     const struct ant_layout *layout = &run->layout;
     char *table = ant_layout_describe(layout, ant_job_cards(run->job));
     const char *pmix = ant_job_pmix_version(run->job), *ucx = ant_transport_version();
@@ -80,7 +81,7 @@ void ant_run_banner(const struct run *run)
     print_model(run);
     print_memory(run);
     printf("input    %s: %lld rows, dealt %s", run->settings.input,
-           (long long)ant_prompts_count(run->prompts), dealt[run->settings.partition]);
+           (long long)ant_prompts_count(run->prompts), dealt[run->partition]);
     if (run->settings.samples > 1)
         printf(", %d answers each", run->settings.samples);
     if (run->attempt > 1)
@@ -205,6 +206,7 @@ void ant_run_report(const struct run *run, struct ant_rank_report *out)
         .output_tokens = stats.output_tokens,
         .steps = stats.steps,
         .preemptions = stats.preemptions,
+        .stolen = ant_work_stolen(run->work),
         .load_s = run->load_s,
         .prefill_s = stats.prefill_s,
         .decode_s = stats.decode_s,
@@ -262,20 +264,22 @@ static void print_ranks(const struct run *run, const struct ant_rank_report *rep
 static void print_limits(const struct run *run, const struct ant_rank_report *reports)
 {
     double busiest = 0, sum = 0, bytes = 0, flops = 0, limit = 0;
+    int64_t stolen = 0;
     int n = run->layout.dp_size;
 
     for (int i = 0; i < run->layout.world; i += replica_size(run)) {
         sum += busy(&reports[i]);
         bytes += reports[i].weight_bytes + reports[i].kv_bytes;
         flops += reports[i].flops;
+        stolen += reports[i].stolen;
         limit += reports[i].bandwidth * busy(&reports[i]);
         if (busy(&reports[i]) > busiest)
             busiest = busy(&reports[i]);
     }
     if (sum <= 0)
         return;
-    printf("balance  busiest rank %.1f s, mean %.1f s: imbalance %.1f %%\n", busiest, sum / n,
-           100 * (busiest / (sum / n) - 1));
+    printf("balance  busiest rank %.1f s, mean %.1f s: imbalance %.1f %%, %lld rows stolen\n",
+           busiest, sum / n, 100 * (busiest / (sum / n) - 1), (long long)stolen);
     printf("rates    %.1f GFLOP/s and %.1f GB/s of weights and cache a rank", flops / sum / 1e9,
            bytes / sum / 1e9);
     if (limit > 0)

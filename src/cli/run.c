@@ -17,7 +17,6 @@
 #include "cli/run.h"
 #include "job/time_limit.h"
 
-static const char *const partitions[] = {"modulo", "block", "rank", NULL};
 const char *const ant_run_backends[] = {"auto", "cpu", "cuda", NULL};
 const char *const ant_run_kv_types[] = {"auto", "f32", "bf16", NULL};
 const char *const ant_run_log_levels[] = {"error", "warn", "info", "debug", "trace", NULL};
@@ -61,9 +60,13 @@ static const struct ant_option options[] = {
      .help = "Ranks that share each layer of a replica (tensor parallel). Default 1."},
     {ANT_OPTION_INT, 0, "pp-size", "N", AT(pp_size), 1, 1024,
      .help = "Stages of a replica (pipeline parallel). Default 1."},
-    {ANT_OPTION_CHOICE, 0, "partition", "HOW", AT(partition), .choices = partitions,
-     .help = "Which replica answers a row: modulo (row % dp, the default), block, or rank: the "
-             "input's own rank column."},
+    {ANT_OPTION_TEXT, 0, "partition", "HOW", AT(partition),
+     .help = "Which replica answers a row: modulo (row % dp, the default), block, length (equal "
+             "sums of prompt and longest answer), rank (the input's own column), or plugin:PATH "
+             "(a shared object, see antiphon.h). Rows with a higher priority column come first."},
+    {ANT_OPTION_FLAG, 0, "no-steal", NULL, AT(no_steal),
+     .help = "A replica that has no row left is idle, instead of taking rows of the one that has "
+             "most left."},
     {ANT_OPTION_CHOICE, 0, "backend", "NAME", AT(backend), .choices = ant_run_backends,
      .help = "auto takes the first that works and says why others do not; a name is a must."},
     {ANT_OPTION_INT, 't', "threads", "N", AT(threads), 0, 4096,
@@ -169,6 +172,7 @@ void ant_run_set_defaults(struct run_settings *settings)
         .tp_size = 1,
         .pp_size = 1,
         .samples = 1,
+        .partition = "modulo",
         .max_tokens = 256,
         .temperature = 1,
         .top_p = 1,
@@ -289,6 +293,7 @@ static int open_inputs(struct run *run, struct ant_error *err)
         .ignore_eos = settings->ignore_eos,
     };
     ANT_TRY(ant_sampling_check(&run->sampling, err));
+    ANT_TRY(ant_run_parse_partition(run, err));
     ANT_TRY(ant_checkpoint_open(&run->checkpoint, settings->model, err));
     ANT_TRY(ant_checkpoint_tokenizer(run->checkpoint, &run->tokenizer, err));
     ANT_TRY(ant_prompts_open(&run->prompts, settings->input, err));
@@ -487,6 +492,8 @@ void ant_run_tear_down(struct run *run)
     ant_journal_close(run->journal);
     ant_journal_release();
     ant_work_close(run->work);
+    ant_counters_close(run->counters);
+    ant_deal_close(run->deal);
     ant_chat_close(run->chat);
     ant_prompts_close(run->prompts);
     ant_tokenizer_close(run->tokenizer);

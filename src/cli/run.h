@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "base/option.h"
 #include "engine/engine.h"
+#include "job/deal.h"
 #include "job/group.h"
 #include "job/launch.h"
 #include "job/layout.h"
@@ -28,7 +29,9 @@
 /* The command line. */
 struct run_settings {
     const char *model, *input, *output, *time_limit;
-    int dp_size, tp_size, pp_size, partition;
+    int dp_size, tp_size, pp_size;
+    const char *partition;
+    bool no_steal;
     int samples, max_tokens, min_tokens, top_k;
     double temperature, top_p, min_p;
     double repetition_penalty, presence_penalty, frequency_penalty;
@@ -52,7 +55,7 @@ enum run_doing { RUN_ANSWERS, RUN_SYNCS };
 /* What a rank has done so far, and what it knows; every rank sends it to rank 0 now and then. Plain
  * data. */
 struct run_counts {
-    int64_t rows, left, done, failed, prompt_tokens, output_tokens, steps;
+    int64_t left, done, failed, prompt_tokens, output_tokens, steps;
     int32_t running, is_idle; /* idle: nothing more to do for now */
     int32_t doing;            /* enum run_doing */
     int32_t n_progress;       /* how often it was asked for a progress line */
@@ -107,6 +110,9 @@ struct run {
     struct ant_stops stops;
     struct ant_rules rules; /* both are rules.c's to fill and free */
 
+    enum ant_partition partition;
+    struct ant_deal *deal;
+    struct ant_counters *counters; /* NULL: nobody steals */
     struct ant_work *work;
     int64_t row;  /* being turned into requests, */
     int n_opened; /* and how many of its samples have been */
@@ -178,6 +184,10 @@ int ant_run_pulse(struct run *run, struct ant_error *err);
 /* Tell what comes next if it may take long. */
 void ant_run_doing(struct run *run, enum run_doing doing);
 void ant_run_pulse_stop(struct run *run);
+
+/* deal.c: which rows this rank answers. Collective, but for the look at the command line. */
+int ant_run_parse_partition(struct run *run, struct ant_error *err);
+int ant_run_deal(struct run *run, struct ant_error *err);
 
 /* record.c: the journal and the results. Both are collective. */
 /* Find out what earlier starts of this job have done, deal the rest to the ranks, begin a journal.

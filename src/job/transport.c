@@ -97,7 +97,7 @@ static ucs_status_t make_context(ucp_context_h *context)
 {
     ucp_params_t params = {
         .field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
-        .features = UCP_FEATURE_TAG | UCP_FEATURE_AM,
+        .features = UCP_FEATURE_TAG | UCP_FEATURE_AM | UCP_FEATURE_AMO64,
         .name = "antiphon",
     };
     ucp_config_t *config;
@@ -112,6 +112,8 @@ static ucs_status_t make_context(ucp_context_h *context)
      * for that; else ranks of one host talk over TCP, 50 times slower. */
     set_default(config, "MM_ERROR_HANDLING", "y");
     set_default(config, "KEEPALIVE_INTERVAL", "5s"); /* a death is seen within that time */
+    /* Always: words are added to by this CPU too, which those of a network card would not see. */
+    ucp_config_modify(config, "ATOMIC_MODE", "cpu");
     status = ucp_init(&params, config, context);
     ucp_config_release(config);
     return status;
@@ -579,4 +581,151 @@ void ant_transport_flush_notes(struct ant_transport *transport, double seconds)
 
     while (transport->notes_out > 0 && ant_now() < deadline)
         ucp_worker_progress(transport->worker);
+}
+
+/* --- words ------------------------------------------------------------------------------- */
+
+/* Before the library's own key comes the address. */
+struct ant_word {
+    struct ant_transport *transport;
+    ucp_mem_h memory;
+    char *key; /* owned */
+    size_t key_bytes;
+};
+
+struct ant_far_word {
+    struct ant_transport *transport;
+    int peer;
+    uint64_t address;
+    ucp_rkey_h key;
+    ucs_status_t failed; /* to get there at all */
+    void *outcome;       /* of the addition under way */
+    int64_t n, before;
+};
+
+static ucs_status_t map_word(struct ant_word *word, int64_t *value)
+{
+    ucp_mem_map_params_t params = {
+        .field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH,
+        .address = value,
+        .length = sizeof(*value),
+    };
+
+    return ucp_mem_map(word->transport->context, &params, &word->memory);
+}
+
+static ucs_status_t pack_key(struct ant_word *word, const int64_t *value)
+{
+    uint64_t address = (uint64_t)(uintptr_t)value;
+    void *packed = NULL;
+    size_t bytes = 0;
+    ucs_status_t status = ucp_rkey_pack(word->transport->context, word->memory, &packed, &bytes);
+
+    if (status != UCS_OK)
+        return status;
+    word->key_bytes = sizeof(address) + bytes;
+    word->key = ant_xmalloc(word->key_bytes);
+    memcpy(word->key, &address, sizeof(address));
+    memcpy(word->key + sizeof(address), packed, bytes);
+    ucp_rkey_buffer_release(packed);
+    return UCS_OK;
+}
+
+int ant_word_open(struct ant_word **out, struct ant_transport *transport, int64_t *value,
+                  struct ant_error *err)
+{
+    struct ant_word *word = ant_xcalloc(1, sizeof(*word));
+
+    word->transport = transport;
+    ucs_status_t status = map_word(word, value);
+    if (status == UCS_OK)
+        status = pack_key(word, value);
+    if (status != UCS_OK) {
+        ant_word_close(word);
+        return ant_fail(err, ANT_EPEER, "UCX cannot share a number: %s", ucs_status_string(status));
+    }
+    *out = word;
+    return 0;
+}
+
+void ant_word_close(struct ant_word *word)
+{
+    if (!word)
+        return;
+    if (word->memory)
+        ucp_mem_unmap(word->transport->context, word->memory);
+    free(word->key);
+    free(word);
+}
+
+const void *ant_word_key(const struct ant_word *word, size_t *bytes)
+{
+    *bytes = word->key_bytes;
+    return word->key;
+}
+
+struct ant_far_word *ant_far_word_open(struct ant_transport *transport, int peer, const void *key,
+                                       size_t bytes)
+{
+    struct ant_far_word *word = ant_xcalloc(1, sizeof(*word));
+    struct peer *to = transport->peers[peer];
+
+    word->transport = transport;
+    word->peer = peer;
+    word->failed = UCS_ERR_INVALID_PARAM;
+    if (bytes <= sizeof(word->address))
+        return word;
+    memcpy(&word->address, key, sizeof(word->address));
+    word->failed = connect_peer(transport, to);
+    if (word->failed == UCS_OK)
+        word->failed =
+            ucp_ep_rkey_unpack(to->ep, (const char *)key + sizeof(word->address), &word->key);
+    return word;
+}
+
+void ant_far_word_close(struct ant_far_word *word)
+{
+    if (!word)
+        return;
+    if (word->key)
+        ucp_rkey_destroy(word->key);
+    free(word);
+}
+
+void ant_far_word_add(struct ant_far_word *word, int64_t n)
+{
+    struct peer *to = word->transport->peers[word->peer];
+    ucp_request_param_t param = {
+        .op_attr_mask = UCP_OP_ATTR_FIELD_DATATYPE | UCP_OP_ATTR_FIELD_REPLY_BUFFER,
+        .datatype = ucp_dt_make_contig(sizeof(word->n)),
+        .reply_buffer = &word->before,
+    };
+
+    word->n = n;
+    word->outcome = UCS_STATUS_PTR(word->failed);
+    if (word->failed != UCS_OK)
+        return;
+    if (to->broken != UCS_OK)
+        word->outcome = UCS_STATUS_PTR(to->broken);
+    else
+        word->outcome = ucp_atomic_op_nbx(to->ep, UCP_ATOMIC_OP_ADD, &word->n, 1, word->address,
+                                          word->key, &param);
+}
+
+int ant_far_word_poll(struct ant_far_word *word, int64_t *before, struct ant_error *err)
+{
+    ucs_status_t status = UCS_PTR_STATUS(word->outcome);
+
+    if (UCS_PTR_IS_PTR(word->outcome)) {
+        ucp_worker_progress(word->transport->worker);
+        status = ucp_request_check_status(word->outcome);
+        if (status == UCS_INPROGRESS)
+            return 0;
+        ucp_request_free(word->outcome);
+        word->outcome = NULL;
+    }
+    if (status != UCS_OK)
+        return fail_peer(word->transport, word->peer, status, err);
+    *before = word->before;
+    return 1;
 }

@@ -72,6 +72,25 @@ void ant_transport_send_note(struct ant_transport *transport, int peer, const vo
 /* The oldest note received, NULL if none; caller frees. */
 struct ant_note *ant_transport_take_note(struct ant_transport *transport);
 
+/* --- words ------------------------------------------------------------------------------- */
+
+/* A number of this process that others can add to, in memory of the caller's, 8-byte aligned. The
+ * key is what they need for it; borrowed. Additions are atomic beside those of this CPU. */
+struct ant_word;
+int ant_word_open(struct ant_word **out, struct ant_transport *transport, int64_t *value,
+                  struct ant_error *err);
+void ant_word_close(struct ant_word *word);
+const void *ant_word_key(const struct ant_word *word, size_t *bytes);
+
+/* The word of another rank. One addition at a time; poll returns 1 when it is done, with what the
+ * word was before, 0 when it is not, or ANT_EPEER. Close after the last has been polled. */
+struct ant_far_word;
+struct ant_far_word *ant_far_word_open(struct ant_transport *transport, int peer, const void *key,
+                                       size_t bytes);
+void ant_far_word_close(struct ant_far_word *word);
+void ant_far_word_add(struct ant_far_word *word, int64_t n);
+int ant_far_word_poll(struct ant_far_word *word, int64_t *before, struct ant_error *err);
+
 /* Move what can be moved, without waiting. */
 void ant_transport_progress(struct ant_transport *transport);
 /* The same until every note is out or `seconds` have gone by. */

@@ -116,3 +116,45 @@ void ant_transport_flush_notes(struct ant_transport *transport, double seconds)
 {
     (void)transport, (void)seconds;
 }
+
+int ant_word_open(struct ant_word **out, struct ant_transport *transport, int64_t *value,
+                  struct ant_error *err)
+{
+    (void)out, (void)transport, (void)value;
+    return ant_fail(err, ANT_EUNSUPP, "built without UCX: ranks cannot share a number");
+}
+
+void ant_word_close(struct ant_word *word)
+{
+    (void)word;
+}
+
+const void *ant_word_key(const struct ant_word *word, size_t *bytes)
+{
+    (void)word;
+    *bytes = 0;
+    return NULL;
+}
+
+struct ant_far_word *ant_far_word_open(struct ant_transport *transport, int peer, const void *key,
+                                       size_t bytes)
+{
+    (void)transport, (void)peer, (void)key, (void)bytes;
+    return NULL;
+}
+
+void ant_far_word_close(struct ant_far_word *word)
+{
+    (void)word;
+}
+
+void ant_far_word_add(struct ant_far_word *word, int64_t n)
+{
+    (void)word, (void)n;
+}
+
+int ant_far_word_poll(struct ant_far_word *word, int64_t *before, struct ant_error *err)
+{
+    (void)word, (void)before;
+    return ant_fail(err, ANT_EUNSUPP, "built without UCX: ranks cannot share a number");
+}

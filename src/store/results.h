@@ -41,6 +41,7 @@ struct ant_rank_report {
     int32_t rank, dp_rank;
     int64_t rows, failed, prompt_tokens, output_tokens, steps, preemptions;
     int64_t shared_tokens; /* of prompts, that need not be computed; not in prompt_tokens */
+    int64_t stolen; /* of the rows: taken from other replicas */
     double load_s, prefill_s, decode_s, idle_s, total_s;
     double weight_bytes, kv_bytes, flops; /* moved and done over the run */
     double bandwidth;                     /* measured at start, bytes/s */

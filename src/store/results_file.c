@@ -135,12 +135,12 @@ static const struct member {
     MEMBER(rows, MEMBER_I64, TOTAL_SUM),          MEMBER(failed, MEMBER_I64, TOTAL_SUM),
     MEMBER(prompt_tokens, MEMBER_I64, TOTAL_SUM), MEMBER(output_tokens, MEMBER_I64, TOTAL_SUM),
     MEMBER(shared_tokens, MEMBER_I64, TOTAL_SUM), MEMBER(steps, MEMBER_I64, TOTAL_SUM),
-    MEMBER(preemptions, MEMBER_I64, TOTAL_SUM),   MEMBER(load_s, MEMBER_REAL, TOTAL_MAX),
-    MEMBER(prefill_s, MEMBER_REAL, TOTAL_MAX),    MEMBER(decode_s, MEMBER_REAL, TOTAL_MAX),
-    MEMBER(idle_s, MEMBER_REAL, TOTAL_MAX),       MEMBER(total_s, MEMBER_REAL, TOTAL_MAX),
-    MEMBER(weight_bytes, MEMBER_REAL, TOTAL_SUM), MEMBER(kv_bytes, MEMBER_REAL, TOTAL_SUM),
-    MEMBER(flops, MEMBER_REAL, TOTAL_SUM),        MEMBER(bandwidth, MEMBER_REAL, TOTAL_NONE),
-    MEMBER(peak_memory, MEMBER_REAL, TOTAL_SUM),
+    MEMBER(preemptions, MEMBER_I64, TOTAL_SUM),   MEMBER(stolen, MEMBER_I64, TOTAL_SUM),
+    MEMBER(load_s, MEMBER_REAL, TOTAL_MAX),       MEMBER(prefill_s, MEMBER_REAL, TOTAL_MAX),
+    MEMBER(decode_s, MEMBER_REAL, TOTAL_MAX),     MEMBER(idle_s, MEMBER_REAL, TOTAL_MAX),
+    MEMBER(total_s, MEMBER_REAL, TOTAL_MAX),      MEMBER(weight_bytes, MEMBER_REAL, TOTAL_SUM),
+    MEMBER(kv_bytes, MEMBER_REAL, TOTAL_SUM),     MEMBER(flops, MEMBER_REAL, TOTAL_SUM),
+    MEMBER(bandwidth, MEMBER_REAL, TOTAL_NONE),   MEMBER(peak_memory, MEMBER_REAL, TOTAL_SUM),
 #undef MEMBER
 };
 

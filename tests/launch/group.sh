@@ -48,6 +48,22 @@ try sbatch --wait -N 2 -n 4 -o "$tmp/batch.out" -e "$tmp/batch.out" "$tmp/batch"
 cat "$tmp/batch.out" >>"$out"
 expect "in a batch script without srun it is alone" 0 "tasks 4" "rank 0 of 1" "probe: all well"
 
+# Numbers that all add to: by shared memory without the owner, by messages with its help.
+on_nodes 2 4 "$probe" counters
+expect "counters, four ranks" 0 "probe: all well"
+on_nodes 2 4 "$probe" asleep 3
+if [ -n "${PRIVATE_SLURM_NODES:-}" ]; then
+    expect "a counter whose owner sleeps" 0 "without its help" "probe: all well"
+else
+    expect "a counter whose owner sleeps" 0 "probe: all well"
+fi
+on_nodes 2 4 "$probe" far-counters
+expect "counters by messages" 0 "probe: all well"
+on_nodes 2 4 "$probe" far-asleep 3
+expect "a counter by messages whose owner sleeps" 0 "probe: all well"
+UCX_TLS=tcp,self on_nodes 2 4 "$probe" far-counters
+expect "counters over TCP" 0 "probe: all well"
+
 # One text for all, and nobody hangs.
 same_text() {
     if [ "$(grep -c '^probe: rank' "$err")" -eq "$2" ] &&

@@ -8,6 +8,10 @@
  *   absent RANK      RANK never comes to the barrier and sleeps instead
  *   die RANK         RANK is killed before the barrier
  *   abort RANK       RANK ends the whole job with code 70
+ *   counters         all add to the counters of all, many times
+ *   far-counters     the same without memory that ranks of a host share
+ *   asleep RANK      all add to the counter of RANK, which is not there for a while
+ *   far-asleep RANK  the same without that memory
  *   speed            times of everything
  *
  * Exits with the codes of the program; errors go to standard error with the rank before them. */
@@ -22,6 +26,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "job/counter.h"
 #include "job/group.h"
 #include "job/launch.h"
 #include "job/layout.h"
@@ -330,6 +335,97 @@ static int try_trouble(struct probe *probe, struct ant_error *err)
     return ant_group_barrier(probe->world, short_timeout, err);
 }
 
+/* --- counters ---------------------------------------------------------------------------- */
+
+/* Until the addition is done. */
+static int add(struct ant_counters *counters, int owner, int64_t n, int64_t *before,
+               struct ant_error *err)
+{
+    double deadline = ant_now() + timeout;
+    int rc;
+
+    ant_counters_begin(counters, owner, n);
+    while ((rc = ant_counters_poll(counters, owner, before, err)) == 0)
+        if (ant_now() > deadline)
+            return ant_fail(err, ANT_EPEER, "the counter of rank %d does not answer", owner);
+    return rc;
+}
+
+/* Everybody moves each counter by ROUNDS, one at a time: what each addition found is ours alone. */
+static int add_everywhere(struct probe *probe, struct ant_counters *counters, struct ant_error *err)
+{
+    enum { ROUNDS = 500 };
+    size_t bytes = (size_t)probe->size * (size_t)probe->size * ROUNDS;
+    uint8_t *mine = ant_xcalloc(bytes, 1), *all = ant_xcalloc(bytes, (size_t)probe->size);
+    int rc = 0;
+
+    for (int k = 0; k < ROUNDS * probe->size && rc >= 0; k++) {
+        int owner = (probe->rank + k) % probe->size;
+        int64_t before = 0;
+        if (owner == probe->rank)
+            before = ant_counters_add(counters, 1);
+        else
+            rc = add(counters, owner, 1, &before, err);
+        if (rc >= 0 && (before < 0 || before >= ROUNDS * probe->size))
+            rc = ant_fail(err, ANT_EBUG, "a counter was at %lld", (long long)before);
+        if (rc >= 0)
+            mine[(size_t)owner * ROUNDS * (size_t)probe->size + (size_t)before]++;
+    }
+    if (rc >= 0)
+        rc = ant_group_all_gather(probe->world, mine, bytes, all, timeout, err);
+    for (size_t i = 0; i < bytes && rc == 0; i++) {
+        int times = 0;
+        for (int rank = 0; rank < probe->size; rank++)
+            times += all[(size_t)rank * bytes + i];
+        if (times != 1)
+            rc = ant_fail(err, ANT_EBUG, "a value of a counter was had %d times", times);
+    }
+    free(mine);
+    free(all);
+    return rc;
+}
+
+static int reach_sleeper(struct probe *probe, struct ant_counters *counters, struct ant_error *err)
+{
+    enum { ROUNDS = 1000 };
+    int64_t before = 0;
+    double start;
+
+    for (int k = 0; k < 3; k++) /* the connection is there */
+        if (probe->rank != probe->chosen)
+            ANT_TRY(add(counters, probe->chosen, 0, &before, err));
+    ANT_TRY(ant_group_barrier(probe->world, timeout, err));
+    start = ant_now();
+    if (probe->rank == probe->chosen)
+        sleep(3);
+    for (int k = 0; k < ROUNDS && probe->rank != probe->chosen; k++)
+        ANT_TRY(add(counters, probe->chosen, 1, &before, err));
+    double seconds = ant_now() - start;
+    if (probe->rank == 0)
+        printf("probe: %.2f us an addition, %s\n", seconds / ROUNDS * 1e6,
+               seconds < 1 ? "without its help" : "with its help");
+    return ant_group_barrier(probe->world, timeout, err);
+}
+
+static int try_counters(struct probe *probe, struct ant_error *err)
+{
+    const struct ant_card *cards = ant_job_cards(probe->job);
+    bool is_far = strncmp(probe->what, "far-", 4) == 0, is_one_host = true;
+    struct ant_counters *counters;
+
+    for (int i = 0; i < probe->size; i++)
+        is_one_host = is_one_host && cards[i].node == cards[0].node;
+    ANT_TRY(ant_counters_open(&counters, probe->transport, probe->world,
+                              is_one_host && !is_far ? probe->world : NULL, cards, timeout, err));
+    int rc = probe->chosen < 0 ? add_everywhere(probe, counters, err)
+                               : reach_sleeper(probe, counters, err);
+    rc = ant_group_agree(probe->world, rc, timeout, err);
+    ant_counters_close(counters);
+    if (rc == 0 && probe->rank == 0)
+        puts("probe: all well");
+    return rc;
+}
+
 /* --- times ------------------------------------------------------------------------------- */
 
 static int time_barrier(struct probe *probe, struct ant_error *err)
@@ -402,6 +498,8 @@ int main(int argc, char **argv)
     if (rc == 0) {
         if (strcmp(probe.what, "all") == 0)
             rc = try_all(&probe, &err);
+        else if (strstr(probe.what, "counters") || strstr(probe.what, "asleep"))
+            rc = try_counters(&probe, &err);
         else if (strcmp(probe.what, "speed") == 0)
             rc = try_speed(&probe, &err);
         else
