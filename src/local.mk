@@ -58,17 +58,20 @@ libantiphon_a_SOURCES += \
 	src/store/results_read.c src/store/results_slice.c
 
 # text
-noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/chat.h src/text/decode.h \
-	src/text/jinja.h src/text/jinja_tree.h src/text/jinja_value.h src/text/normal.h \
-	src/text/pattern.h src/text/pipeline_json.h src/text/pre.h src/text/split.h \
-	src/text/tokenizer.h src/text/unicode.h src/text/vocab.h
-libantiphon_a_SOURCES += src/text/added.c src/text/bpe.c src/text/chat.c src/text/chat_find.c \
-	src/text/decode.c src/text/jinja_eval.c src/text/jinja_filter.c src/text/jinja_lex.c \
-	src/text/jinja_method.c src/text/jinja_operator.c src/text/jinja_parse.c \
-	src/text/jinja_test.c src/text/jinja_text.c src/text/jinja_value.c src/text/normal.c \
-	src/text/pattern.c src/text/pipeline_json.c src/text/pre.c src/text/regex.c \
-	src/text/split.c src/text/tokenizer.c src/text/tokenizer_gguf.c \
-	src/text/tokenizer_json.c src/text/unicode.c src/text/vocab.c
+noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/charsmap.h src/text/chat.h \
+	src/text/decode.h src/text/jinja.h src/text/jinja_tree.h src/text/jinja_value.h \
+	src/text/normal.h src/text/pattern.h src/text/pipeline_json.h src/text/pre.h \
+	src/text/sentencepiece.h src/text/split.h src/text/tokenizer.h src/text/unicode.h \
+	src/text/unigram.h src/text/vocab.h
+libantiphon_a_SOURCES += src/text/added.c src/text/bpe.c src/text/charsmap.c src/text/chat.c \
+	src/text/chat_find.c src/text/decode.c src/text/jinja_eval.c src/text/jinja_filter.c \
+	src/text/jinja_lex.c src/text/jinja_method.c src/text/jinja_operator.c \
+	src/text/jinja_parse.c src/text/jinja_test.c src/text/jinja_text.c \
+	src/text/jinja_value.c src/text/normal.c src/text/pattern.c src/text/pipeline_json.c \
+	src/text/pre.c src/text/regex.c src/text/sentencepiece.c src/text/split.c \
+	src/text/tokenizer.c src/text/tokenizer_config.c src/text/tokenizer_gguf.c \
+	src/text/tokenizer_json.c src/text/tokenizer_model.c src/text/unicode.c \
+	src/text/unigram.c src/text/vocab.c
 
 # model
 noinst_HEADERS += src/model/arch.h src/model/checkpoint.h src/model/model.h src/model/tensor.h \

@@ -108,6 +108,8 @@ FUZZ_TARGETS += tests/fuzz/fuzz_option
 tests_fuzz_fuzz_option_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_tokenizer_json
 tests_fuzz_fuzz_tokenizer_json_LDFLAGS = $(FUZZ_LINK)
+FUZZ_TARGETS += tests/fuzz/fuzz_tokenizer_model
+tests_fuzz_fuzz_tokenizer_model_LDFLAGS = $(FUZZ_LINK)
 
 # Other test scripts.
 TESTS += tests/gates/source.sh tests/gates/objects.sh tests/fuzz/replay.sh
@@ -127,7 +129,10 @@ EXTRA_DIST += tests/golden/tiny.sh tests/golden/smollm2.sh
 
 EXTRA_DIST += tests/golden/text/get-vectors tests/golden/text/make_golden.py \
 	tests/golden/text/bytes.json tests/golden/text/chars.json tests/golden/text/smollm2.json \
-	tests/golden/text/texts.json tests/golden/text/variants.json
+	tests/golden/text/texts.json tests/golden/text/variants.json \
+	tests/golden/text/bpe.model tests/golden/text/models.json \
+	tests/golden/text/unigram-bytes.model tests/golden/text/unigram.json \
+	tests/golden/text/unigram.model
 
 EXTRA_DIST += tests/golden/chat/make_golden.py tests/golden/chat/conversations.json \
 	tests/golden/chat/templates

@@ -26,7 +26,8 @@ const char *const ant_run_log_levels[] = {"error", "warn", "info", "debug", "tra
 static const struct ant_option options[] = {
     {ANT_OPTION_HEADING, .name = "What to do"},
     {ANT_OPTION_TEXT, 'm', "model", "PATH", AT(model), .required = true,
-     .help = "GGUF file, or Hugging Face folder with config.json, *.safetensors, tokenizer.json."},
+     .help = "GGUF file, or Hugging Face folder with config.json, *.safetensors, tokenizer.json or "
+             "tokenizer.model."},
     {ANT_OPTION_TEXT, 'i', "input", "FILE[:/PATH]", AT(input), .required = true,
      .help = "HDF5 file with prompts; PATH names the dataset or group, default /prompts. "
              "'antiphon pack' makes one of JSON lines, CSV or text."},

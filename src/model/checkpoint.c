@@ -490,8 +490,12 @@ int ant_checkpoint_tokenizer(const struct ant_checkpoint *checkpoint, struct ant
     if (checkpoint->gguf)
         return ant_tokenizer_open_gguf(out, checkpoint->gguf, err);
     char *path = ant_xasprintf("%s/tokenizer.json", checkpoint->path);
-    int result = ant_tokenizer_open_json(out, path, err);
+    char *model = ant_xasprintf("%s/tokenizer.model", checkpoint->path);
+    bool has_model = access(path, F_OK) != 0 && access(model, F_OK) == 0;
+    int result = has_model ? ant_tokenizer_open_model(out, model, err)
+                           : ant_tokenizer_open_json(out, path, err);
     free(path);
+    free(model);
     return result;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A model on disk: a GGUF file, or a Hugging Face folder (config.json,
- * *.safetensors with or without index, tokenizer.json).
+ * *.safetensors with or without index, tokenizer.json or tokenizer.model).
  *
  * Hides both formats. Files are mapped, headers are checked in full before
  * anything is used: every size, offset and count that a hostile file could

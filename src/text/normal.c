@@ -16,6 +16,7 @@ void ant_normal_release(struct ant_normal_step *steps, size_t n)
     for (i = 0; i < n; i++) {
         free(steps[i].content);
         ant_pattern_close(steps[i].pattern);
+        ant_charsmap_close(steps[i].map);
     }
     free(steps);
 }
@@ -153,6 +154,33 @@ static void strip(const struct ant_normal_step *step, const char **text, size_t 
     }
 }
 
+/* Spaces at the ends and side by side count for nothing if `strips`, and so does U+2581 at the end,
+ * as in SentencePiece. */
+static void spell(struct ant_buf *out, const char *text, size_t bytes, bool adds_prefix,
+                  bool strips)
+{
+    static const char mark[] = "\xe2\x96\x81";
+    size_t at = 0;
+
+    while (strips && at < bytes && text[at] == ' ')
+        at++;
+    if (adds_prefix && at < bytes)
+        ant_buf_add(out, mark, 3);
+    while (at < bytes) {
+        const char *space = memchr(text + at, ' ', bytes - at);
+        size_t end = space ? (size_t)(space - text) : bytes;
+
+        ant_buf_add(out, text + at, end - at);
+        if (space)
+            ant_buf_add(out, mark, 3);
+        at = end + (space != NULL);
+        while (strips && at < bytes && text[at] == ' ')
+            at++;
+    }
+    while (strips && out->len >= 3 && memcmp(out->data + out->len - 3, mark, 3) == 0)
+        out->len -= 3;
+}
+
 int ant_replace(struct ant_buf *out, const struct ant_pattern *pattern, struct ant_matcher *matcher,
                 const char *text, size_t bytes, const char *content, size_t content_bytes,
                 struct ant_error *err)
@@ -198,6 +226,12 @@ static int step_into(struct ant_buf *out, const struct ant_normal_step *step,
     case ANT_NORMAL_REPLACE:
         return ant_replace(out, step->pattern, matcher, text, bytes, step->content, step->bytes,
                            err);
+    case ANT_NORMAL_MAP:
+        ant_charsmap_rewrite(step->map, step->by_cluster, text, bytes, out);
+        return 0;
+    case ANT_NORMAL_SPELL:
+        spell(out, text, bytes, step->left, step->right);
+        return 0;
     case ANT_NORMAL_LOWERCASE:
         lower(out, text, bytes);
         return 0;

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "text/charsmap.h"
 #include "text/pattern.h"
 
 enum ant_normal_kind {
@@ -21,14 +22,19 @@ enum ant_normal_kind {
     ANT_NORMAL_STRIP,   /* white space at the ends */
     ANT_NORMAL_PREPEND, /* `content`, unless the text is empty */
     ANT_NORMAL_REPLACE, /* every match of `pattern` by `content` */
+    ANT_NORMAL_MAP,     /* by a map of characters */
+    ANT_NORMAL_SPELL,   /* spaces as U+2581 */
 };
 
 struct ant_normal_step {
     enum ant_normal_kind kind;
-    bool left, right;            /* STRIP */
+    bool left;                   /* STRIP; SPELL: one before a text */
+    bool right;                  /* STRIP; SPELL: none at the ends, one between words */
     char *content;               /* owned; PREPEND, REPLACE */
     size_t bytes;                /* of content */
     struct ant_pattern *pattern; /* owned; REPLACE */
+    struct ant_charsmap *map;    /* owned; MAP */
+    bool by_cluster;             /* MAP */
 };
 void ant_normal_release(struct ant_normal_step *steps, size_t n); /* the steps and the array */
 

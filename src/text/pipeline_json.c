@@ -176,6 +176,40 @@ static int normal_replace(struct ant_vocab *vocab, const json_t *object, struct 
     return pattern_of(object, &step->pattern, err);
 }
 
+/* The six bits that a character of base 64 stands for, or -1. */
+static int six_bits(char c)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *found = c ? strchr(alphabet, c) : NULL;
+
+    return found ? (int)(found - alphabet) : -1;
+}
+
+static int normal_precompiled(struct ant_vocab *vocab, const json_t *object, struct ant_error *err)
+{
+    struct ant_normal_step *step;
+    struct ant_buf blob = {0};
+    const char *text;
+    size_t bytes, i;
+    uint32_t bits = 0;
+    int n_bits = 0, result;
+
+    ANT_TRY(text_of(object, "precompiled_charsmap", &text, &bytes, err));
+    for (i = 0; i < bytes && six_bits(text[i]) >= 0; i++) {
+        bits = bits << 6 | (uint32_t)six_bits(text[i]);
+        n_bits += 6;
+        if (n_bits >= 8)
+            ant_buf_add(&blob, &(char){(char)(bits >> (n_bits -= 8))}, 1);
+    }
+    step = add_normal(vocab, ANT_NORMAL_MAP);
+    step->by_cluster = true;
+    result = i + 2 < bytes ? ant_fail(err, ANT_EDATA, "it is not base 64")
+                           : ant_charsmap_open(&step->map, blob.data, blob.len, err);
+    ant_buf_release(&blob);
+    return result;
+}
+
 int ant_pipeline_normalizer(struct ant_vocab *vocab, const json_t *part, struct ant_error *err)
 {
     static const struct kind kinds[] = {
@@ -184,6 +218,7 @@ int ant_pipeline_normalizer(struct ant_vocab *vocab, const json_t *part, struct 
         {"NFKC", normal_nfkc},
         {"NFKD", normal_nfkd},
         {"Lowercase", normal_lowercase},
+        {"Precompiled", normal_precompiled},
         {"Strip", normal_strip},
         {"Prepend", normal_prepend},
         {"Replace", normal_replace},

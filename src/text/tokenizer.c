@@ -9,6 +9,7 @@
 #include "model/gguf.h"
 #include "text/bpe.h"
 #include "text/unicode.h"
+#include "text/unigram.h"
 #include "text/vocab.h"
 
 #include <pthread.h>
@@ -23,7 +24,8 @@ struct work {
     const struct ant_tokenizer *tokenizer;
     struct ant_matcher *matcher;
     struct ant_splitter splitter;
-    struct ant_bpe_work *bpe;
+    struct ant_bpe_work *bpe; /* NULL for unigram models */
+    struct ant_unigram_work unigram;
     struct ant_buf normal[2];
     struct ant_decode_list list;
     bool at_start; /* of the text that is being encoded */
@@ -32,7 +34,8 @@ struct work {
 
 struct ant_tokenizer {
     struct ant_vocab vocab;
-    struct ant_bpe *bpe;
+    struct ant_bpe *bpe; /* one of them */
+    struct ant_unigram *unigram;
     struct ant_added_set *added_raw, *added_normal;
     struct ant_added_text *added_texts; /* owned: the searched-for text of each added token */
     struct ant_buf normal_texts;        /* what those of normalised tokens point into */
@@ -54,7 +57,8 @@ static struct work *work_open(const struct ant_tokenizer *tokenizer)
     work->matcher = ant_matcher_open();
     ant_splitter_init(&work->splitter, tokenizer->vocab.split, tokenizer->vocab.n_split,
                       work->matcher, encode_piece, work);
-    work->bpe = ant_bpe_work_open();
+    if (tokenizer->vocab.model != ANT_VOCAB_UNIGRAM)
+        work->bpe = ant_bpe_work_open();
     return work;
 }
 
@@ -63,6 +67,7 @@ static void work_close(struct work *work)
     ant_splitter_fini(&work->splitter);
     ant_matcher_close(work->matcher);
     ant_bpe_work_close(work->bpe);
+    ant_unigram_work_release(&work->unigram);
     ant_buf_release(&work->normal[0]);
     ant_buf_release(&work->normal[1]);
     ant_decode_list_release(&work->list);
@@ -165,7 +170,10 @@ static int build(struct ant_tokenizer **out, struct ant_vocab *vocab, const char
     tokenizer->vocab = *vocab;
     pthread_mutex_init(&tokenizer->lock, NULL);
     work = work_take(tokenizer);
-    result = ant_bpe_open(&tokenizer->bpe, &tokenizer->vocab, err);
+    if (tokenizer->vocab.model == ANT_VOCAB_UNIGRAM)
+        result = ant_unigram_open(&tokenizer->unigram, &tokenizer->vocab, err);
+    else
+        result = ant_bpe_open(&tokenizer->bpe, &tokenizer->vocab, err);
     if (result == 0)
         result = build_added(tokenizer, work, err);
     if (result == 0)
@@ -179,18 +187,30 @@ static int build(struct ant_tokenizer **out, struct ant_vocab *vocab, const char
     return 0;
 }
 
-int ant_tokenizer_open_json(struct ant_tokenizer **out, const char *path, struct ant_error *err)
+static int open_file(struct ant_tokenizer **out, const char *path,
+                     int (*load)(struct ant_vocab *, const char *, struct ant_error *),
+                     struct ant_error *err)
 {
     struct ant_vocab vocab;
     int result;
 
     ant_vocab_init(&vocab);
-    result = ant_vocab_load_json(&vocab, path, err);
+    result = load(&vocab, path, err);
     if (result < 0) {
         ant_vocab_release(&vocab);
         return result;
     }
     return build(out, &vocab, path, err);
+}
+
+int ant_tokenizer_open_json(struct ant_tokenizer **out, const char *path, struct ant_error *err)
+{
+    return open_file(out, path, ant_vocab_load_json, err);
+}
+
+int ant_tokenizer_open_model(struct ant_tokenizer **out, const char *path, struct ant_error *err)
+{
+    return open_file(out, path, ant_vocab_load_model, err);
 }
 
 int ant_tokenizer_open_gguf(struct ant_tokenizer **out, const struct ant_gguf *gguf,
@@ -227,6 +247,7 @@ void ant_tokenizer_close(struct ant_tokenizer *tokenizer)
     free(tokenizer->piece_ends);
     ant_buf_release(&tokenizer->pieces);
     ant_bpe_close(tokenizer->bpe);
+    ant_unigram_close(tokenizer->unigram);
     ant_vocab_release(&tokenizer->vocab);
     free(tokenizer);
 }
@@ -266,7 +287,10 @@ static int encode_piece(void *context, const char *piece, size_t bytes, struct a
     struct work *work = context;
 
     (void)err;
-    ant_bpe_encode(work->tokenizer->bpe, work->bpe, piece, bytes, work->out);
+    if (work->bpe)
+        ant_bpe_encode(work->tokenizer->bpe, work->bpe, piece, bytes, work->out);
+    else
+        ant_unigram_encode(work->tokenizer->unigram, &work->unigram, piece, bytes, work->out);
     return 0;
 }
 

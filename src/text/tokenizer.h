@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text to token ids and back: byte-level BPE and SentencePiece-style BPE, from
- * a Hugging Face tokenizer.json or from the metadata of a GGUF file.
+/* Text to token ids and back: byte-level BPE, SentencePiece-style BPE and
+ * unigram models, from a Hugging Face tokenizer.json, SentencePiece's
+ * tokenizer.model or the metadata of a GGUF file.
  *
  * Hides PCRE2 (split patterns), utf8proc (normalisation) and the merge
  * algorithm. Results equal those of Hugging Face tokenizers, special tokens
@@ -23,6 +24,8 @@ struct ant_tokenizer;
 struct ant_gguf;
 
 int ant_tokenizer_open_json(struct ant_tokenizer **out, const char *path, struct ant_error *err);
+/* SentencePiece's tokenizer.model. */
+int ant_tokenizer_open_model(struct ant_tokenizer **out, const char *path, struct ant_error *err);
 int ant_tokenizer_open_gguf(struct ant_tokenizer **out, const struct ant_gguf *gguf,
                             struct ant_error *err);
 void ant_tokenizer_close(struct ant_tokenizer *tokenizer);

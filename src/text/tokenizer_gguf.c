@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tokenizer in the metadata of a GGUF file: "gpt2" (byte-level, merges), "llama"
- * (SentencePiece's, scores) and "gemma4" (SentencePiece's spelling, merges). */
+ * (SentencePiece's, scores), "gemma4" (SentencePiece's spelling, merges) and "t5" (unigram). */
 #include "config.h"
 
 #include "model/gguf.h"
 #include "text/pre.h"
+#include "text/sentencepiece.h"
 #include "text/unicode.h"
 #include "text/vocab.h"
 
@@ -15,8 +16,6 @@
 
 /* Element types of KEY("token_type"). */
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4 };
-
-static const char mark[] = "\xe2\x96\x81"; /* U+2581 stands for a space */
 
 /* What the file need not say. */
 struct defaults {
@@ -150,43 +149,6 @@ static int read_specials(struct ant_vocab *vocab, const struct ant_gguf *gguf,
     return 0;
 }
 
-/* SentencePiece's spelling: spaces as U+2581, one more before a text with `prefix`; and back. */
-static int spell_spaces(struct ant_vocab *vocab, bool prefix, struct ant_error *err)
-{
-    static const struct ant_decode_step decode[] = {
-        {.kind = ANT_DECODE_REPLACE},
-        {.kind = ANT_DECODE_BYTE_FALLBACK},
-        {.kind = ANT_DECODE_FUSE},
-        {.kind = ANT_DECODE_STRIP, .left = 1},
-    };
-    struct ant_normal_step *normal = ant_xcalloc(2, sizeof *normal);
-    struct ant_decode_step *back = ant_xcalloc(4, sizeof *back);
-
-    vocab->normal = normal;
-    vocab->decode = back;
-    if (prefix) {
-        normal->kind = ANT_NORMAL_PREPEND;
-        normal->content = ant_xstrdup(mark);
-        normal->bytes = strlen(mark);
-        normal++;
-    }
-    normal->kind = ANT_NORMAL_REPLACE;
-    normal->content = ant_xstrdup(mark);
-    normal->bytes = strlen(mark);
-    vocab->n_normal = prefix ? 2 : 1;
-    ANT_TRY(ant_pattern_text(&normal->pattern, " ", 1, err));
-
-    memcpy(back, decode, sizeof decode);
-    back[0].content = ant_xstrdup(" ");
-    back[0].bytes = 1;
-    back[3].content = ant_xstrdup(" ");
-    back[3].bytes = 1;
-    vocab->n_decode = 4;
-    if (!prefix)
-        back[3].left = 0;
-    return ant_pattern_text(&back[0].pattern, mark, strlen(mark), err);
-}
-
 static int read_sentencepiece(struct ant_vocab *vocab, const struct ant_gguf *gguf, bool merges,
                               struct ant_error *err)
 {
@@ -197,13 +159,40 @@ static int read_sentencepiece(struct ant_vocab *vocab, const struct ant_gguf *gg
         .add_bos = !merges,
         .add_space_prefix = !merges,
     };
-    bool prefix = defaults.add_space_prefix;
+    struct ant_sentencepiece spelling = {.adds_prefix = defaults.add_space_prefix};
 
-    ANT_TRY(ant_gguf_get_bool(gguf, KEY("add_space_prefix"), &prefix, err));
-    ANT_TRY(spell_spaces(vocab, prefix, err));
+    ANT_TRY(ant_gguf_get_bool(gguf, KEY("add_space_prefix"), &spelling.adds_prefix, err));
+    ANT_TRY(ant_sentencepiece_spell(vocab, &spelling, err));
     vocab->byte_fallback = true;
     vocab->fuse_unknown = true;
     ANT_TRY(merges ? read_merges(vocab, gguf, err) : read_scores(vocab, gguf, err));
+    return read_specials(vocab, gguf, &defaults, err);
+}
+
+/* T5's: the most probable tokens, of text that a map of characters has rewritten. */
+static int read_unigram(struct ant_vocab *vocab, const struct ant_gguf *gguf, struct ant_error *err)
+{
+    const struct defaults defaults = {.bos = -1, .eos = 1, .unknown = 2, .add_eos = true};
+    struct ant_sentencepiece spelling = {.adds_prefix = true};
+    struct ant_gguf_array array;
+    struct ant_buf map = {0};
+    int64_t byte;
+    int rc;
+
+    ANT_TRY(ant_gguf_get_bool(gguf, KEY("add_space_prefix"), &spelling.adds_prefix, err));
+    ANT_TRY(ant_gguf_get_bool(gguf, KEY("remove_extra_whitespaces"), &spelling.strips, err));
+    ANT_TRY(rc = ant_gguf_get_array(gguf, KEY("precompiled_charsmap"), ANT_GGUF_INTS, &array, err));
+    while (rc > 0 && ant_gguf_next_int(&array, &byte))
+        ant_buf_add(&map, &(char){(char)byte}, 1);
+    spelling.map = map.data;
+    spelling.map_bytes = map.len;
+    rc = ant_sentencepiece_spell(vocab, &spelling, err);
+    ant_buf_release(&map);
+    if (rc < 0)
+        return ant_fail_in(err, rc, "'%s'", ant_gguf_path(gguf));
+    vocab->fuse_unknown = true;
+    ANT_TRY(read_scores(vocab, gguf, err));
+    ant_sentencepiece_weigh(vocab);
     return read_specials(vocab, gguf, &defaults, err);
 }
 
@@ -265,6 +254,8 @@ int ant_vocab_load_gguf(struct ant_vocab *vocab, const struct ant_gguf *gguf, st
         ANT_TRY(read_sentencepiece(vocab, gguf, false, err));
     else if (bytes == 6 && memcmp(model, "gemma4", 6) == 0)
         ANT_TRY(read_sentencepiece(vocab, gguf, true, err));
+    else if (bytes == 2 && memcmp(model, "t5", 2) == 0)
+        ANT_TRY(read_unigram(vocab, gguf, err));
     else
         return ant_fail(err, ANT_EUNSUPP, "'%s': %s '%s' is not supported", ant_gguf_path(gguf),
                         KEY("model"), ant_quote(quoted, model, bytes));

@@ -89,7 +89,7 @@ static int refuse_options(const json_t *model, struct ant_error *err)
     char quoted[ANT_QUOTED];
     size_t i;
 
-    if (type && strcmp(type, "BPE") != 0)
+    if (type && strcmp(type, "BPE") != 0 && strcmp(type, "Unigram") != 0)
         return ant_fail(err, ANT_EUNSUPP, "type '%s' is not supported",
                         ant_quote(quoted, type, strlen(type)));
     if (dropout && !json_is_null(dropout) && json_number_value(dropout) != 0)
@@ -103,13 +103,49 @@ static int refuse_options(const json_t *model, struct ant_error *err)
     return 0;
 }
 
+/* [["text", weight], ...] by id. */
+static int read_unigram(struct ant_vocab *vocab, const json_t *model, struct ant_error *err)
+{
+    const json_t *tokens = json_object_get(model, "vocab"), *token;
+    const json_t *unknown = json_object_get(model, "unk_id");
+    size_t n = json_array_size(tokens), i;
+
+    if (n == 0 || n > ANT_VOCAB_MAX)
+        return ant_fail(err, ANT_EDATA, "its vocab is no list of 1 to %d tokens", ANT_VOCAB_MAX);
+    vocab->model = ANT_VOCAB_UNIGRAM;
+    vocab->fuse_unknown = true;
+    vocab->weights = ant_xcalloc(n, sizeof *vocab->weights);
+    ant_vocab_resize(vocab, (int)n);
+    json_array_foreach(tokens, i, token)
+    {
+        const json_t *text = json_array_get(token, 0), *weight = json_array_get(token, 1);
+
+        if (!json_is_string(text) || !json_is_number(weight))
+            return ant_fail(err, ANT_EDATA, "token %zu is no text with a weight", i);
+        vocab->weights[i] = json_number_value(weight);
+        ANT_TRY(
+            ant_vocab_set(vocab, (int)i, json_string_value(text), json_string_length(text), err));
+    }
+    ANT_TRY(ant_vocab_build_index(vocab, err));
+    if (!json_is_integer(unknown) || json_integer_value(unknown) < 0 ||
+        json_integer_value(unknown) >= (json_int_t)n)
+        return ant_fail(err, ANT_EUNSUPP, "a unigram model without unk_id");
+    vocab->unknown = (int)json_integer_value(unknown);
+    return 0;
+}
+
 static int read_model(struct ant_vocab *vocab, const json_t *model, struct ant_error *err)
 {
     const json_t *unknown = json_object_get(model, "unk_token");
+    const char *type = json_string_value(json_object_get(model, "type"));
 
     if (!json_is_object(model))
         return ant_fail(err, ANT_EDATA, "it is not there");
     ANT_TRY(refuse_options(model, err));
+    if (type && strcmp(type, "Unigram") == 0) {
+        ANT_TRY(ant_json_flag(model, "byte_fallback", false, &vocab->byte_fallback, err));
+        return read_unigram(vocab, model, err);
+    }
     ANT_TRY(ant_json_flag(model, "fuse_unk", false, &vocab->fuse_unknown, err));
     ANT_TRY(ant_json_flag(model, "byte_fallback", false, &vocab->byte_fallback, err));
     ANT_TRY(ant_json_flag(model, "ignore_merges", false, &vocab->ignore_merges, err));
@@ -188,7 +224,7 @@ static int read_added(struct ant_vocab *vocab, const json_t *list, int next_id,
 static int read_all(struct ant_vocab *vocab, const json_t *root, struct ant_error *err)
 {
     const json_t *model = json_object_get(root, "model");
-    int result;
+    int result, next_id = (int)json_object_size(json_object_get(model, "vocab"));
 
     ANT_TRY(ant_pipeline_normalizer(vocab, json_object_get(root, "normalizer"), err));
     ANT_TRY(ant_pipeline_pre_tokenizer(vocab, json_object_get(root, "pre_tokenizer"), err));
@@ -196,42 +232,10 @@ static int read_all(struct ant_vocab *vocab, const json_t *root, struct ant_erro
     result = read_model(vocab, model, err);
     if (result < 0)
         return ant_fail_in(err, result, "model");
-    ANT_TRY(read_added(vocab, json_object_get(root, "added_tokens"),
-                       (int)json_object_size(json_object_get(model, "vocab")), err));
+    if (vocab->model == ANT_VOCAB_UNIGRAM)
+        next_id = vocab->size;
+    ANT_TRY(read_added(vocab, json_object_get(root, "added_tokens"), next_id, err));
     return ant_pipeline_post_processor(vocab, json_object_get(root, "post_processor"), err);
-}
-
-/* "<s>", or {"content": "<s>", ...}. */
-static int named_token(const struct ant_vocab *vocab, const json_t *config, const char *key)
-{
-    const json_t *value = json_object_get(config, key);
-
-    if (json_is_object(value))
-        value = json_object_get(value, "content");
-    return json_is_string(value)
-               ? ant_vocab_find(vocab, json_string_value(value), json_string_length(value))
-               : -1;
-}
-
-/* Which tokens begin and end a text is said by the file beside it; without that only what the
- * template says is known. */
-static void read_config(struct ant_vocab *vocab, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *beside =
-        ant_xasprintf("%.*stokenizer_config.json", slash ? (int)(slash - path + 1) : 0, path);
-    json_t *config = json_load_file(beside, 0, NULL);
-
-    free(beside);
-    if (vocab->prefix.len > 0)
-        vocab->bos = vocab->prefix.data[0];
-    if (vocab->suffix.len > 0)
-        vocab->eos = vocab->suffix.data[vocab->suffix.len - 1];
-    if (json_object_get(config, "bos_token"))
-        vocab->bos = named_token(vocab, config, "bos_token");
-    if (json_object_get(config, "eos_token"))
-        vocab->eos = named_token(vocab, config, "eos_token");
-    json_decref(config);
 }
 
 int ant_vocab_load_json(struct ant_vocab *vocab, const char *path, struct ant_error *err)
@@ -259,6 +263,5 @@ int ant_vocab_load_json(struct ant_vocab *vocab, const char *path, struct ant_er
     json_decref(root);
     if (result < 0)
         return ant_fail_in(err, result, "'%s'", path);
-    read_config(vocab, path);
-    return 0;
+    return ant_vocab_read_config(vocab, path, NULL, err);
 }

@@ -48,6 +48,7 @@ void ant_vocab_release(struct ant_vocab *vocab)
     free(vocab->merges);
     free(vocab->pending);
     free(vocab->scores);
+    free(vocab->weights);
     for (i = 0; i < vocab->n_added; i++)
         free(vocab->added[i].text);
     free(vocab->added);

@@ -40,8 +40,9 @@ struct ant_added {
 };
 
 enum ant_vocab_model {
-    ANT_VOCAB_MERGES, /* pairs merge by their rank in a list */
-    ANT_VOCAB_SCORES, /* any two tokens whose texts make a third one merge, best score first */
+    ANT_VOCAB_MERGES,  /* pairs merge by their rank in a list */
+    ANT_VOCAB_SCORES,  /* any two tokens whose texts make a third one merge, best score first */
+    ANT_VOCAB_UNIGRAM, /* the most probable sequence of tokens */
 };
 
 struct ant_vocab {
@@ -60,7 +61,8 @@ struct ant_vocab {
     size_t n_merges, cap_merges;
     struct ant_vocab_pending *pending; /* owned: merges not yet looked up */
     size_t n_pending;
-    float *scores; /* owned; SCORES: one an id */
+    float *scores;   /* owned; SCORES, or UNIGRAM of a file of SentencePiece's: one an id */
+    double *weights; /* owned; UNIGRAM: one an id, -INFINITY: never to be found in a text */
 
     bool byte_level;    /* tokens are spelled in the byte alphabet, pieces are bytes */
     bool byte_fallback; /* a character that is no token becomes tokens "<0x..>" */
@@ -115,6 +117,13 @@ void ant_vocab_add_added(struct ant_vocab *vocab, const struct ant_added *added)
 /* The loaders. Errors name the file. */
 struct ant_gguf;
 int ant_vocab_load_json(struct ant_vocab *vocab, const char *path, struct ant_error *err);
+/* What tokenizer_config.json beside `path`, if it is there, says of the tokens that begin and end a
+ * text; without it they are those that the template has, if any. For a tokenizer.model, which has
+ * no template and no added tokens, those come from there too, `adds_bos` where it says nothing;
+ * NULL for others. */
+int ant_vocab_read_config(struct ant_vocab *vocab, const char *path, const bool *adds_bos,
+                          struct ant_error *err);
+int ant_vocab_load_model(struct ant_vocab *vocab, const char *path, struct ant_error *err);
 int ant_vocab_load_gguf(struct ant_vocab *vocab, const struct ant_gguf *gguf,
                         struct ant_error *err);
 

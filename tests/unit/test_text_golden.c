@@ -122,6 +122,44 @@ static void test_variant(void **state)
     ant_tokenizer_close(tokenizer);
 }
 
+/* Models of SentencePiece: its own ids. */
+static void test_models(void **state)
+{
+    (void)state;
+    json_t *all = load("models.json"), *expected, *crc;
+    const char *top = getenv("TOP_SRCDIR"), *name;
+    struct ant_ids ids = {0};
+    struct ant_error err;
+    size_t i, wrong = 0;
+
+    assert_non_null(all);
+    json_object_foreach(all, name, expected)
+    {
+        char *path = ant_xasprintf("%s/tests/golden/text/%s", top ? top : ".", name);
+        struct ant_tokenizer *tokenizer;
+        if (ant_tokenizer_open_model(&tokenizer, path, &err) < 0)
+            fail_msg("%s", err.text);
+        json_array_foreach(expected, i, crc)
+        {
+            const json_t *text = json_array_get(texts, i);
+            encode(tokenizer, text, &ids);
+            if (!json_is_null(crc) &&
+                ant_crc32c(0, ids.data, ids.len * sizeof *ids.data) != json_integer_value(crc) &&
+                wrong++ < 5) {
+                print_error("%s, text %zu '%.60s' becomes", name, i, json_string_value(text));
+                print_ids(&ids);
+            }
+        }
+        assert_int_equal(i, json_array_size(texts));
+        ant_tokenizer_close(tokenizer);
+        free(path);
+    }
+    json_decref(all);
+    ant_ids_release(&ids);
+    if (wrong)
+        fail_msg("%zu texts differ", wrong);
+}
+
 static struct ant_tokenizer *open_gguf(const char *path)
 {
     struct ant_gguf *gguf;
@@ -257,13 +295,14 @@ int main(void)
     if (!texts || !variants)
         return 1;
     size_t n = json_array_size(variants), i;
-    struct CMUnitTest *tests = calloc(n + 2, sizeof *tests);
+    struct CMUnitTest *tests = calloc(n + 3, sizeof *tests);
     json_t *variant;
     json_array_foreach(variants, i, variant) tests[i] = (struct CMUnitTest){
         json_string_value(json_object_get(variant, "name")), test_variant, NULL, NULL, variant};
     tests[n] = (struct CMUnitTest){"smollm2", test_smollm2, NULL, NULL, NULL};
     tests[n + 1] = (struct CMUnitTest){"vectors of llama.cpp", test_vectors, NULL, NULL, NULL};
-    int failed = _cmocka_run_group_tests("text_golden", tests, n + 2, set_up, tear_down);
+    tests[n + 2] = (struct CMUnitTest){"models of SentencePiece", test_models, NULL, NULL, NULL};
+    int failed = _cmocka_run_group_tests("text_golden", tests, n + 3, set_up, tear_down);
     free(tests);
     json_decref(texts);
     json_decref(variants);

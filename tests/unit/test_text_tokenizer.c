@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "model_files.h"
@@ -90,7 +91,7 @@ static void test_hostile_json(void **state)
     } cases[] = {
         {"{", ANT_EDATA, "line 1"},
         {"[]", ANT_EDATA, "model: it is not there"},
-        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", ANT_EUNSUPP, "type 'Unigram'"},
+        {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", ANT_EUNSUPP, "type 'WordPiece'"},
         {"{\"model\":{\"vocab\":[],\"merges\":[]}}", ANT_EDATA, "no vocab"},
         {"{\"model\":{" VOCAB "}}", ANT_EDATA, "no merges"},
         {"{\"model\":{\"vocab\":{\"a\":-1},\"merges\":[]}}", ANT_EDATA, "token 'a' has no id"},
@@ -539,6 +540,110 @@ static void test_gguf_merges(void **state)
     ant_tokenizer_close(tokenizer);
 }
 
+/* ---- tokenizer.model --------------------------------------------------------------------------
+ */
+
+/* Pieces <unk>, <s>, </s>, "\u2581", "a", "b", "\u2581ab"; then what `more` adds. */
+static char *model_bytes(const char *more, size_t more_bytes, size_t *n)
+{
+    static const struct {
+        const char *text;
+        unsigned char kind;
+    } tokens[] = {{"<unk>", 2},
+                  {"<s>", 3},
+                  {"</s>", 3},
+                  {"\xe2\x96\x81", 1},
+                  {"a", 1},
+                  {"b", 1},
+                  {"\xe2\x96\x81"
+                   "ab",
+                   1}};
+    struct ant_buf out = {0};
+
+    for (size_t i = 0; i < sizeof(tokens) / sizeof(*tokens); i++) {
+        size_t length = strlen(tokens[i].text);
+        ant_buf_printf(&out, "\n%c\n%c%s\x15", (int)(length + 9), (int)length, tokens[i].text);
+        ant_buf_add(&out, (char[]){0, 0, (char)0x80, (char)0xbf, 0x18, (char)tokens[i].kind}, 6);
+    }
+    ant_buf_add(&out, more, more_bytes);
+    *n = out.len;
+    return out.data;
+}
+
+static int open_model(struct ant_tokenizer **out, const char *more, size_t more_bytes,
+                      struct ant_error *err)
+{
+    char *name = ant_xasprintf("%s/tokenizer.model", folder);
+    size_t n;
+    char *bytes = model_bytes(more, more_bytes, &n);
+    write_file(name, bytes, n);
+    int rc = ant_tokenizer_open_model(out, name, err);
+    free(bytes);
+    free(name);
+    return rc;
+}
+
+/* What tokenizer_config.json adds to it: special tokens of a chat, and what stands at the ends. */
+static void test_model(void **state)
+{
+    (void)state;
+    char *config = ant_xasprintf("%s/tokenizer_config.json", folder);
+    struct ant_tokenizer *tokenizer;
+    struct ant_error err = {{0}};
+
+    unlink(config);
+    assert_int_equal(open_model(&tokenizer, "", 0, &err), 0);
+    expect_ids(tokenizer, "ab  a", true, "6 3 4");
+    expect_ids(tokenizer, "xy", true, "3 0");
+    ant_tokenizer_close(tokenizer);
+
+    static const char json[] =
+        "{\"add_bos_token\": true, \"add_eos_token\": true, \"eos_token\": \"<end>\","
+        " \"added_tokens_decoder\": {\"1\": {\"content\": \"<s>\", \"special\": true},"
+        " \"9\": {\"content\": \"<end>\", \"special\": true}}}";
+    write_file(config, json, strlen(json));
+    assert_int_equal(open_model(&tokenizer, "", 0, &err), 0);
+    assert_int_equal(ant_tokenizer_size(tokenizer), 10);
+    assert_int_equal(ant_tokenizer_eos(tokenizer), 9);
+    assert_true(ant_tokenizer_is_special(tokenizer, 9));
+    expect_ids(tokenizer, "ab<end>a", true, "1 6 9 3 4 2");
+    ant_tokenizer_close(tokenizer);
+    unlink(config);
+    free(config);
+}
+
+static void test_model_errors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more;
+        size_t bytes;
+        const char *text;
+    } cases[] = {
+        {"\x0a", 1, "no model of SentencePiece, or a malformed one"},
+        {"\x0a\x7f", 2, "malformed"},
+        {"\x0b", 1, "malformed"},
+        {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12, "malformed"},
+        {"\x0a\x03\x0a\x01\xff", 5, "UTF-8"},
+        {"\x0a\x03\x0a\x01"
+         "a",
+         5, "tokens 4 and 7 have the same text"},
+        {"\x12\x02\x18\x03", 4, "neither a unigram nor a BPE model"},
+        {"\x12\x03\xc0\x01\x01", 5, "spaces behind words are not supported"},
+        {"\x1a\x03\x12\x01x", 5, "the map of characters is malformed"},
+        {"\x1a\x02\x28\x00", 4, "spaces that are spelled as they are: not supported"},
+        {"\x12\x03\xc0\x02\x64", 5, "without an unknown token"},
+    };
+    struct ant_tokenizer *tokenizer;
+    struct ant_error err = {{0}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        assert_true(open_model(&tokenizer, cases[i].more, cases[i].bytes, &err) < 0);
+        if (!strstr(err.text, cases[i].text))
+            fail_msg("case %zu: '%s', expected '%s'", i, err.text, cases[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -546,7 +651,8 @@ int main(void)
         cmocka_unit_test(test_functions),    cmocka_unit_test(test_config_beside),
         cmocka_unit_test(test_long_words),   cmocka_unit_test(test_threads),
         cmocka_unit_test(test_gguf_scores),  cmocka_unit_test(test_gguf_errors),
-        cmocka_unit_test(test_gguf_merges),
+        cmocka_unit_test(test_gguf_merges),  cmocka_unit_test(test_model),
+        cmocka_unit_test(test_model_errors),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

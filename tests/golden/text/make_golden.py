@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Make the expected tokens of this folder with Hugging Face tokenizers (made with 0.23.3).
+"""Make the expected tokens of this folder with Hugging Face tokenizers (made with 0.23.3) and
+SentencePiece (0.2.3).
 
-    pip install tokenizers gguf
+    pip install tokenizers sentencepiece protobuf gguf
     python3 make_golden.py [--model SMOLLM2.gguf]
 
 Writes beside itself
   texts.json       the hostile texts
   bytes.json       a small byte-level tokenizer, trained on them
   chars.json       one like SentencePiece's, with byte fallback
+  unigram.json     a unigram model
+  *.model          models of SentencePiece, and in models.json a CRC-32C of the ids that it makes of
+                   every text, null for texts with its special tokens, which it does not look for
   variants.json    ways to change those two, and for each a CRC-32C of the ids of every text (with
                    special tokens; int32, little-endian) and one of what they decode to (with and
                    without special tokens, a NUL between); no "decode" where Hugging Face's is no
@@ -16,13 +20,16 @@ Writes beside itself
   smollm2.json     with --model: ids of the real SmolLM2 for some of the texts
 """
 import argparse
+import base64
 import collections
 import copy
+import io
 import json
 import os
 import random
 import struct
 import sys
+import tempfile
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -242,6 +249,85 @@ def char_variants():
                           "prepend_scheme": "first", "split": False}}, True
 
 
+def unigram_variants(charsmap):
+    special = [{"content": c, "special": True} for c in ("<unk>", "<s>", "</s>")]
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    tokens = [{"id": i, **flags, **t} for i, t in enumerate(special)]
+    for scheme in ("always", "first"):
+        mark = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme,
+                "split": scheme == "always"}
+        yield f"unigram-{scheme}", "unigram", {
+            "added_tokens": tokens, "pre_tokenizer": mark, "decoder": mark}, True
+    yield "unigram-bytes", "unigram", {
+        "added_tokens": tokens, "pre_tokenizer": mark,
+        "decoder": sequence("decoders", {"type": "ByteFallback"}, mark),
+        "model": {"byte_fallback": True}}, True
+    yield "unigram-charsmap", "unigram", {
+        "added_tokens": tokens, "pre_tokenizer": mark, "decoder": mark,
+        "normalizer": sequence(
+            "normalizers", {"type": "Precompiled", "precompiled_charsmap": charsmap},
+            {"type": "Strip", "strip_left": False, "strip_right": True},
+            replace(" {2,}", "\u2581", "Regex"))}, True
+
+
+SPECIAL = "<s>", "</s>", "<unk>"
+
+
+def common_texts():
+    """Without special tokens, and without rare characters, which a model then does not know."""
+    counts = collections.Counter("".join(TEXTS).replace("\0", ""))
+    known = set(sorted(counts, key=lambda c: (-counts[c], c))[:250])
+    return ["".join(c for c in text if c in known) for text in TEXTS
+            if not any(s in text for s in SPECIAL)]
+
+
+def train_unigram():
+    t = Tokenizer(models.Unigram())
+    t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    special = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    t.train_from_iterator(common_texts(), trainers.UnigramTrainer(
+        vocab_size=1000, show_progress=False, special_tokens=special, unk_token="<unk>"))
+    return t
+
+
+# What SentencePiece rewrites: characters to characters, one to many, many to one, to nothing.
+RULES = {"\t": " ", "\n": " ", "\r": " ", "\u00a0": " ", "\u3000": " ", "\ufb01": "fi",
+         "e\u0301": "\u00e9", "\u00bd": "1/2", "\u200b": "", "\u2028": " ", "A": "a",
+         "the": "THE", "th": "t", "\u1100\u1161": "\uac00", "\u212b": "\u00c5"}
+
+
+def train_sentencepiece(name, **options):
+    import sentencepiece
+    path = os.path.join(HERE, name)
+    with tempfile.TemporaryDirectory() as folder:
+        rules = os.path.join(folder, "rules.tsv")
+        with open(rules, "w", encoding="utf-8") as f:
+            for what, by in RULES.items():
+                f.write("\t".join(" ".join(f"{ord(c):X}" for c in s) for s in (what, by)) + "\n")
+        if options.pop("rules", False):
+            options["normalization_rule_tsv"] = rules
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(common_texts()),
+            model_writer=model, num_threads=1, hard_vocab_limit=False, minloglevel=2,
+            max_sentence_length=100000, character_coverage=1.0, **options)
+    with open(path, "wb") as f:
+        f.write(model.getvalue())
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    bos = [processor.bos_id()] if options["model_type"] == "bpe" else []
+    return [None if any(s in text for s in SPECIAL) else
+            crc32c(struct.pack(f"<{len(i)}i", *i))
+            for text in TEXTS for i in [bos + processor.encode(text)]]
+
+
+def charsmap_of(name):
+    from sentencepiece import sentencepiece_model_pb2
+    proto = sentencepiece_model_pb2.ModelProto()
+    with open(os.path.join(HERE, name), "rb") as f:
+        proto.ParseFromString(f.read())
+    return base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+
+
 def train_bytes():
     t = Tokenizer(models.BPE())
     t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -336,13 +422,21 @@ def main():
     parser.add_argument("--show", nargs=2, metavar=("VARIANT", "TEXT"),
                         help="print the ids of one text (by number) instead")
     args = parser.parse_args()
-    bases = {"bytes": train_bytes(), "chars": train_chars()}
+    bases = {"bytes": train_bytes(), "chars": train_chars(), "unigram": train_unigram()}
     bases = {name: json.loads(t.to_str()) for name, t in bases.items()}
     for base in bases.values():
         base["added_tokens"] = []
+    found = {name: train_sentencepiece(name, **options) for name, options in {
+        "bpe.model": dict(model_type="bpe", vocab_size=700, byte_fallback=True,
+                          normalization_rule_name="identity", remove_extra_whitespaces=False),
+        "unigram.model": dict(model_type="unigram", vocab_size=600, rules=True),
+        "unigram-bytes.model": dict(model_type="unigram", vocab_size=700, byte_fallback=True,
+                                    add_dummy_prefix=False, normalization_rule_name="identity"),
+    }.items()}
     variants = []
     for name, base, change, decode in [
-            *byte_variants(bases["bytes"]["model"]["vocab"]), *char_variants()]:
+            *byte_variants(bases["bytes"]["model"]["vocab"]), *char_variants(),
+            *unigram_variants(charsmap_of("unigram.model"))]:
         t = Tokenizer.from_str(json.dumps(changed(bases[base], change)))
         if args.show and args.show[0] == name:
             print(t.encode(TEXTS[int(args.show[1])]).ids)
@@ -353,6 +447,7 @@ def main():
     for name, base in bases.items():
         write(name + ".json", base)
     write("texts.json", TEXTS, True)
+    write("models.json", found)
     write("variants.json", variants, True)
     if args.model:
         smollm2(args.model)
