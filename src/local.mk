@@ -34,9 +34,10 @@ noinst_HEADERS += src/job/stop.h src/job/time_limit.h
 libantiphon_a_SOURCES += src/job/stop.c src/job/time_limit.c
 noinst_HEADERS += src/job/counter.h src/job/deal.h src/job/plugin.h
 libantiphon_a_SOURCES += src/job/counter.c src/job/deal.c src/job/plugin.c
-noinst_HEADERS += src/job/parallel.h src/job/card.h src/job/transport.h src/job/watch.h
+noinst_HEADERS += src/job/card.h src/job/device_group.h src/job/parallel.h src/job/transport.h src/job/watch.h
 libantiphon_a_SOURCES += \
-	src/job/card.c src/job/group.c src/job/parallel.c src/job/launch.c src/job/layout.c src/job/watch.c
+	src/job/card.c src/job/device_group.c src/job/group.c src/job/launch.c src/job/layout.c \
+	src/job/parallel.c src/job/watch.c
 if HAVE_UCX
 libantiphon_a_SOURCES += src/job/transport.c
 else
@@ -102,7 +103,7 @@ libantiphon_a_SOURCES += src/backend/backend.c
 noinst_HEADERS += src/backend/cuda/attn_plan.h src/backend/cuda/cuda.h src/backend/cuda/gemm_plan.h
 if HAVE_CUDA
 libantiphon_a_SOURCES += \
-	src/backend/cuda/attn_plan.c src/backend/cuda/cuda.c src/backend/cuda/cuda_ops.c \
+	src/backend/cuda/attn_plan.c src/backend/cuda/cuda.c src/backend/cuda/cuda_ops.c src/backend/cuda/cuda_parallel.c \
 	src/backend/cuda/cuda_step.c src/backend/cuda/cuda_weight.c src/backend/cuda/gemm_plan.c
 endif
 

@@ -125,13 +125,14 @@ struct kern_glu {
 };
 cudaError_t kern_glu(struct kern_glu args, cudaStream_t stream);
 
-/* out = table[token] * scale. */
+/* out = table[token - first] * scale; 0 for tokens that the table is without. */
 struct kern_embed {
-    const uint16_t *table; /* (vocab, hidden) */
+    const uint16_t *table; /* (end - first, hidden) */
     const int32_t *tokens; /* (rows) ids; or ~i: the id in drawn[i] */
     const int32_t *drawn;  /* ids that a step still on the device draws, or NULL */
     float *out;            /* (rows, hidden) */
     int rows, hidden;      /* hidden: a multiple of 8 */
+    int first, end;        /* tokens of the table */
     float scale;
 };
 cudaError_t kern_embed(struct kern_embed args, cudaStream_t stream);

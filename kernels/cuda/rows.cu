@@ -30,7 +30,10 @@ __global__ void __launch_bounds__(THREADS)
 
     if (token < 0)
         token = a.drawn[~token];
-    unpack8(x, *(const uint4 *)(a.table + (size_t)token * a.hidden + unit * 8));
+    uint4 packed = {};
+    if (token >= a.first && token < a.end)
+        packed = *(const uint4 *)(a.table + (size_t)(token - a.first) * a.hidden + unit * 8);
+    unpack8(x, packed);
 #pragma unroll
     for (int k = 0; k < 8; k++)
         x[k] *= a.scale;

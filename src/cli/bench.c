@@ -55,7 +55,11 @@ static const struct ant_option options[] = {
 
     {ANT_OPTION_HEADING, .name = "How"},
     {ANT_OPTION_INT, 0, "dp-size", "N", AT(run.dp_size), 0, 1 << 20,
-     .help = "Replicas of the model. Default: as many as ranks."},
+     .help = "Replicas of the model. Default: ranks / (tp * pp)."},
+    {ANT_OPTION_INT, 0, "tp-size", "N", AT(run.tp_size), 1, 1024,
+     .help = "Ranks that share each layer of a replica. Default 1."},
+    {ANT_OPTION_INT, 0, "pp-size", "N", AT(run.pp_size), 1, 1024,
+     .help = "Stages of a replica. Default 1."},
     {ANT_OPTION_CHOICE, 0, "backend", "NAME", AT(run.backend), .choices = ant_run_backends,
      .help = "auto (default), cpu or cuda."},
     {ANT_OPTION_INT, 't', "threads", "N", AT(run.threads), 0, 4096,
@@ -229,7 +233,7 @@ static int answer(struct bench *bench, const struct bench_work *work, int repeti
 {
     struct run *run = &bench->run;
     struct ant_request *next = NULL, *finished;
-    int i = run->layout.dp_rank, in_flight = 0, rc = 0;
+    int i = ant_run_leads(run) ? run->layout.dp_rank : work->n, in_flight = 0, rc = 0;
 
     while (rc == 0 && (i < work->n || next || in_flight > 0)) {
         for (;;) {
@@ -295,13 +299,17 @@ static int measure_rank(struct bench *bench, const struct bench_work *work, int 
 /* One sample of all ranks: sums, means over prompts and over ranks, the longest time. */
 static void sum_up(const struct bench_sample *ranks, int n, struct bench_sample *out)
 {
+    int n_leading = 0; /* the others of a replica have no prompts of their own */
+
     *out = (struct bench_sample){0};
+    for (int i = 0; i < n; i++)
+        n_leading += ranks[i].n > 0;
     for (int i = 0; i < n; i++) {
         const struct bench_sample *r = &ranks[i];
         out->wall_s = r->wall_s > out->wall_s ? r->wall_s : out->wall_s;
         out->first_s += r->first_s;
         out->stream += r->stream;
-        out->prefill_share += r->prefill_share / n;
+        out->prefill_share += n_leading ? r->prefill_share / n_leading : 0;
         out->n += r->n;
         out->prompt_tokens += r->prompt_tokens;
         out->prefilled_tokens += r->prefilled_tokens;

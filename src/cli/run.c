@@ -247,8 +247,9 @@ int ant_run_launch(struct run *run, struct ant_error *err)
     ANT_TRY(ant_layout_init(&run->layout, card->rank, ant_job_size(run->job), run->settings.dp_size,
                             run->settings.tp_size, run->settings.pp_size, err));
     ANT_TRY(open_groups(run, err));
-    return ant_parallel_open(&run->parallel, &run->layout, run->world, ant_job_cards(run->job),
-                             START_TIMEOUT_S, err);
+    bool may_be_gpu = strcmp(ant_run_backends[run->settings.backend], "cpu") != 0;
+    return ant_parallel_open(&run->parallel, &run->layout, run->job, may_be_gpu, run->world,
+                             ant_job_cards(run->job), START_TIMEOUT_S, err);
 }
 
 /* ---- how long -------------------------------------------------------------------------------- */

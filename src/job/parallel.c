@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 
 /* Everybody's address on the new transport, in copies of the cards. */
@@ -32,9 +33,42 @@ static int exchange_addresses(struct ant_parallel *parallel, struct ant_group *w
     return rc;
 }
 
+/* The first rank of every stage, and of every replica, puts the id of its group; one fence serves
+ * them all. An id that cannot be made is told, too: who needs it says so. */
+static int exchange_ids(struct ant_parallel *parallel, const struct ant_layout *layout,
+                        struct ant_job *job, struct ant_error *err)
+{
+    int replica_root = layout->dp_rank * layout->tp_size * layout->pp_size;
+    int stage_root = replica_root + layout->pp_rank * layout->tp_size;
+    const struct {
+        const char *key;
+        int root;
+        struct ant_device_id *id;
+        int size;
+    } groups[] = {
+        {"antiphon.nccl.stage", stage_root, &parallel->stage_id, layout->tp_size},
+        {"antiphon.nccl.replica", replica_root, &parallel->replica_id, layout->pp_size},
+    };
+    struct ant_error why;
+
+    for (int i = 0; i < 2; i++) {
+        if (groups[i].size == 1 || groups[i].root != layout->rank)
+            continue;
+        if (ant_device_id_make(groups[i].id, &why) < 0)
+            ant_log(ANT_LOG_DEBUG, "nccl", "%s", why.text);
+        ANT_TRY(ant_job_put(job, groups[i].key, groups[i].id, sizeof(*groups[i].id), err));
+    }
+    ANT_TRY(ant_job_fence(job, err));
+    for (int i = 0; i < 2; i++)
+        if (groups[i].size > 1)
+            ANT_TRY(ant_job_get(job, groups[i].root, groups[i].key, groups[i].id,
+                                sizeof(*groups[i].id), err));
+    return 0;
+}
+
 int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
-                      struct ant_group *world, const struct ant_card *cards, double timeout,
-                      struct ant_error *err)
+                      struct ant_job *job, bool with_devices, struct ant_group *world,
+                      const struct ant_card *cards, double timeout, struct ant_error *err)
 {
     int replica = layout->tp_size * layout->pp_size;
 
@@ -48,6 +82,8 @@ int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
         return 0;
     ANT_TRY(ant_transport_open(&out->transport, err));
     ANT_TRY(exchange_addresses(out, world, cards, timeout, err));
+    if (with_devices)
+        ANT_TRY(exchange_ids(out, layout, job, err));
     int *ranks = ant_xcalloc((size_t)replica, sizeof(*ranks));
     for (int i = 0; i < replica; i++)
         ranks[i] = layout->dp_rank * replica + i;

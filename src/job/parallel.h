@@ -7,6 +7,7 @@
 #ifndef ANT_JOB_PARALLEL_H
 #define ANT_JOB_PARALLEL_H
 
+#include "job/device_group.h"
 #include "job/group.h"
 #include "job/layout.h"
 
@@ -18,15 +19,17 @@ struct ant_parallel {
     int tp_rank, tp_size, pp_rank, pp_size;
     struct ant_group *stage;   /* those that share this rank's layers, by tp_rank; NULL: alone */
     struct ant_group *replica; /* all, by pp_rank * tp_size + tp_rank; NULL: alone */
+    struct ant_device_id stage_id, replica_id; /* not made: GPUs were not asked for, or cannot */
     struct ant_transport *transport;
     struct ant_card *cards;   /* owned: of all ranks, with the addresses of this transport */
     unsigned char *addresses; /* owned */
 };
 
-/* Collective over `world`, whose cards these are. A replica of one rank opens nothing. */
+/* Collective over `world`, all ranks of the job, whose cards these are. A replica of one rank opens
+ * nothing. `with_devices`: ids for groups of GPUs are exchanged, too. */
 int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
-                      struct ant_group *world, const struct ant_card *cards, double timeout,
-                      struct ant_error *err);
+                      struct ant_job *job, bool with_devices, struct ant_group *world,
+                      const struct ant_card *cards, double timeout, struct ant_error *err);
 void ant_parallel_close(struct ant_parallel *parallel); /* legal on a zeroed struct */
 
 #endif

@@ -164,25 +164,39 @@ void ant_model_forward(struct ant_model *model, const struct ant_batch *batch)
 static void draw(struct ant_model *model, const struct ant_batch *step)
 {
     const struct ant_backend_ops *ops = model->be->ops;
-    const struct ant_batch rest = {.n_sampled = step->n_sampled, .draws = step->draws};
+    static const int32_t nothing[1];
+    const struct ant_batch rest = {
+        .tokens = nothing,
+        .positions = nothing,
+        .row_start = nothing,
+        .context = nothing,
+        .page_start = nothing,
+        .pages = nothing,
+        .n_sampled = step->n_sampled,
+        .draws = step->draws,
+    };
 
     ops->step_begin(model->be, &rest);
-    if (rest.n_sampled > 0) {
-        ops->receive(model->be, ANT_SLOT_LOGITS, (model->shard.pp_size - 1) * model->shard.tp_size);
-        ops->sample(model->be);
-    }
+    ops->receive(model->be, ANT_SLOT_LOGITS, (model->shard.pp_size - 1) * model->shard.tp_size);
+    ops->sample(model->be);
     ops->step_end(model->be);
 }
 
 int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_error *err)
 {
+    bool is_drawn = true;
+
     if (model->shard.pp_size > 1) {
-        if (model->failed == 0)
-            draw(model, &model->steps[model->first_step]);
+        const struct ant_batch *step = &model->steps[model->first_step];
+
+        is_drawn = step->n_sampled > 0;
+        if (model->failed == 0 && is_drawn)
+            draw(model, step);
         model->first_step = (model->first_step + 1) % model->shard.pp_size;
         model->n_steps--;
     }
-    if (model->failed == 0)
+    *out = (struct ant_drawn){NULL, NULL};
+    if (model->failed == 0 && is_drawn)
         model->failed = model->be->ops->step_wait(model->be, out, &model->error);
     return model->failed < 0 ? ant_fail(err, (enum ant_err)model->failed, "%s", model->error.text)
                              : 0;

@@ -243,6 +243,7 @@ static void check_embed_shape(int rows, int hidden)
                                       .out = b_out.p,
                                       .rows = rows,
                                       .hidden = hidden,
+                                      .end = VOCAB,
                                       .scale = 3.5f},
                   0));
     check_download(got, &b_out);
@@ -385,8 +386,13 @@ static void bench_rows_of(int rows, int hidden, int ff, int heads, int kv_heads,
                                 .hidden = hidden,
                                 .eps = 1e-5f};
     b.glu = (struct kern_glu){.in = in.p, .out = out.p, .rows = rows, .ff = ff};
-    b.embed = (struct kern_embed){
-        .table = out.p, .tokens = b_ids.p, .out = in.p, .rows = rows, .hidden = hidden, .scale = 1};
+    b.embed = (struct kern_embed){.table = out.p,
+                                  .tokens = b_ids.p,
+                                  .out = in.p,
+                                  .rows = rows,
+                                  .hidden = hidden,
+                                  .end = INT32_MAX,
+                                  .scale = 1};
     printf(" hidden %d, ff %d, heads %d/%d x %d\n", hidden, ff, heads, kv_heads, dim);
     b.rotate = (size_t)(rows * width * 2), b.n_rotate = (int)(POOL / b.rotate);
     report("rope + append", rows, rows * width * 4, run_rope, &b);

@@ -92,10 +92,6 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
         return ant_fail(err, ANT_EUSAGE,
                         "--max-num-batched-tokens %d: a GPU's step has at most %d rows",
                         config->max_rows, CUDA_MAX_ROWS);
-    if (config->parallel && config->parallel->tp_size * config->parallel->pp_size > 1)
-        return ant_fail(err, ANT_EUNSUPP,
-                        "--tp-size and --pp-size: a replica on GPUs has one in this version "
-                        "(--backend cpu takes several ranks)");
     if (config->kv_type == ANT_KV_F32)
         return ant_fail(err, ANT_EUNSUPP, "--kv-type f32: a GPU's cache is bf16");
     if (arch->head_dim < 1 || arch->head_dim > 128 || arch->head_dim % 2 || arch->rope.dim % 16)
@@ -126,7 +122,7 @@ static int list_shapes(const struct cuda_backend *cuda, struct ant_gemm_shape *o
     out[n++] = (struct ant_gemm_shape){a->hidden, q, ANT_GEMM_ADD, false};
     out[n++] = (struct ant_gemm_shape){2 * a->ff, a->hidden, ANT_GEMM_BF16, false};
     out[n++] = (struct ant_gemm_shape){a->hidden, a->ff, ANT_GEMM_ADD, false};
-    out[n++] = (struct ant_gemm_shape){cuda->vocab, a->hidden, ANT_GEMM_F32, false};
+    out[n++] = (struct ant_gemm_shape){cuda->columns, a->hidden, ANT_GEMM_F32, false};
     return n;
 }
 
@@ -225,6 +221,9 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
     cuda->gate_up = take(&feed_forward, rows * 2 * (size_t)a->ff, 2);
     place_slot(cuda, &feed_forward, ANT_SLOT_HIDDEN, a->ff, false);
     place_slot(cuda, &logits, ANT_SLOT_LOGITS, cuda->vocab, true);
+    if (cuda->config.parallel && cuda->config.parallel->tp_size > 1)
+        cuda->part = take(&logits, (size_t)ant_cuda_graph_rows(cuda->config.max_sampled, NULL),
+                          (size_t)ant_cuda_most_columns(cuda) * 4);
     arena->used = feed_forward.used > logits.used ? feed_forward.used : logits.used;
 }
 
@@ -259,6 +258,7 @@ static void derive(struct cuda_backend *cuda)
 
     cuda->head_dim = a->head_dim <= 64 ? 64 : 128;
     cuda->vocab = (a->vocab + 7) / 8 * 8;
+    cuda->columns = c->vocab_start ? ant_cuda_columns(cuda, c->parallel->tp_rank) : cuda->vocab;
     open_plan(&cuda->plan, &bound, c->max_seqs);
     cuda->plan.max_partials = bound.n_partials < least ? bound.n_partials : least;
     struct cuda_layout at = ant_cuda_layout(ant_cuda_graph_rows(c->max_rows, NULL),
@@ -335,6 +335,7 @@ static void close_cuda(struct ant_backend *be)
         if (cuda->steps[i].done)
             cudaEventDestroy(cuda->steps[i].done);
     }
+    ant_cuda_parallel_close(cuda);
     ant_cuda_weight_close(cuda);
     while (cuda->weights) {
         struct ant_weight *w = cuda->weights;
@@ -368,6 +369,7 @@ static int open_device(struct cuda_backend *cuda, struct ant_error *err)
     ANT_TRY(plan_products(cuda, err));
     ANT_TRY(open_workspace(cuda, err));
     ANT_TRY(open_steps(cuda, err));
+    ANT_TRY(ant_cuda_parallel_open(cuda, err));
     ANT_CUDA_TRY("cannot ask for the GPU's memory", cudaMemGetInfo(&free_bytes, &total));
     cuda->free_bytes = free_bytes + cuda->workspace_bytes;
     return 0;
@@ -513,6 +515,11 @@ const struct ant_backend_ops ant_backend_cuda = {
     .route = ant_cuda_route,
     .experts = ant_cuda_experts,
     .norm_sampled = ant_cuda_norm_sampled,
+    .clear = ant_cuda_clear,
+    .all_reduce = ant_cuda_all_reduce,
+    .gather_logits = ant_cuda_gather_logits,
+    .send = ant_cuda_send,
+    .receive = ant_cuda_receive,
     .sample = ant_cuda_sample,
     .read_slot = ant_cuda_read_slot,
 };

@@ -79,6 +79,7 @@ struct cuda_backend {
     char level[16];
     int device, head_dim; /* of the cache and of activations: 64 or 128 */
     int vocab;            /* columns of LOGITS: up to a multiple of 8 */
+    int columns;          /* those that this rank computes */
     cudaStream_t stream;
     struct ant_gemm *gemm;
     bool is_checked; /* ANTIPHON_CHECK=1: wait for every operation, and name the one that fails */
@@ -90,6 +91,7 @@ struct cuda_backend {
     uint16_t *gate_up; /* (max_rows, 2 ff) */
     float *rope;       /* (max_context, dim/2, 2) */
     float *partial;    /* of decode attention */
+    float *part; /* (max_sampled, columns of any rank): logits of a rank, in a stage of several */
     int32_t *arrived;
     int32_t *drawn;   /* ids of the last step, then logprobs at the step's n_drawn */
     char *descriptor; /* of the step */
@@ -104,6 +106,8 @@ struct cuda_backend {
     int n_stages, first_free, n_free;
     cudaStream_t load_stream;
     struct ant_weight *weights;
+
+    struct ant_device_group *stage, *replica; /* owned; NULL: of one rank */
 
     /* The step being enqueued. */
     struct cuda_step steps[CUDA_STEPS];
@@ -166,6 +170,25 @@ void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w);
 void ant_cuda_sample(struct ant_backend *be);
 int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,
                        struct ant_error *err);
+
+/* Whether an operation is to be enqueued; and its outcome: the first failure sticks, with the
+ * operation's name. */
+bool ant_cuda_is_on(const struct cuda_backend *cuda);
+void ant_cuda_done(struct cuda_backend *cuda, cudaError_t e, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+int ant_cuda_rows_of(const struct cuda_backend *cuda, enum ant_slot slot);
+
+/* cuda_parallel.c. Collective over the replica. */
+int ant_cuda_parallel_open(struct cuda_backend *cuda, struct ant_error *err);
+void ant_cuda_parallel_close(struct cuda_backend *cuda);
+/* Columns that rank `rank` of the stage computes, up to a multiple of 8; and the most of any. */
+int ant_cuda_columns(const struct cuda_backend *cuda, int rank);
+int ant_cuda_most_columns(const struct cuda_backend *cuda);
+void ant_cuda_clear(struct ant_backend *be, enum ant_slot slot);
+void ant_cuda_all_reduce(struct ant_backend *be, enum ant_slot slot);
+void ant_cuda_gather_logits(struct ant_backend *be);
+void ant_cuda_send(struct ant_backend *be, enum ant_slot slot, int to);
+void ant_cuda_receive(struct ant_backend *be, enum ant_slot slot, int from);
 
 /* cuda_weight.c */
 size_t ant_cuda_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec);

@@ -10,15 +10,12 @@
 #include "backend/cuda/cuda.h"
 #include "base/mem.h"
 
-/* Whether the operation is to be enqueued. */
-static bool is_on(const struct cuda_backend *cuda)
+bool ant_cuda_is_on(const struct cuda_backend *cuda)
 {
     return !cuda->failed && cuda->mode != CUDA_REPLAY;
 }
 
-/* Keep the first failure, with the operation's name. */
-static void __attribute__((format(printf, 3, 4)))
-done(struct cuda_backend *cuda, cudaError_t e, const char *format, ...)
+void ant_cuda_done(struct cuda_backend *cuda, cudaError_t e, const char *format, ...)
 {
     char what[128];
     va_list args;
@@ -44,7 +41,7 @@ static int32_t *integers(const struct cuda_backend *cuda, size_t at)
     return (int32_t *)(void *)(cuda->descriptor + at);
 }
 
-static int rows_of(const struct cuda_backend *cuda, enum ant_slot slot)
+int ant_cuda_rows_of(const struct cuda_backend *cuda, enum ant_slot slot)
 {
     return cuda->slots[slot].is_sampled ? cuda->n_sampled : cuda->n_rows;
 }
@@ -52,21 +49,26 @@ static int rows_of(const struct cuda_backend *cuda, enum ant_slot slot)
 void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table)
 {
     struct cuda_backend *cuda = cuda_of(be);
+    const int *start = cuda->config.vocab_start;
+    int rank = start ? cuda->config.parallel->tp_rank : 0;
+    int first = start ? start[rank] : 0, end = start ? start[rank + 1] : cuda->arch.vocab;
 
-    if (table->k != cuda->arch.hidden || table->n < cuda->arch.vocab)
+    if (table->k != cuda->arch.hidden || table->n < end - first)
         fail(cuda, "an embedding that does not fit the model");
-    if (!is_on(cuda))
+    if (!ant_cuda_is_on(cuda))
         return;
-    done(cuda,
-         kern_embed((struct kern_embed){.table = table->matrix,
-                                        .tokens = integers(cuda, cuda->at.tokens),
-                                        .drawn = cuda->drawn,
-                                        .out = cuda->slots[ANT_SLOT_RESIDUAL].data,
-                                        .rows = cuda->n_rows,
-                                        .hidden = cuda->arch.hidden,
-                                        .scale = (float)cuda->arch.embed_scale},
-                    cuda->stream),
-         "embedding of %d rows", cuda->n_rows);
+    ant_cuda_done(cuda,
+                  kern_embed((struct kern_embed){.table = table->matrix,
+                                                 .tokens = integers(cuda, cuda->at.tokens),
+                                                 .drawn = cuda->drawn,
+                                                 .out = cuda->slots[ANT_SLOT_RESIDUAL].data,
+                                                 .rows = cuda->n_rows,
+                                                 .hidden = cuda->arch.hidden,
+                                                 .first = first,
+                                                 .end = end,
+                                                 .scale = (float)cuda->arch.embed_scale},
+                             cuda->stream),
+                  "embedding of %d rows", cuda->n_rows);
 }
 
 static void norm_rows(struct cuda_backend *cuda, const struct ant_weight *w, enum ant_slot out,
@@ -74,18 +76,18 @@ static void norm_rows(struct cuda_backend *cuda, const struct ant_weight *w, enu
 {
     if (w->vector == NULL || w->k != cuda->arch.hidden)
         fail(cuda, "a norm weight that does not fit the model");
-    if (!is_on(cuda))
+    if (!ant_cuda_is_on(cuda))
         return;
-    done(cuda,
-         kern_norm((struct kern_norm){.x = cuda->slots[ANT_SLOT_RESIDUAL].data,
-                                      .weight = w->vector,
-                                      .index = index,
-                                      .out = cuda->slots[out].data,
-                                      .rows = rows_of(cuda, out),
-                                      .hidden = cuda->arch.hidden,
-                                      .eps = cuda->arch.norm_eps},
-                   cuda->stream),
-         "norm of %d rows", rows_of(cuda, out));
+    ant_cuda_done(cuda,
+                  kern_norm((struct kern_norm){.x = cuda->slots[ANT_SLOT_RESIDUAL].data,
+                                               .weight = w->vector,
+                                               .index = index,
+                                               .out = cuda->slots[out].data,
+                                               .rows = ant_cuda_rows_of(cuda, out),
+                                               .hidden = cuda->arch.hidden,
+                                               .eps = cuda->arch.norm_eps},
+                            cuda->stream),
+                  "norm of %d rows", ant_cuda_rows_of(cuda, out));
 }
 
 void ant_cuda_norm(struct ant_backend *be, const struct ant_weight *w)
@@ -104,7 +106,7 @@ void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w)
 static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, enum ant_slot in,
                      void *out, enum ant_gemm_out kind)
 {
-    int rows = rows_of(cuda, in);
+    int rows = ant_cuda_rows_of(cuda, in);
     bool is_bias_fused = w->bias && kind == ANT_GEMM_BF16;
     struct ant_gemm_shape shape = {w->n, w->k, kind, is_bias_fused};
     struct ant_gemm_call call = {rows, cuda->slots[in].data, w->matrix,
@@ -119,11 +121,12 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, enum
     if (rc < 0)
         cuda->failed = rc;
     else if (w->bias && !is_bias_fused)
-        done(cuda,
-             kern_bias((struct kern_bias){.out = out, .bias = w->bias, .rows = rows, .n = w->n},
-                       cuda->stream),
-             "bias of %d rows", rows);
-    done(cuda, cudaSuccess, "product of %d rows with %d x %d", rows, w->n, w->k);
+        ant_cuda_done(
+            cuda,
+            kern_bias((struct kern_bias){.out = out, .bias = w->bias, .rows = rows, .n = w->n},
+                      cuda->stream),
+            "bias of %d rows", rows);
+    ant_cuda_done(cuda, cudaSuccess, "product of %d rows with %d x %d", rows, w->n, w->k);
 }
 
 void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
@@ -131,42 +134,43 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
 {
     struct cuda_backend *cuda = cuda_of(be);
     bool is_glu = epilogue == ANT_EPILOGUE_GLU;
-    int cols = is_glu ? 2 * cuda->slots[out].cols : cuda->slots[out].cols;
+    bool is_part = out == ANT_SLOT_LOGITS && cuda->stage;
+    int cols = is_glu ? 2 * cuda->slots[out].cols : is_part ? cuda->columns : cuda->slots[out].cols;
 
     cuda->counts.weight_bytes += (double)w->bytes;
-    cuda->counts.flops += 2.0 * rows_of(cuda, in) * w->n * w->k;
+    cuda->counts.flops += 2.0 * ant_cuda_rows_of(cuda, in) * w->n * w->k;
     if (w->matrix == NULL || w->k != cuda->slots[in].cols || w->n != cols)
         fail(cuda, "a product whose weight does not fit its slots");
-    if (!is_on(cuda))
+    if (!ant_cuda_is_on(cuda))
         return;
     if (!is_glu) {
-        multiply(cuda, w, in, cuda->slots[out].data,
+        multiply(cuda, w, in, is_part ? cuda->part : cuda->slots[out].data,
                  epilogue == ANT_EPILOGUE_ADD ? ANT_GEMM_ADD
                  : cuda->slots[out].is_float  ? ANT_GEMM_F32
                                               : ANT_GEMM_BF16);
         return;
     }
     if (cuda->n_rows <= KERN_FEW_ROWS && !w->bias) {
-        done(cuda,
-             kern_few_rows_glu((struct kern_chain){.in = cuda->slots[in].data,
-                                                   .weight = w->matrix,
-                                                   .out = cuda->slots[out].data,
-                                                   .rows = cuda->n_rows,
-                                                   .n = w->n,
-                                                   .k = w->k},
-                               cuda->stream),
-             "gated product of %d rows with %d x %d", cuda->n_rows, w->n, w->k);
+        ant_cuda_done(cuda,
+                      kern_few_rows_glu((struct kern_chain){.in = cuda->slots[in].data,
+                                                            .weight = w->matrix,
+                                                            .out = cuda->slots[out].data,
+                                                            .rows = cuda->n_rows,
+                                                            .n = w->n,
+                                                            .k = w->k},
+                                        cuda->stream),
+                      "gated product of %d rows with %d x %d", cuda->n_rows, w->n, w->k);
         return;
     }
     multiply(cuda, w, in, cuda->gate_up, ANT_GEMM_BF16);
     if (!cuda->failed)
-        done(cuda,
-             kern_glu((struct kern_glu){.in = cuda->gate_up,
-                                        .out = cuda->slots[out].data,
-                                        .rows = cuda->n_rows,
-                                        .ff = cuda->slots[out].cols},
-                      cuda->stream),
-             "gated activation of %d rows", cuda->n_rows);
+        ant_cuda_done(cuda,
+                      kern_glu((struct kern_glu){.in = cuda->gate_up,
+                                                 .out = cuda->slots[out].data,
+                                                 .rows = cuda->n_rows,
+                                                 .ff = cuda->slots[out].cols},
+                               cuda->stream),
+                      "gated activation of %d rows", cuda->n_rows);
 }
 
 static uint16_t *layer_cache(const struct cuda_backend *cuda, int layer, bool is_value)
@@ -203,23 +207,24 @@ void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_we
 
     if (q_norm || k_norm)
         fail(cuda, "norms of queries and keys");
-    if (!is_on(cuda))
+    if (!ant_cuda_is_on(cuda))
         return;
-    done(cuda,
-         kern_rope_append((struct kern_rope_append){.qkv = cuda->slots[ANT_SLOT_QKV].data,
-                                                    .table = cuda->rope,
-                                                    .positions = integers(cuda, cuda->at.positions),
-                                                    .slots = integers(cuda, cuda->at.slots),
-                                                    .k_cache = layer_cache(cuda, layer, false),
-                                                    .v_cache = layer_cache(cuda, layer, true),
-                                                    .rows = cuda->n_rows,
-                                                    .heads = arch->n_heads,
-                                                    .kv_heads = arch->n_kv_heads,
-                                                    .head_dim = cuda->head_dim,
-                                                    .rope_dim = arch->rope.dim,
-                                                    .interleaved = arch->rope.interleaved},
-                          cuda->stream),
-         "positions of layer %d", layer);
+    ant_cuda_done(
+        cuda,
+        kern_rope_append((struct kern_rope_append){.qkv = cuda->slots[ANT_SLOT_QKV].data,
+                                                   .table = cuda->rope,
+                                                   .positions = integers(cuda, cuda->at.positions),
+                                                   .slots = integers(cuda, cuda->at.slots),
+                                                   .k_cache = layer_cache(cuda, layer, false),
+                                                   .v_cache = layer_cache(cuda, layer, true),
+                                                   .rows = cuda->n_rows,
+                                                   .heads = arch->n_heads,
+                                                   .kv_heads = arch->n_kv_heads,
+                                                   .head_dim = cuda->head_dim,
+                                                   .rope_dim = arch->rope.dim,
+                                                   .interleaved = arch->rope.interleaved},
+                         cuda->stream),
+        "positions of layer %d", layer);
 }
 
 static struct kern_attn attention_args(const struct cuda_backend *cuda, int layer, int window)
@@ -251,8 +256,8 @@ static void attend_captured(struct cuda_backend *cuda, struct kern_attn args, in
 
     args.items = (const void *)args.pages;
     args.n_items = cuda->n_rows > enough ? cuda->n_rows : enough < most ? enough : most;
-    done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d rows", layer,
-         cuda->n_rows);
+    ant_cuda_done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d rows",
+                  layer, cuda->n_rows);
 }
 
 void ant_cuda_attention(struct ant_backend *be, int layer, int window)
@@ -265,13 +270,13 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
     cuda->counts.kv_bytes += 4.0 * (double)cuda->n_keys * cuda->arch.n_kv_heads * cuda->head_dim;
     if (window != cuda->arch.window)
         fail(cuda, "a window that is not the model's");
-    if (!is_on(cuda))
+    if (!ant_cuda_is_on(cuda))
         return;
     args.count = integers(cuda, cuda->at.count);
     if (plan->n_shared > 0) {
         args.n_items = cuda->mode == CUDA_CAPTURE ? cuda->prop.multiProcessorCount : plan->n_shared;
-        done(cuda, kern_attn_shared(args, cuda->stream), "shared attention of layer %d, %d items",
-             layer, args.n_items);
+        ant_cuda_done(cuda, kern_attn_shared(args, cuda->stream),
+                      "shared attention of layer %d, %d items", layer, args.n_items);
     }
     if (cuda->mode == CUDA_CAPTURE) {
         attend_captured(cuda, args, layer);
@@ -282,32 +287,33 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
         int first = round > 0 ? plan->round_end[round - 1] : 0;
         args.items = items + first;
         args.n_items = plan->round_end[round] - first;
-        done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d items", layer,
-             args.n_items);
+        ant_cuda_done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d items",
+                      layer, args.n_items);
     }
     args.items = (const void *)(args.pages + cuda->prefill_at);
     args.n_items = plan->n_prefill;
-    done(cuda, kern_attn_prefill(args, cuda->stream), "prompt attention of layer %d, %d items",
-         layer, args.n_items);
+    ant_cuda_done(cuda, kern_attn_prefill(args, cuda->stream),
+                  "prompt attention of layer %d, %d items", layer, args.n_items);
 }
 
 void ant_cuda_sample(struct ant_backend *be)
 {
     struct cuda_backend *cuda = cuda_of(be);
 
-    if (!is_on(cuda))
+    if (!ant_cuda_is_on(cuda))
         return;
-    done(cuda,
-         kern_sample((struct kern_sample){.logits = cuda->slots[ANT_SLOT_LOGITS].data,
-                                          .draws = (const void *)integers(cuda, cuda->at.draws),
-                                          .banned = integers(cuda, cuda->at.tail),
-                                          .ids = cuda->drawn,
-                                          .logprobs = (float *)cuda->drawn + cuda->n_sampled,
-                                          .rows = cuda->n_sampled,
-                                          .vocab = cuda->arch.vocab,
-                                          .stride = cuda->vocab},
-                     cuda->stream),
-         "sampling of %d rows", cuda->n_sampled);
+    ant_cuda_done(
+        cuda,
+        kern_sample((struct kern_sample){.logits = cuda->slots[ANT_SLOT_LOGITS].data,
+                                         .draws = (const void *)integers(cuda, cuda->at.draws),
+                                         .banned = integers(cuda, cuda->at.tail),
+                                         .ids = cuda->drawn,
+                                         .logprobs = (float *)cuda->drawn + cuda->n_sampled,
+                                         .rows = cuda->n_sampled,
+                                         .vocab = cuda->arch.vocab,
+                                         .stride = cuda->vocab},
+                    cuda->stream),
+        "sampling of %d rows", cuda->n_sampled);
 }
 
 int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,
@@ -320,9 +326,9 @@ int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, floa
 
     if (!cuda->config.reads_slots)
         return ant_fail(err, ANT_EBUG, "slots can be read only where the backend was told so");
-    if (row < 0 || row >= rows_of(cuda, slot) || n < 0 || n > s->cols)
+    if (row < 0 || row >= ant_cuda_rows_of(cuda, slot) || n < 0 || n > s->cols)
         return ant_fail(err, ANT_EUSAGE, "row %d of %d values is outside a slot of %d rows by %d",
-                        row, n, rows_of(cuda, slot), s->cols);
+                        row, n, ant_cuda_rows_of(cuda, slot), s->cols);
     if (cuda->failed) {
         *err = cuda->error;
         return cuda->failed;

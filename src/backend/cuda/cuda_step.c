@@ -104,12 +104,12 @@ static const char *refusal(const struct cuda_backend *cuda, const struct ant_bat
         return "a step before the KV cache was opened";
     if (cuda->n_begun - cuda->n_waited >= CUDA_STEPS)
         return "more steps in flight than there is room for";
-    if (batch->n_rows < 1 || batch->n_rows > cuda->config.max_rows ||
+    if (batch->n_rows < (batch->sampled ? 1 : 0) || batch->n_rows > cuda->config.max_rows ||
         batch->n_seqs > cuda->config.max_seqs || batch->n_sampled > cuda->config.max_sampled)
         return "a step larger than what was opened for";
     int n_before = cuda->n_begun > 0 ? cuda->steps[(cuda->n_begun - 1) % CUDA_STEPS].n_drawn : 0;
     if (!ids_in_range(batch->tokens, batch->n_rows, -n_before, cuda->arch.vocab) ||
-        !ids_in_range(batch->sampled, batch->n_sampled, 0, batch->n_rows))
+        (batch->sampled && !ids_in_range(batch->sampled, batch->n_sampled, 0, batch->n_rows)))
         return "a token id or row outside its range";
     if (!check_sequences(cuda, batch))
         return "a position or page outside its range";
@@ -127,7 +127,8 @@ static void put_rows(const struct cuda_backend *cuda, const struct ant_batch *b,
 
     memcpy(tokens, b->tokens, n * sizeof(*tokens));
     memcpy(positions, b->positions, n * sizeof(*positions));
-    memcpy(sampled, b->sampled, (size_t)b->n_sampled * sizeof(*sampled));
+    if (b->sampled)
+        memcpy(sampled, b->sampled, (size_t)b->n_sampled * sizeof(*sampled));
     for (int seq = 0; seq < b->n_seqs; seq++) {
         const int32_t *pages = b->pages + b->page_start[seq];
         for (int row = b->row_start[seq]; row < b->row_start[seq + 1]; row++)
@@ -178,8 +179,9 @@ static int put_draws(const struct cuda_backend *cuda, const struct ant_batch *b,
                      struct kern_draw *to, int32_t *ids, int first)
 {
     struct banned banned = {0};
+    int n = b->draws ? b->n_sampled : 0; /* only the rank that draws knows how */
 
-    for (int i = 0; i < b->n_sampled; i++) {
+    for (int i = 0; i < n; i++) {
         const struct ant_draw *draw = &b->draws[i];
         int at = draw->n_banned > 0 ? place_banned(&banned, draw, ids) : 0;
         if (at < 0)
@@ -193,7 +195,7 @@ static int put_draws(const struct cuda_backend *cuda, const struct ant_batch *b,
                                    .banned = first + at,
                                    .n_banned = draw->n_banned};
     }
-    memset(to + b->n_sampled, 0, (size_t)(cuda->n_sampled - b->n_sampled) * sizeof(*to));
+    memset(to + n, 0, (size_t)(cuda->n_sampled - n) * sizeof(*to));
     return banned.n_ids;
 }
 
@@ -224,7 +226,7 @@ static struct kern_attn_item *shift_pages(const struct tail *tail, int at, int n
 }
 
 /* Items of attention, pages, members and banned ids; and the draws, which name the latter. Returns
- * the tail's bytes, 0 when ids are too many. */
+ * the tail's bytes, SIZE_MAX when ids are too many. */
 static size_t put_tail(struct cuda_backend *cuda, const struct ant_batch *b, char *to)
 {
     struct ant_attn_plan *plan = &cuda->plan;
@@ -247,7 +249,7 @@ static size_t put_tail(struct cuda_backend *cuda, const struct ant_batch *b, cha
     count[2] = shared;
     int n_ids = put_draws(cuda, b, (struct kern_draw *)(void *)(to + cuda->at.draws),
                           tail.to + tail.n, tail.n);
-    return n_ids < 0 ? 0 : (size_t)(tail.n + n_ids) * sizeof(int32_t);
+    return n_ids < 0 ? SIZE_MAX : (size_t)(tail.n + n_ids) * sizeof(int32_t);
 }
 
 /* ---- begin, end, wait ----------------------------------------------------------------------- */
@@ -307,7 +309,7 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
     choose_mode(cuda, batch);
     cuda->at = ant_cuda_layout(cuda->n_rows, cuda->n_sampled);
     size_t tail = put_tail(cuda, batch, step->host);
-    if (tail == 0)
+    if (tail == SIZE_MAX)
         fail(cuda, ANT_EUNSUPP, "too many ids are banned at once: give fewer --stop-token-id");
     put_rows(cuda, batch, step->host);
     step->n_drawn = cuda->n_sampled;
