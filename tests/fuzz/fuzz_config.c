@@ -14,6 +14,10 @@ static void use(const struct ant_arch *arch)
         arch->window < 0 || ant_arch_parameters(arch) <= 0 || !(ant_arch_token_flops(arch) > 0))
         abort();
     ant_rope_table(&arch->rope, 4, table);
+    ant_rope_table(&arch->local_rope, 4, table);
+    for (int layer = 0; layer < arch->n_layers; layer++)
+        if (ant_arch_window(arch, layer) < 0)
+            abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)

@@ -285,6 +285,69 @@ static void check_answers(struct golden *golden, bool reads_slots, const char *h
     free(tallies);
 }
 
+/* ---- the same bits in any batch -------------------------------------------------------------- */
+
+/* Log-probabilities of what follows each token of a prompt, computed in chunks of it alone. */
+static void score_alone(struct golden *golden, int seq, float *scores)
+{
+    const struct expected_prompt *prompt = &golden->expected.prompts[seq];
+
+    for (size_t done = 0, n; done < prompt->tokens.len; done += n) {
+        struct step step = {0};
+        n = prompt->tokens.len - done < CHUNK ? prompt->tokens.len - done : CHUNK;
+        step_add(&step, golden, seq, done, prompt->tokens.data + done, (int)n, (int)n);
+        struct ant_drawn drawn = step_run(&step, golden);
+        memcpy(scores + done, drawn.logprobs, n * sizeof(*scores));
+    }
+}
+
+/* The same with one token of every prompt a step, the prompts in the opposite order. */
+static void score_together(struct golden *golden, float **scores)
+{
+    const struct expected *expected = &golden->expected;
+
+    for (size_t i = 0; i < expected->longest; i++) {
+        struct step step = {0};
+        int who[MAX_SEQS];
+        for (int seq = expected->n_prompts - 1; seq >= 0; seq--) {
+            const struct ant_ids *tokens = &expected->prompts[seq].tokens;
+            if (i >= tokens->len)
+                continue;
+            who[step.n_seqs] = seq;
+            step_add(&step, golden, seq, i, tokens->data + i, 1, 1);
+        }
+        if (step.n_seqs == 0)
+            return;
+        struct ant_drawn drawn = step_run(&step, golden);
+        for (int s = 0; s < step.n_seqs; s++)
+            scores[who[s]][i] = drawn.logprobs[s];
+    }
+}
+
+/* Of tiny models: with real ones it would take long, and tell nothing more. */
+static void check_batches(struct golden *golden, const char *how)
+{
+    const struct expected *expected = &golden->expected;
+    float *alone[MAX_SEQS], *together[MAX_SEQS];
+
+    if ((int)expected->prompts[0].ids.len != spy.vocab)
+        return;
+    for (int seq = 0; seq < expected->n_prompts; seq++) {
+        alone[seq] = ant_xcalloc(expected->prompts[seq].tokens.len, sizeof(float));
+        together[seq] = ant_xcalloc(expected->prompts[seq].tokens.len, sizeof(float));
+        score_alone(golden, seq, alone[seq]);
+    }
+    score_together(golden, together);
+    for (int seq = 0; seq < expected->n_prompts; seq++) {
+        size_t n = expected->prompts[seq].tokens.len;
+        check(memcmp(alone[seq], together[seq], n * sizeof(float)) == 0,
+              "%s prompt %d: the same bits in chunks alone as in a batch, %s", golden->name, seq,
+              how);
+        free(alone[seq]);
+        free(together[seq]);
+    }
+}
+
 static void check_tokens(const struct golden *golden)
 {
     struct ant_error err;
@@ -326,6 +389,7 @@ static void check_model(const char *name, const char *model, const char *expecte
             continue;
         open_model(&golden, ways[i].type, ways[i].reads_slots);
         check_answers(&golden, ways[i].reads_slots, ways[i].name);
+        check_batches(&golden, ways[i].name);
         close_model(&golden);
     }
     expected_free(&golden.expected);

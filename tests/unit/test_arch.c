@@ -388,6 +388,143 @@ static void test_config_refused(void **state)
     assert_string_equal(err.text, "config: layers of 513, not 1 to 512");
 }
 
+/* ---- Families ---- */
+
+static void expect_bits(const struct ant_arch *arch, int a, int b, int c, int d)
+{
+    const int wanted[4] = {a, b, c, d};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(arch->layers[i], wanted[i]);
+}
+
+static void test_config_layers(void **state)
+{
+    (void)state;
+    enum { W = ANT_LAYER_WINDOW, L = ANT_LAYER_WINDOW | ANT_LAYER_LOCAL_ROPE };
+    struct ant_arch arch =
+        read_good("Gemma3ForCausalLM", "\"num_key_value_heads\":2,\"sliding_window\":64,"
+                                       "\"_sliding_window_pattern\":2,\"rope_theta\":5e6,"
+                                       "\"rope_local_base_freq\":77,\"rope_scaling\":"
+                                       "{\"rope_type\":\"linear\",\"factor\":8}");
+    expect_bits(&arch, L, 0, L, 0);
+    assert_true(arch.rope.theta == 5e6 && arch.rope.kind == ANT_ROPE_LINEAR);
+    assert_true(arch.local_rope.theta == 77 && arch.local_rope.kind == ANT_ROPE_PLAIN);
+    assert_true(arch.embed_scale == 8 && arch.attn_scale == 1.0 / 16 && arch.tied);
+    assert_true(arch.norm_offset == 1 && arch.head_dim == 256 && arch.act == ANT_ACT_GELU);
+    arch = read_good("Gemma3ForCausalLM",
+                     "\"num_key_value_heads\":2,\"rope_parameters\":{\"full_attention\":"
+                     "{\"rope_type\":\"default\",\"rope_theta\":3},\"sliding_attention\":"
+                     "{\"rope_type\":\"default\",\"rope_theta\":4}}");
+    assert_true(arch.rope.theta == 3 && arch.local_rope.theta == 4);
+    arch = read_good("Gemma2ForCausalLM", "\"num_key_value_heads\":2,"
+                                          "\"attn_logit_softcapping\":null");
+    expect_bits(&arch, W, 0, W, 0);
+    assert_true(arch.attn_softcap == 0 && arch.logit_softcap == 30);
+    arch = read_good("Olmo3ForCausalLM", "\"rope_theta\":9,\"rope_scaling\":"
+                                         "{\"rope_type\":\"yarn\",\"factor\":2}");
+    expect_bits(&arch, L, L, L, 0);
+    assert_true(arch.local_rope.theta == 9 && arch.local_rope.kind == ANT_ROPE_PLAIN);
+    assert_true(arch.rope.theta == 9 && arch.rope.kind == ANT_ROPE_YARN);
+    arch = read_good("SmolLM3ForCausalLM", "");
+    expect_bits(&arch, 0, 0, 0, ANT_LAYER_NO_ROPE);
+    arch = read_good("SmolLM3ForCausalLM", "\"no_rope_layers\":[0,1,1,0,1]");
+    expect_bits(&arch, ANT_LAYER_NO_ROPE, 0, 0, ANT_LAYER_NO_ROPE);
+    expect_error("SmolLM3ForCausalLM", "\"no_rope_layers\":[0,1]", ANT_EDATA, "lists 2 of 4");
+    expect_error("SmolLM3ForCausalLM", "\"no_rope_layers\":[0,1,\"x\",0]", ANT_EDATA, "0 and 1");
+    expect_error("Gemma2ForCausalLM", "\"hidden_activation\":\"silu\"", ANT_EUNSUPP,
+                 "hidden_activation 'silu' is not supported (known: gelu_pytorch_tanh)");
+}
+
+static void test_config_scales(void **state)
+{
+    (void)state;
+    struct ant_arch arch =
+        read_good("GraniteForCausalLM", "\"embedding_multiplier\":12,\"attention_multiplier\":0.5,"
+                                        "\"residual_multiplier\":0.25,\"logits_scaling\":8,"
+                                        "\"rms_norm_eps\":1e-5");
+    assert_true(arch.embed_scale == 48 && arch.attn_scale == 0.5 && arch.logit_scale == 0.125);
+    assert_true(fabs((double)arch.norm_eps - 1.6e-4) < 1e-9);
+    expect_error("GraniteForCausalLM", "\"residual_multiplier\":0", ANT_EDATA, "epsilon of inf");
+    expect_error("GraniteForCausalLM", "\"logits_scaling\":-1", ANT_EDATA, "logit scale of -1");
+
+    static const char factors[] = "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,2],"
+                                  "\"long_factor\":[3,4]},"
+                                  "\"original_max_position_embeddings\":512,"
+                                  "\"partial_rotary_factor\":0.5";
+    arch = read_good("Phi3ForCausalLM", factors);
+    assert_int_equal(arch.rope.dim, 4);
+    assert_int_equal(arch.rope.original_context, 512);
+    assert_true(arch.rope.has_factors && arch.rope.factors[0][1] == 2);
+    assert_true(arch.rope.factors[1][0] == 3);
+    assert_true(fabs(arch.rope.magnitude[1] - sqrt(1 + log(4) / log(512))) < 1e-12);
+    expect_error("Phi3ForCausalLM",
+                 "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,2]}", ANT_EDATA,
+                 "'short_factor' is no list of 4 numbers");
+    expect_error("Phi3ForCausalLM", "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}",
+                 ANT_EUNSUPP, "type 'yarn' is not supported (known: default, longrope)");
+    expect_error("Phi3ForCausalLM", "\"partial_rotary_factor\":0.2", ANT_EDATA, "rotated");
+}
+
+static void test_config_experts(void **state)
+{
+    (void)state;
+    struct ant_arch arch =
+        read_good("Qwen2MoeForCausalLM", "\"num_key_value_heads\":8,\"num_experts\":6,"
+                                         "\"num_experts_per_tok\":3,\"moe_intermediate_size\":24,"
+                                         "\"shared_expert_intermediate_size\":40,"
+                                         "\"mlp_only_layers\":[1],\"norm_topk_prob\":true");
+    expect_bits(&arch, ANT_LAYER_MOE, 0, ANT_LAYER_MOE, ANT_LAYER_MOE);
+    assert_int_equal(arch.moe.n_experts, 6);
+    assert_int_equal(arch.moe.n_used, 3);
+    assert_int_equal(arch.moe.ff, 24);
+    assert_int_equal(arch.moe.shared_ff, 40);
+    assert_true(arch.moe.is_renormalized && arch.qkv_bias);
+    arch = read_good("MixtralForCausalLM", "\"num_key_value_heads\":8");
+    assert_int_equal(arch.moe.ff, 96);
+    assert_int_equal(arch.moe.n_experts, 8);
+    arch = read_good("PhiMoEForCausalLM", "\"lm_head_bias\":true,\"attention_bias\":true,"
+                                          "\"router_jitter_noise\":0.5");
+    assert_true(arch.output_bias && arch.o_bias && arch.norm == ANT_NORM_LAYER);
+    assert_true(arch.moe.score == ANT_ROUTER_SPARSEMIXER && arch.moe.jitter == 0.5f);
+    expect_error("MixtralForCausalLM", "\"num_experts_per_tok\":9", ANT_EDATA,
+                 "9 experts for a token, not 1 to 8");
+    expect_error("MixtralForCausalLM", "\"num_local_experts\":4096", ANT_EUNSUPP, "4096 experts");
+    expect_error("PhiMoEForCausalLM", "\"num_experts_per_tok\":3", ANT_EUNSUPP, "not of 2");
+    expect_error("PhiMoEForCausalLM", "\"lm_head_bias\":true,\"tie_word_embeddings\":true",
+                 ANT_EUNSUPP, "'lm_head_bias' with tied");
+    expect_error("OlmoeForCausalLM", "\"mlp_only_layers\":[4]", ANT_EDATA, "no layer");
+    expect_error("OlmoeForCausalLM", "\"clip_qkv\":8", ANT_EUNSUPP, "'clip_qkv' may change");
+}
+
+/* What a backend lacks is named. */
+static void test_within(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *class, *members;
+        unsigned need;
+        const char *said;
+    } cases[] = {
+        {LLAMA, "", 0, ""},
+        {"GraniteForCausalLM", "", ANT_NEED_ATTN_SCALE, "an attention scale of its own"},
+        {"Qwen3ForCausalLM", "\"num_key_value_heads\":8", ANT_NEED_QK_NORM_HEAD, "each head"},
+        {"SmolLM3ForCausalLM", "", ANT_NEED_NO_ROPE, "layers without rotation"},
+        {QWEN2, "\"num_key_value_heads\":8,\"use_sliding_window\":true,\"max_window_layers\":2",
+         ANT_NEED_MIXED_WINDOWS, "windows in some layers only"},
+        {"MixtralForCausalLM", "", ANT_NEED_MOE, "experts"},
+    };
+    struct ant_error err;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ant_arch arch = read_good(cases[i].class, cases[i].members);
+        assert_int_equal(ant_arch_within(&arch, cases[i].need, "gpu", &err), 0);
+        if (cases[i].need == 0)
+            continue;
+        assert_int_equal(ant_arch_within(&arch, ~cases[i].need, "gpu", &err), ANT_EUNSUPP);
+        if (!strstr(err.text, cases[i].said) || strncmp(err.text, "gpu: ", 5) != 0)
+            fail_msg("error '%s' should say '%s'", err.text, cases[i].said);
+    }
+}
+
 /* ---- GGUF ---- */
 
 /* A file of this architecture: a model of 4 layers, and what `add` puts in besides (`n` keys). */
@@ -553,6 +690,8 @@ int main(void)
         cmocka_unit_test(test_counts),          cmocka_unit_test(test_config_values),
         cmocka_unit_test(test_config_defaults), cmocka_unit_test(test_config_window),
         cmocka_unit_test(test_config_rope),     cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_config_layers),   cmocka_unit_test(test_config_scales),
+        cmocka_unit_test(test_config_experts),  cmocka_unit_test(test_within),
         cmocka_unit_test(test_gguf_values),     cmocka_unit_test(test_gguf_refused),
     };
     return cmocka_run_group_tests_name("arch", tests, set_up, tear_down);
