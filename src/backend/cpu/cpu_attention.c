@@ -3,8 +3,9 @@
  *
  * A page of one kv head lies in the packed form of kernels/cpu/panel.h, so that both products of
  * attention are the tiles of cpu_gemm.c: keys are two panels of 16 tokens over head_dim, values are
- * panels of 16 dimensions over the page's 32 tokens. Per layer: K (page, kv head), then V (page,
- * kv head). head_dim is padded with zeros to a multiple of 32.
+ * panels of 16 dimensions over the page's 32 tokens. All layers of a page lie together, each with
+ * its keys by kv head, then its values: a short answer touches few of the kernel's huge pages, each
+ * of which is cleared on its first use. head_dim is padded with zeros to a multiple of 32.
  *
  * A query row meets its pages one by one from the first in its window, with a running maximum and
  * sum. It takes part in a page only if it sees a key there: so what it computes is the same alone
@@ -98,7 +99,7 @@ bool ant_cpu_plan(struct cpu_backend *cpu)
 
 static uint8_t *page_at(const struct cpu_backend *cpu, int layer, bool is_value, int page, int head)
 {
-    size_t at = ((size_t)layer * 2 + is_value) * (size_t)cpu->n_pages + (size_t)page;
+    size_t at = ((size_t)page * (size_t)cpu->arch.n_layers + (size_t)layer) * 2 + is_value;
     return cpu->kv + (at * (size_t)cpu->arch.n_kv_heads + (size_t)head) * cpu->page_head_bytes;
 }
 
@@ -295,7 +296,7 @@ static void visit_page(const struct attention_job *job, const struct query *quer
     ptrdiff_t ahead = 0; /* the same from key to key as from value to value */
     if (number < last) { /* pages lie scattered: ask for one while the one before is at work */
         int next = page_of(cpu->batch, query->span->seq, first + PAGE);
-        ahead = (ptrdiff_t)(next - page) * cpu->arch.n_kv_heads * (ptrdiff_t)cpu->page_head_bytes;
+        ahead = (ptrdiff_t)(next - page) * (ptrdiff_t)ant_cpu_page_bytes(cpu);
     }
     key = load_page(cpu, key, scratch->key);
     tile(end - row, scratch->query + (size_t)(row * cpu->dim_pad) * act, (size_t)cpu->dim_pad, key,
