@@ -341,6 +341,13 @@ static struct ant_request *bring_next(struct ant_sched *sched)
     return ant_queue_bring(queue, at);
 }
 
+/* Few are left: one that waits now would run almost alone in the end, where a step costs nearly as
+ * much as a full one. Computing some again is cheaper. */
+static bool is_tail(const struct ant_sched *sched)
+{
+    return 4 * sched->waiting.count <= sched->n_running;
+}
+
 /* Admit a request if the cache has room for it, with a page to spare for each that runs. */
 static bool admit(struct ant_sched *sched)
 {
@@ -356,7 +363,7 @@ static bool admit(struct ant_sched *sched)
     share_pages(sched, sequence);
     int wanted = pages_for(n_tokens(sequence) + 1) - sequence->n_pages;
     if (sched->n_running > 0 && (wanted + sched->n_running > ant_pages_available(sched->pages) ||
-                                 !has_room(sched, sequence))) {
+                                 (!is_tail(sched) && !has_room(sched, sequence)))) {
         give_pages(sched, sequence);
         return false;
     }
