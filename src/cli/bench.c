@@ -345,7 +345,8 @@ static int measure(struct bench *bench, const struct bench_work *work, int repet
 /* The first token that comes out, as a user waits for it. */
 static int warm_up(struct bench *bench, struct ant_error *err)
 {
-    struct bench_work work = {.n = bench->run.layout.dp_size, .in = WARM_UP_TOKENS, .out = 2};
+    struct bench_work work = {"warm-up", .n = bench->run.layout.dp_size, .in = WARM_UP_TOKENS,
+                              .out = 2};
     struct bench_sample sample;
 
     work.in = work.in < bench->run.settings.max_model_len - 2

@@ -20,8 +20,8 @@ struct bench_work {
 /* The workloads there are, (n). */
 const struct bench_work *ant_bench_works(int *n);
 
-/* The lengths of prompt i, and its tokens (n_prompt), malloc'd, below `vocab`. Each repetition has
- * prompts of its own, so that nothing of one helps the next. */
+/* The lengths of prompt i, and its tokens (n_prompt), malloc'd, below `vocab`. Each workload and
+ * each repetition has prompts of its own, so that nothing of one helps the next. */
 void ant_bench_lengths(const struct bench_work *work, int i, int *n_prompt, int *n_output);
 int32_t *ant_bench_prompt(const struct bench_work *work, int vocab, int repetition, int i);
 

@@ -2,7 +2,9 @@
 #include "config.h"
 
 #include <math.h>
+#include <string.h>
 
+#include "base/checksum.h"
 #include "base/mem.h"
 #include "cli/bench.h"
 
@@ -71,7 +73,9 @@ int32_t *ant_bench_prompt(const struct bench_work *work, int vocab, int repetiti
     int32_t *tokens = ant_xcalloc((size_t)n, sizeof *tokens);
     /* The key of the beginning that all prompts share, and of this prompt's own tokens. */
     int32_t shared_id[2] = {repetition, -1}, own_id[2] = {repetition, i};
-    uint64_t shared_key = ant_draw_key(0, shared_id, 2, 0), key = ant_draw_key(0, own_id, 2, 0);
+    uint64_t seed = ant_digest(work->name, strlen(work->name)).low;
+    uint64_t shared_key = ant_draw_key(seed, shared_id, 2, 0);
+    uint64_t key = ant_draw_key(seed, own_id, 2, 0);
     int32_t first = vocab > 512 ? 256 : 0; /* special tokens and single bytes mostly come first */
     for (int t = 0; t < n; t++) {
         float u = ant_draw_uniform(t < work->shared ? shared_key : key, (uint64_t)t);

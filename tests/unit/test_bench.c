@@ -73,7 +73,8 @@ static void test_mix(void **state)
 static void test_prompts(void **state)
 {
     (void)state;
-    const struct bench_work work = {.n = 2, .shared = 40, .in = 20, .out = 1};
+    const struct bench_work work = {"this", .n = 2, .shared = 40, .in = 20, .out = 1};
+    const struct bench_work another = {"that", .n = 2, .shared = 40, .in = 20, .out = 1};
     int32_t *a = ant_bench_prompt(&work, 1000, 1, 0), *same = ant_bench_prompt(&work, 1000, 1, 0);
     int32_t *b = ant_bench_prompt(&work, 1000, 1, 1), *later = ant_bench_prompt(&work, 1000, 2, 0);
     assert_memory_equal(a, same, 60 * sizeof *a);
@@ -84,6 +85,9 @@ static void test_prompts(void **state)
         assert_in_range(a[i], 256, 999);
     free(a), free(same), free(b), free(later);
 
+    int32_t *other = ant_bench_prompt(&another, 1000, 1, 0);
+    assert_memory_not_equal(a, other, 40 * sizeof(*a)); /* nothing of it helps this one */
+    free(other);
     int32_t *small = ant_bench_prompt(&work, 3, 1, 0); /* any vocabulary */
     for (int i = 0; i < 60; i++)
         assert_in_range(small[i], 0, 2);
