@@ -78,8 +78,12 @@ void ant_bench_print_setup(const struct bench *bench)
     printf("engine   %d prompts in flight, %d rows a step, %lld tokens of KV cache a rank\n",
            config->max_seqs, config->max_step_rows, (long long)config->n_pages * ANT_PAGE_TOKENS);
     if (bench->limits.bandwidth > 0)
-        printf("limits   memory read at %.1f GB/s, products at %.0f GFLOP/s\n",
-               bench->limits.bandwidth / 1e9, bench->limits.flops / 1e9);
+        printf("limits   memory read at %.1f GB/s", bench->limits.bandwidth / 1e9);
+    if (bench->limits.flops > 0) /* not measured on a GPU */
+        printf("%sproducts at %.0f GFLOP/s", bench->limits.bandwidth > 0 ? ", " : "limits   ",
+               bench->limits.flops / 1e9);
+    if (bench->limits.bandwidth > 0 || bench->limits.flops > 0)
+        printf("\n");
     printf("start    ready after %.3f s (weights %.3f s), first token after %.3f s\n\n",
            bench->ready_s, run->load_s, bench->first_token_s);
 }
