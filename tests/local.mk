@@ -147,10 +147,29 @@ TESTS += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
 EXTRA_DIST += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
 TESTS += tests/launch/balance.sh
 EXTRA_DIST += tests/launch/balance.sh
+TESTS += tests/launch/faults.sh tests/launch/templates.sh
+EXTRA_DIST += tests/launch/faults.sh tests/launch/templates.sh tests/launch/jobs.sh \
+	tests/launch/fail_write.c
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/results.sh
 EXTRA_DIST += tests/launch/results.sh
+
+# Writes that fail, for tests/launch/faults.sh.
+check_DATA = tests/launch/fail_write.so
+CLEANFILES += tests/launch/fail_write.so
+tests/launch/fail_write.so: tests/launch/fail_write.c
+	$(AM_V_CCLD)$(MKDIR_P) $(@D) && $(CC) $(ANT_WARNINGS) -O2 -shared -fPIC -o $@ \
+		$(srcdir)/tests/launch/fail_write.c -ldl
+
+# The long campaign; FAULT_TRIALS says how many kills.
+FAULT_TRIALS = 200
+CHECK_FAULTS = tests/launch/restart.sh tests/launch/templates.sh tests/launch/faults.sh
+check-faults: $(check_DATA) src/antiphon$(EXEEXT)
+	@for script in $(CHECK_FAULTS); do echo "$$script:"; \
+	  $(AM_TESTS_ENVIRONMENT) \
+	  FAULT_TRIALS=$(FAULT_TRIALS) $(SHELL) $(srcdir)/$$script || exit 1; done
+.PHONY: check-faults
 
 # The commands around a job, and files made and read by others. Both use results_probe.
 TESTS += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh

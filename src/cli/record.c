@@ -14,6 +14,8 @@
 #define NO_TIMEOUT INFINITY
 /* What a row takes at the very least, in the journal and in the results together. */
 #define MIN_ROW_BYTES 256
+/* What a token takes there: its number and about four bytes of text, twice. */
+#define TOKEN_BYTES 16
 
 /* ---- the journal: what is done already, what is left ---------------------------------------- */
 
@@ -65,6 +67,21 @@ int64_t ant_run_answers(const struct run *run)
     return ant_prompts_count(run->prompts) * run->settings.samples;
 }
 
+/* Before the first token: the least that journal and results will take must be free. What they can
+ * take at most is worth a warning. */
+static int check_space(const struct run *run, struct ant_error *err)
+{
+    double most = (double)ant_run_answers(run) *
+                  (MIN_ROW_BYTES + (double)run->settings.max_tokens * TOKEN_BYTES);
+    struct ant_error warning;
+
+    ANT_TRY(
+        ant_results_check_space(run->settings.output, ant_run_answers(run) * MIN_ROW_BYTES, err));
+    if (ant_results_check_space(run->settings.output, (int64_t)fmin(most, 9e18), &warning) < 0)
+        ant_log(ANT_LOG_WARN, "space", "if every answer is as long as it may be, %s", warning.text);
+    return 0;
+}
+
 /* Rank 0 alone: the journal's folder, and whether it belongs to this very job. 1 when all is done
  * already. */
 static int prepare_journal(struct run *run, struct ant_error *err)
@@ -81,9 +98,10 @@ static int prepare_journal(struct run *run, struct ant_error *err)
         .input = run->settings.input,
     };
     int rc = compare_output(run, &mine, err);
+    if (rc > 0)
+        ant_journal_tidy(run->settings.output);
     if (rc == 0)
-        rc = ant_results_check_space(run->settings.output, ant_run_answers(run) * MIN_ROW_BYTES,
-                                     err);
+        rc = check_space(run, err);
     if (rc == 0)
         rc = ant_journal_prepare(run->settings.output, &manifest, run->settings.restart_over,
                                  &run->attempt, err);

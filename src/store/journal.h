@@ -189,5 +189,7 @@ void ant_journal_reader_close(struct ant_journal_reader *reader);
 
 /* Rank 0, after the results are in place: remove the folder and give it up. */
 int ant_journal_remove(const char *out_path, struct ant_error *err);
+/* The results are in place: remove what a kill has left of the folder, if nobody owns it. */
+void ant_journal_tidy(const char *out_path);
 
 #endif

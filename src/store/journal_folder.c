@@ -16,6 +16,7 @@
 
 #include <jansson.h>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/mem.h"
 
@@ -120,10 +121,12 @@ int ant_journal_remove(const char *out_path, struct ant_error *err)
     char *folder = ant_journal_in_folder(out_path, "");
     int rc = remove_journals(out_path, err);
 
+    ant_failpoint("journals-removed", 0);
     if (rc == 0)
         rc = remove_file(out_path, "halt", err);
     if (rc == 0)
         rc = remove_file(out_path, "manifest.json", err);
+    ant_failpoint("manifest-removed", 0);
     if (rc == 0)
         rc = remove_file(out_path, "owner", err);
     if (rc == 0 && rmdir(folder) < 0)
@@ -131,6 +134,12 @@ int ant_journal_remove(const char *out_path, struct ant_error *err)
     ant_journal_release();
     free(folder);
     return rc;
+}
+
+void ant_journal_tidy(const char *out_path)
+{
+    if (ant_journal_claim(out_path, NULL) == 0)
+        ant_journal_remove(out_path, NULL);
 }
 
 /* ---- manifest ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@
 #endif
 
 #include "base/checksum.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/results_file.h"
@@ -132,6 +133,7 @@ int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *e
 {
     const char *slash = strrchr(path, '/');
     char *folder = slash ? ant_xstrndup(path, (size_t)(slash - path) + 1) : ant_xstrdup(".");
+    double needed = (double)bytes + METADATA_BYTES;
     struct statvfs fs;
     int rc = 0;
 
@@ -140,10 +142,10 @@ int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *e
                       folder, strerror(errno));
     } else {
         double there = (double)fs.f_bavail * (double)fs.f_frsize;
-        if (there < (double)bytes)
+        if (there < needed)
             rc = ant_fail(err, ANT_EIO,
                           "'%s' needs %.1f MB, the file system of '%s' has %.1f MB free", path,
-                          (double)bytes / 1e6, folder, there / 1e6);
+                          needed / 1e6, folder, there / 1e6);
     }
     free(folder);
     return rc;
@@ -290,8 +292,7 @@ static int create_part(struct writer *w, struct ant_error *err)
     if (w->rank != 0)
         return 0;
     unlink(w->part); /* of an earlier try; its space comes back */
-    ANT_TRY(ant_results_check_space(w->plan->path, ant_results_bytes(&w->layout) + METADATA_BYTES,
-                                    err));
+    ANT_TRY(ant_results_check_space(w->plan->path, ant_results_bytes(&w->layout), err));
     return ant_results_file_create(w->part, w->plan, &w->layout, err);
 }
 
@@ -341,10 +342,14 @@ static int fill_part(struct writer *w, struct ant_error *err)
     struct ant_error ignored;
     int rc = agree_on_slice(w, write_slice(w, err), err);
 
+    ant_failpoint("merge-written", w->rank);
     if (rc == 0)
         rc = agree(w, flush_part(w, err), err);
+    if (rc == 0) /* by every rank: what its host keeps for later only it can write */
+        rc = agree_on_slice(w, ant_results_file_sync(w->part, err), err);
     if (rc == 0)
         rc = agree_on_slice(w, ant_results_slice_verify(w->slice, err), err);
+    ant_failpoint("merge-verified", w->rank);
     if (rc == 0)
         return agree(w, close_part(w, err), err);
     if (rc != ANT_EPEER) /* closing would wait for the rank that is gone */
@@ -359,12 +364,16 @@ static int write_results(struct writer *w, struct ant_error *err)
 
     ANT_TRY(agree(w, plan_slices(w, &ids, &mine, err), err));
     ANT_TRY(share_notes(w, &ids, &mine, err));
+    ant_failpoint("merge-begun", w->rank);
     ANT_TRY(agree(w, create_part(w, err), err));
+    ant_failpoint("merge-created", w->rank);
     ANT_TRY(agree(w, open_part(w, err), err));
     ANT_TRY(fill_part(w, err));
+    ant_failpoint("merge-closed", w->rank);
     int rc = w->rank == 0
                  ? ant_results_file_publish(w->part, w->plan->path, w->layout.n_missing == 0, err)
                  : 0;
+    ant_failpoint("merge-published", w->rank);
     return agree(w, rc, err);
 }
 

@@ -70,8 +70,8 @@ int ant_results_write(const struct ant_results_plan *plan, struct ant_prompts *p
                       struct ant_group *world, int64_t *n_ok, int64_t *n_failed,
                       struct ant_error *err);
 
-/* Free bytes on the file system of `path`'s folder against what `bytes` results need; ANT_EIO with
- * both numbers. */
+/* Free bytes on the file system of `path`'s folder against what results with `bytes` of content
+ * need; ANT_EIO with both numbers. */
 int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *err);
 
 /* Reading results back: show, export. Row by row, only that row's bytes are read. */

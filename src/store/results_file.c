@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 
 /* Datasets of this size begin at its multiples: parallel file systems lock and stripe by it. */
@@ -278,19 +279,28 @@ static int set_complete(const char *part, struct ant_error *err)
     return 0;
 }
 
-int ant_results_file_publish(const char *part, const char *path, bool is_complete,
-                             struct ant_error *err)
+int ant_results_file_sync(const char *part, struct ant_error *err)
 {
     int rc = 0;
 
-    if (is_complete)
-        ANT_TRY(set_complete(part, err));
     int fd = open(part, O_RDWR | O_CLOEXEC);
     if (fd < 0 || fsync(fd) < 0)
         rc = ant_fail(err, ANT_EIO, "cannot sync '%s': %s", part, strerror(errno));
     if (fd >= 0)
         close(fd);
-    if (rc == 0 && rename(part, path) < 0)
-        rc = ant_fail(err, ANT_EIO, "cannot rename '%s' to '%s': %s", part, path, strerror(errno));
-    return rc == 0 ? ant_sync_folder(path, err) : rc;
+    return rc;
+}
+
+int ant_results_file_publish(const char *part, const char *path, bool is_complete,
+                             struct ant_error *err)
+{
+    if (is_complete)
+        ANT_TRY(set_complete(part, err));
+    ANT_TRY(ant_results_file_sync(part, err));
+    ant_failpoint("merge-completed", 0);
+    if (rename(part, path) < 0)
+        return ant_fail(err, ANT_EIO, "cannot rename '%s' to '%s': %s", part, path,
+                        strerror(errno));
+    ant_failpoint("merge-renamed", 0);
+    return ant_sync_folder(path, err);
 }

@@ -18,6 +18,9 @@ hid_t ant_results_type_open(const struct ant_results_column *column);
 int ant_results_file_create(const char *part, const struct ant_results_plan *plan,
                             const struct ant_results_layout *layout, struct ant_error *err);
 
+/* Every rank, when it has written: put what it wrote on the disk. */
+int ant_results_file_sync(const char *part, struct ant_error *err);
+
 /* One rank, when all have written: set `complete` as it is, put `part` on the disk and rename it
  * to `path`. */
 int ant_results_file_publish(const char *part, const char *path, bool is_complete,

@@ -1,0 +1,104 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+# Jobs for the tests that disturb them, on a tiny real checkpoint. Sourced after lib.sh and
+# under_slurm; these words:
+#   make_prompts NAME ROWS      $tmp/NAME.h5, with answers of skewed lengths
+#   job_args OUT [OPTIONS]      sets $args: a job over prompts.h5 that writes $tmp/OUT.h5
+#   long_args OUT [OPTIONS]     the same over many.h5
+#   start OUT COMMAND...        in the background; ended waits for it
+#   on N COMMAND...             N ranks on two nodes
+#   try_on N COMMAND...         the same, waited for: sets $code, $out and $err
+#   rank_pid OUT RANK           the process of a rank that writes OUT
+#   wait_journal BYTES          until the journals of what was started have grown so much
+#   same OUT OUT WHAT           passed if both hold the same answers, byte by byte
+# shellcheck disable=SC2034,SC2154 # what lib.sh and its scripts use and set
+antiphon=$TOP_BUILDDIR/src/antiphon
+model=$TOP_SRCDIR/tests/golden/tiny/llama
+
+# make_prompts NAME ROWS: skewed lengths; 600 rows are 240,000 tokens, four seconds on one rank.
+make_prompts() {
+    awk -v n="$2" 'BEGIN {
+        for (i = 0; i < n; i++)
+            printf "{\"prompt\": \"prompt number %d\", \"seed\": %d, \"max_tokens\": %d}\n", i, i,
+                i % 10 ? 450 : 20
+    }' >"$tmp/$1.jsonl"
+    "$antiphon" pack "$tmp/$1.jsonl" --output "$tmp/$1.h5" >/dev/null || not_ok "pack $1" "$?"
+}
+settings="--ignore-eos --temperature 0.8 --threads 1 --max-num-seqs 4"
+
+# job_args OUT [OPTIONS] sets the arguments of a job, long_args those of one that lasts for minutes.
+job_args() {
+    output=$1
+    shift
+    args="run --model $model --input $tmp/prompts.h5 --output $tmp/$output.h5 $settings $*"
+}
+long_args() {
+    job_args "$@" --input "$tmp/many.h5"
+}
+
+# start OUT COMMAND...: in the background; its process is $pid, its output $tmp/OUT.log.
+start() {
+    started=$1 log=$tmp/$1.log bytes=$(journal_bytes "$1")
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    pid=$!
+}
+
+# on N COMMAND...: N ranks on two nodes. A lost rank ends the step at once, unless it was the only one
+# of its node: that the PMIx plugin does not notice.
+on() {
+    n=$1
+    shift
+    timeout -k 5 "$limit" srun --mpi=pmix -N 2 -n "$n" --ntasks-per-node="$(((n + 1) / 2))" -O "$@"
+}
+
+# try_on N COMMAND...: the same, waited for.
+try_on() {
+    start tried on "$@"
+    ended
+}
+
+# ended: wait for what start started; its exit code is $code, its output is in $out.
+ended() {
+    code=0
+    wait "$pid" || code=$?
+    cp "$log" "$out"
+    : >"$err"
+}
+
+# rank_pid OUT RANK: the process of a rank that writes OUT.
+rank_pid() {
+    grep -la "^$antiphon.*/$1\.h5" /proc/[0-9]*/cmdline 2>/dev/null | while read -r file; do
+        process=${file%/cmdline}
+        if tr '\0' '\n' <"$process/environ" 2>/dev/null | grep -qx "SLURM_PROCID=$2"; then
+            echo "${process#/proc/}"
+        fi
+    done
+}
+
+same() {
+    if command -v h5diff >/dev/null; then
+        differ=
+        for part in tokens tokens_offsets text text_offsets status finish; do
+            h5diff "$tmp/$1.h5" "$tmp/$2.h5" "/results/$part" >"$tmp/diff" 2>&1 ||
+                differ="$differ /results/$part: $(head -n 5 "$tmp/diff")"
+        done
+        empty "$3" "$differ"
+    else
+        skip h5diff "$3" "no h5diff"
+    fi
+}
+
+journal_bytes() {
+    cat "$tmp/$1".h5.journal/*.aj 2>/dev/null | wc -c
+}
+
+# wait_journal BYTES: until the journals of what start started hold so much more than then, 20 s at
+# most.
+wait_journal() {
+    tries=0
+    while [ "$tries" -lt 1000 ] && [ "$(journal_bytes "$started")" -lt $((bytes + $1)) ]; do
+        sleep 0.02
+        tries=$((tries + 1))
+    done
+}
