@@ -327,6 +327,7 @@ static int turn(struct run *run, struct feed *feed, struct ant_error *err)
 static int save_rest(struct run *run, struct feed *feed, struct ant_error *err)
 {
     double until = ant_now() + SAVE_PATIENCE_S;
+    struct ant_engine_stats stats;
     int rc = take_gains(run, err);
 
     ant_engine_ask_gains(run->engine);
@@ -334,6 +335,8 @@ static int save_rest(struct run *run, struct feed *feed, struct ant_error *err)
         ANT_TRY(take_finished(run, feed, IDLE_NAP_S, err));
         rc = take_gains(run, err);
     }
+    ant_engine_stats(run->engine, &stats);
+    run->counts.running = stats.running;
     if (rc == 0)
         ant_log(ANT_LOG_WARN, "journal",
                 "the engine is in a long step: what it drew since the "

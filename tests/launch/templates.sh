@@ -9,11 +9,11 @@ under_slurm 2 4
 # shellcheck source=tests/launch/jobs.sh
 . "$TOP_SRCDIR/tests/launch/jobs.sh"
 
-make_prompts prompts 400
+make_prompts prompts 800
 job_args whole
 # shellcheck disable=SC2086
 try "$antiphon" $args
-expect "a job that is left alone" 0 "COMPLETE 400/400 rows, 0 failed"
+expect "a job that is left alone" 0 "COMPLETE 800/800 rows, 0 failed"
 
 PATH=$TOP_BUILDDIR/src:$PATH
 export PATH MODEL="$model" INPUT="$tmp/prompts.h5"
@@ -28,20 +28,19 @@ submit() {
         "$TOP_SRCDIR/job-templates/$name.sbatch" $settings "$@") || not_ok "submit $name" "$job"
 }
 
-over='COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL'
-# finished NAME: until no job is left, 150 s at most. A requeued job may wait for a minute or two: not
-# here.
+# finished NAME: until its results are there and no job is left, 150 s at most. A requeued job may wait
+# for a minute or two: not here.
 finished() {
     tries=0
-    while [ "$tries" -lt 300 ] && squeue -h -t all -o %T | grep -qvE "$over"; do
+    while [ "$tries" -lt 150 ] && { [ ! -e "$tmp/$1.h5" ] || [ -n "$(squeue -h -o %i)" ]; }; do
         squeue -h -t PD -o %i | while read -r pending; do
             scontrol update "JobId=$pending" StartTime=now 2>/dev/null
         done
-        sleep 0.5
+        sleep 1
         tries=$((tries + 1))
     done
     cat "$tmp/$1.log" "$tmp"/slurm-*.out >"$out" 2>/dev/null
-    : >"$err"
+    squeue -h -t all -o 'job %i: %T' >"$err"
     code=0
 }
 
@@ -52,14 +51,14 @@ often() {
 
 submit requeue --time-limit 0:03 --margin 1.5 --drain 0
 finished requeue
-expect "requeued to the end" 0 "COMPLETE 400/400 rows" "restart 1 of at most 50"
-often "it took several time limits" "antiphon: STOPPED (time limit)" 2
+expect "requeued to the end" 0 "COMPLETE 800/800 rows" "restart 1 of at most 50"
+often "it took several time limits" "antiphon: STOPPED (time limit)" 1
 same whole requeue "the answers of a requeued job"
 
 submit chain --time-limit 0:03 --margin 1.5 --drain 0
 finished chain
-expect "a chain to the end" 0 "COMPLETE 400/400 rows" "goes on if this one does not"
-often "it had several links" "antiphon: STOPPED (time limit)" 2
+expect "a chain to the end" 0 "COMPLETE 800/800 rows" "goes on if this one does not"
+often "it had several links" "antiphon: STOPPED (time limit)" 1
 same whole chain "the answers of a chain"
 
 submit resilient
@@ -68,7 +67,7 @@ wait_journal 100000
 kill -9 "$(rank_pid resilient 2)"
 finished resilient
 expect "started again in its allocation" 0 "start 2 of at most 5 on 2 nodes: n1,n2" \
-    "COMPLETE 400/400 rows"
+    "COMPLETE 800/800 rows"
 same whole resilient "the answers after a rank was lost"
 
 # A node goes down: its daemons and whatever it runs. It takes Slurm a minute or two to give it up.
@@ -86,7 +85,7 @@ if [ -n "${FAULT_TRIALS:-}" ] && [ -n "${PRIVATE_SLURM_NODES:-}" ]; then
     finished resilient
     echo "# $(($(date +%s) - began)) s from the loss of the node to the end"
     slurmd -N n2 -f "$SLURM_CONF"
-    expect "a node is lost" 0 "start 2 of at most 5 on 1 nodes: n1" "COMPLETE 400/400 rows"
+    expect "a node is lost" 0 "start 2 of at most 5 on 1 nodes: n1" "COMPLETE 800/800 rows"
     same whole resilient "the answers after a node was lost"
 fi
 done_testing
