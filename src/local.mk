@@ -51,7 +51,8 @@ noinst_HEADERS += \
 	src/store/prompts.h \
 	src/store/results.h src/store/results_file.h src/store/results_layout.h
 libantiphon_a_SOURCES += \
-	src/store/exchange.c src/store/exchange_csv.c src/store/exchange_export.c \
+	src/store/exchange.c src/store/exchange_batch.c src/store/exchange_csv.c \
+	src/store/exchange_export.c \
 	src/store/exchange_json.c src/store/exchange_pack.c \
 	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/journal_frame.c \
 	src/store/journal_owner.c src/store/journal_read.c src/store/prompts.c \

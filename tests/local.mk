@@ -174,8 +174,8 @@ check-faults: $(check_DATA) src/antiphon$(EXEEXT)
 # The commands around a job, and files made and read by others. Both use results_probe.
 TESTS += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh
 EXTRA_DIST += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh tests/interop/h5py_files.py
-TESTS += tests/cli/chat.sh
-EXTRA_DIST += tests/cli/chat.sh
+TESTS += tests/cli/batch.sh tests/cli/chat.sh
+EXTRA_DIST += tests/cli/batch.sh tests/cli/chat.sh
 TESTS += tests/cli/bench.sh
 EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -16,7 +17,7 @@
 
 struct export_settings {
     const char *output;
-    bool jsonl, csv;
+    bool jsonl, csv, batch;
 };
 
 #define AT(member) offsetof(struct export_settings, member)
@@ -24,6 +25,9 @@ struct export_settings {
 static const struct ant_option options[] = {
     {ANT_OPTION_FLAG, 0, "jsonl", NULL, AT(jsonl), .help = "One JSON object a line (the default)."},
     {ANT_OPTION_FLAG, 0, "csv", NULL, AT(csv), .help = "CSV with a header."},
+    {ANT_OPTION_FLAG, 0, "openai-batch", NULL, AT(batch),
+     .help =
+         "The output of an OpenAI batch: one line a row, ids as custom_id, samples as choices."},
     {ANT_OPTION_TEXT, 'o', "output", "FILE", AT(output),
      .help = "Write to FILE, whole or not at all. Default: standard output."},
     {0},
@@ -31,38 +35,90 @@ static const struct ant_option options[] = {
 
 static const struct ant_command_help help = {
     .name = "export",
-    .summary = "turn a result file into JSON lines or CSV",
-    .synopsis = "FILE [--jsonl | --csv] [--output FILE]",
-    .purpose = "Turn a results file into JSON lines or CSV, in the order of its rows.",
+    .summary = "turn a result file into JSON lines, CSV or an OpenAI batch",
+    .synopsis = "FILE [--jsonl | --csv | --openai-batch] [--output FILE]",
+    .purpose =
+        "Turn a results file into JSON lines, CSV or the output of an OpenAI batch, in the order "
+        "of its rows.",
 };
 
-static int export_rows(struct ant_results *results, bool is_csv, FILE *file, const char *name,
+/* What is written for each answer, and at the ends. */
+struct writer {
+    const struct export_settings *settings;
+    struct ant_exchange_batch batch;
+    char *model, *prompts; /* owned: what the results say of themselves */
+    FILE *file;
+    const char *name;
+    struct ant_buf text; /* to be written */
+};
+
+static int open_writer(struct writer *writer, struct ant_results *results, const char *path,
                        struct ant_error *err)
 {
-    int64_t n = ant_results_count(results);
-    struct ant_buf line = {0};
-    int rc = 0;
+    struct stat facts;
 
-    if (is_csv)
-        ant_exchange_put_csv_header(&line);
-    for (int64_t i = 0; i <= n && rc == 0; i++) {
-        struct ant_answer answer;
-        struct ant_results_id id;
-        errno = 0;
-        if (line.len > 0 && fwrite(line.data, 1, line.len, file) != line.len)
-            rc = ant_fail(err, ANT_EIO, "cannot write '%s': %s", name, strerror(errno));
-        line.len = 0;
-        if (i == n || rc < 0)
-            break;
-        rc = ant_results_read(results, i, &answer, err);
-        if (rc == 0)
-            rc = ant_results_id(results, i, &id, err);
-        if (rc == 0 && is_csv)
-            ant_exchange_put_csv(&line, &answer, &id);
-        else if (rc == 0)
-            ant_exchange_put_json(&line, &answer, &id);
-    }
-    ant_buf_release(&line);
+    if (writer->settings->csv)
+        ant_exchange_put_csv_header(&writer->text);
+    if (!writer->settings->batch)
+        return 0;
+    ANT_TRY(ant_results_fact(results, "provenance/model", &writer->model, err));
+    ANT_TRY(ant_results_fact(results, "prompts", &writer->prompts, err));
+    const char *slash = strrchr(writer->model, '/');
+    writer->batch.model = slash && slash[1] ? slash + 1 : writer->model;
+    writer->batch.is_chat = strcmp(writer->prompts, "text") != 0;
+    writer->batch.created = stat(path, &facts) == 0 ? (int64_t)facts.st_mtime : 0;
+    return 0;
+}
+
+static void close_writer(struct writer *writer)
+{
+    ant_exchange_release_batch(&writer->batch);
+    ant_buf_release(&writer->text);
+    free(writer->model);
+    free(writer->prompts);
+}
+
+static int write_text(struct writer *writer, struct ant_error *err)
+{
+    size_t n = writer->text.len;
+
+    errno = 0;
+    writer->text.len = 0;
+    if (n > 0 && fwrite(writer->text.data, 1, n, writer->file) != n)
+        return ant_fail(err, ANT_EIO, "cannot write '%s': %s", writer->name, strerror(errno));
+    return 0;
+}
+
+static int export_row(struct writer *writer, struct ant_results *results, int64_t i,
+                      struct ant_error *err)
+{
+    struct ant_answer answer;
+    struct ant_results_id id;
+
+    ANT_TRY(ant_results_read(results, i, &answer, err));
+    ANT_TRY(ant_results_id(results, i, &id, err));
+    if (writer->settings->csv)
+        ant_exchange_put_csv(&writer->text, &answer, &id);
+    else if (writer->settings->batch)
+        ant_exchange_put_batch(&writer->batch, &writer->text, &answer, &id);
+    else
+        ant_exchange_put_json(&writer->text, &answer, &id);
+    return write_text(writer, err);
+}
+
+static int export_rows(const struct export_settings *settings, struct ant_results *results,
+                       const char *path, FILE *file, const char *name, struct ant_error *err)
+{
+    struct writer writer = {.settings = settings, .file = file, .name = name};
+    int64_t n = ant_results_count(results);
+    int rc = open_writer(&writer, results, path, err);
+
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        rc = export_row(&writer, results, i, err);
+    ant_exchange_end_batch(&writer.batch, &writer.text);
+    if (rc == 0)
+        rc = write_text(&writer, err);
+    close_writer(&writer);
     errno = 0;
     if (rc == 0 && fflush(file) != 0)
         rc = ant_fail(err, ANT_EIO, "cannot write '%s': %s", name, strerror(errno));
@@ -70,9 +126,10 @@ static int export_rows(struct ant_results *results, bool is_csv, FILE *file, con
 }
 
 /* Into NAME.part, which becomes NAME when it is whole. */
-static int export_to_file(struct ant_results *results, bool is_csv, const char *name,
-                          struct ant_error *err)
+static int export_to_file(const struct export_settings *settings, struct ant_results *results,
+                          const char *path, struct ant_error *err)
 {
+    const char *name = settings->output;
     char *part = ant_xasprintf("%s.part", name);
     FILE *file = fopen(part, "wbe");
     int rc = 0;
@@ -80,7 +137,7 @@ static int export_to_file(struct ant_results *results, bool is_csv, const char *
     if (!file) {
         rc = ant_fail(err, ANT_EIO, "cannot create '%s': %s", part, strerror(errno));
     } else {
-        rc = export_rows(results, is_csv, file, part, err);
+        rc = export_rows(settings, results, path, file, part, err);
         if (rc == 0 && fsync(fileno(file)) < 0 && errno != EINVAL)
             rc = ant_fail(err, ANT_EIO, "cannot sync '%s': %s", part, strerror(errno));
         if (fclose(file) != 0 && rc == 0)
@@ -99,13 +156,13 @@ static int export(const struct export_settings *settings, const char *path, stru
     struct ant_results *results = NULL;
     int rc;
 
-    if (settings->jsonl && settings->csv)
-        return ant_fail(err, ANT_EUSAGE, "--jsonl or --csv, not both");
+    if (settings->jsonl + settings->csv + settings->batch > 1)
+        return ant_fail(err, ANT_EUSAGE, "one of --jsonl, --csv and --openai-batch, not both");
     ANT_TRY(ant_results_open(&results, path, err));
     if (settings->output)
-        rc = export_to_file(results, settings->csv, settings->output, err);
+        rc = export_to_file(settings, results, path, err);
     else
-        rc = export_rows(results, settings->csv, stdout, "standard output", err);
+        rc = export_rows(settings, results, path, stdout, "standard output", err);
     ant_results_close(results);
     return rc;
 }

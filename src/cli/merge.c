@@ -75,12 +75,14 @@ static int write_results(const struct merge_settings *settings, const char *job,
                                     .n_rows = manifest->n_rows,
                                     .n_samples = manifest->n_samples};
     char now[32], settings_digest[ANT_DIGEST_TEXT];
+    bool is_chat = strstr(manifest->answers, "chat-template-digest="); /* a run notes it for them */
     ant_utc(now, sizeof(now), time(NULL));
     ant_digest_text(settings_digest, ant_digest(manifest->answers, strlen(manifest->answers)));
     const struct ant_fact root[] = {
         {.name = "input_digest", .kind = ANT_FACT_TEXT, .text = manifest->input_digest},
         {.name = "model_digest", .kind = ANT_FACT_TEXT, .text = manifest->model_digest},
         {.name = "settings_digest", .kind = ANT_FACT_TEXT, .text = settings_digest},
+        {.name = "prompts", .kind = ANT_FACT_TEXT, .text = is_chat ? "chat" : "text"},
     };
     const struct ant_fact provenance[] = {
         {.name = "version", .kind = ANT_FACT_TEXT, .text = ant_version},

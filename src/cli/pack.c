@@ -14,13 +14,14 @@
 #include "cli/cli.h"
 #include "store/exchange.h"
 
-enum { FROM_AUTO, FROM_JSONL, FROM_CSV, FROM_LINES, FROM_PARAGRAPHS, FROM_FILE };
-static const char *const formats[] = {"auto", "jsonl", "csv", "lines", "paragraphs", "file", NULL};
+enum { FROM_AUTO, FROM_JSONL, FROM_CSV, FROM_LINES, FROM_PARAGRAPHS, FROM_FILE, FROM_BATCH };
+static const char *const formats[] = {"auto",       "jsonl", "csv",          "lines",
+                                      "paragraphs", "file",  "openai-batch", NULL};
 
 struct pack_settings {
     const char *output, *column;
     int from;
-    bool force, whole_file;
+    bool force, whole_file, keeps_bad;
     struct ant_option_list ignored;
 };
 
@@ -32,7 +33,8 @@ static const struct ant_option options[] = {
     {ANT_OPTION_CHOICE, 0, "from", "FORMAT", AT(from), .choices = formats,
      .help =
          "jsonl: one JSON value a line. csv: with a header. lines: a prompt a line. paragraphs: "
-         "separated by empty lines. file: each file is one prompt. Default auto: by the "
+         "separated by empty lines. file: each file is one prompt. openai-batch: the input of an "
+         "OpenAI batch, as jsonl with --keep-bad. Default auto: by the "
          "name's ending (.jsonl, .ndjson, .csv; .txt and .text are lines)."},
     {ANT_OPTION_FLAG, 0, "whole-file", NULL, AT(whole_file), .help = "The same as --from file."},
     {ANT_OPTION_TEXT, 0, "column", "NAME", AT(column),
@@ -40,6 +42,10 @@ static const struct ant_option options[] = {
     {ANT_OPTION_LIST, 0, "ignore", "NAME", AT(ignored),
      .help = "Pass over this key or column, though it would change answers. May be given more than "
              "once."},
+    {ANT_OPTION_FLAG, 0, "keep-bad", NULL, AT(keeps_bad),
+     .help =
+         "A line of JSON that is no prompt becomes a row that fails with the reason, instead of "
+         "an error."},
     {ANT_OPTION_FLAG, 'f', "force", NULL, AT(force), .help = "Replace an output that is there."},
     {0},
 };
@@ -76,6 +82,10 @@ static int choose_format(const struct pack_settings *settings, const char *name,
                    {".json", ANT_EXCHANGE_JSONL},  {".csv", ANT_EXCHANGE_CSV},
                    {".txt", ANT_EXCHANGE_LINES},   {".text", ANT_EXCHANGE_LINES}};
 
+    if (settings->from == FROM_BATCH) {
+        *out = ANT_EXCHANGE_JSONL;
+        return 0;
+    }
     if (settings->from != FROM_AUTO) {
         *out = (enum ant_exchange_format)(settings->from - FROM_JSONL);
         return 0;
@@ -89,28 +99,49 @@ static int choose_format(const struct pack_settings *settings, const char *name,
                     "jsonl, csv, lines, paragraphs or file");
 }
 
+/* A row that does not go with those before may be one that fails. */
+static int pack_row(struct ant_pack *pack, struct ant_exchange_row *row, const char *name,
+                    int64_t line, bool keeps_bad, struct ant_error *err)
+{
+    int rc = ant_pack_add(pack, row, err);
+
+    if (rc == 0)
+        return 0;
+    ant_fail_in(err, rc, "'%s', line %lld", name, (long long)line);
+    if (rc != ANT_EDATA || !keeps_bad || row->error)
+        return rc;
+    const struct ant_error why = *err;
+    row->prompt = (struct ant_prompt){.text = ""};
+    row->error = why.text;
+    rc = ant_pack_add(pack, row, err);
+    if (rc != ANT_EDATA)
+        return rc;
+    row->id_bytes = 0; /* that is what is wrong */
+    return ant_pack_add(pack, row, err);
+}
+
 /* All rows of one file. */
 static int pack_rows(struct ant_pack *pack, struct ant_exchange_reader *reader, const char *name,
-                     struct ant_error *err)
+                     bool keeps_bad, int64_t *n_bad, struct ant_error *err)
 {
     struct ant_exchange_row row;
     int rc;
 
     while ((rc = ant_exchange_next(reader, &row, err)) > 0) {
-        rc = ant_pack_add(pack, &row, err);
-        if (rc < 0)
-            return ant_fail_in(err, rc, "'%s', line %lld", name,
-                               (long long)ant_exchange_line(reader));
+        ANT_TRY(pack_row(pack, &row, name, ant_exchange_line(reader), keeps_bad, err));
+        *n_bad += row.error != NULL;
     }
     return rc;
 }
 
 static int pack_input(struct ant_pack *pack, const struct pack_settings *settings, const char *name,
-                      struct ant_error *err)
+                      int64_t *n_bad, struct ant_error *err)
 {
     struct ant_exchange_settings exchange = {.column = settings->column,
                                              .ignored = settings->ignored.items,
-                                             .n_ignored = settings->ignored.count};
+                                             .n_ignored = settings->ignored.count,
+                                             .keeps_bad = settings->keeps_bad ||
+                                                          settings->from == FROM_BATCH};
     struct ant_exchange_reader *reader = NULL;
     bool is_stdin = strcmp(name, "-") == 0;
 
@@ -122,7 +153,7 @@ static int pack_input(struct ant_pack *pack, const struct pack_settings *setting
     const char *shown = is_stdin ? "standard input" : name;
     int rc = ant_exchange_open(&reader, file, shown, &exchange, err);
     if (rc == 0)
-        rc = pack_rows(pack, reader, shown, err);
+        rc = pack_rows(pack, reader, shown, exchange.keeps_bad, n_bad, err);
     if (rc == 0 && *ant_exchange_unused(reader))
         fprintf(stderr, "antiphon pack: note: not used from '%s': %s\n", shown,
                 ant_exchange_unused(reader));
@@ -135,6 +166,7 @@ static int pack_input(struct ant_pack *pack, const struct pack_settings *setting
 static int pack(const struct pack_settings *settings, int n, char **names, struct ant_error *err)
 {
     struct ant_pack *out = NULL;
+    int64_t n_bad = 0;
     int rc = 0;
 
     if (n == 0)
@@ -144,7 +176,7 @@ static int pack(const struct pack_settings *settings, int n, char **names, struc
                         settings->output);
     ANT_TRY(ant_pack_open(&out, settings->output, err));
     for (int i = 0; i < n && rc == 0; i++)
-        rc = pack_input(out, settings, names[i], err);
+        rc = pack_input(out, settings, names[i], &n_bad, err);
     if (rc == 0)
         rc = ant_pack_finish(out, err);
     if (rc == 0) {
@@ -152,6 +184,8 @@ static int pack(const struct pack_settings *settings, int n, char **names, struc
         printf("%s: %lld prompts, %lld bytes%s%s\n", settings->output,
                (long long)ant_pack_rows(out), (long long)ant_pack_bytes(out),
                *columns ? ", with " : "", columns);
+        if (n_bad > 0)
+            printf("%lld of them are none, and will fail with the reason\n", (long long)n_bad);
     }
     ant_pack_close(out);
     return rc;

@@ -20,7 +20,8 @@
 
 enum ant_exchange_format {
     ANT_EXCHANGE_JSONL,      /* a value a line: "text", {"prompt": ...}, {"text": ...},
-                                {"messages": [...]}, or the OpenAI batch form */
+                                {"messages": [...]}, or the OpenAI batch form. Beside messages
+                                the template's "tools", "documents", "chat_template_kwargs" */
     ANT_EXCHANGE_CSV,        /* RFC 4180 with a header */
     ANT_EXCHANGE_LINES,      /* a prompt a line; empty lines count for nothing */
     ANT_EXCHANGE_PARAGRAPHS, /* prompts separated by empty lines */
@@ -37,6 +38,7 @@ struct ant_exchange_row {
     int64_t id;
     const char *id_text;
     size_t id_bytes;
+    const char *error; /* why this is no prompt, or NULL: only with keeps_bad */
 };
 
 struct ant_exchange_settings {
@@ -44,6 +46,7 @@ struct ant_exchange_settings {
     const char *column; /* CSV: the column of prompts; NULL: "prompt", "text", the only one */
     const char *const *ignored; /* names to pass over even where that changes answers */
     int n_ignored;
+    bool keeps_bad; /* a line of JSON that is no prompt is a row with an error */
 };
 
 struct ant_exchange_reader;
@@ -77,8 +80,25 @@ void ant_pack_close(struct ant_pack *pack);
  * U+FFFD. CSV has the bytes as they are. */
 void ant_exchange_put_json(struct ant_buf *out, const struct ant_answer *answer,
                            const struct ant_results_id *id);
+void ant_exchange_put_json_string(struct ant_buf *out, const char *text, size_t n);
 void ant_exchange_put_csv_header(struct ant_buf *out);
 void ant_exchange_put_csv(struct ant_buf *out, const struct ant_answer *answer,
                           const struct ant_results_id *id);
+
+/* The output of an OpenAI batch: a line a row, written when the next row or the end has come. Zeroed
+ * but for the first three; ids are custom_ids. */
+struct ant_exchange_batch {
+    bool is_chat;
+    const char *model; /* borrowed */
+    int64_t created;
+    int64_t row, prompt_tokens, completion_tokens;
+    bool is_open;
+    enum ant_status status;
+    struct ant_buf choices, error, id;
+};
+void ant_exchange_put_batch(struct ant_exchange_batch *batch, struct ant_buf *out,
+                            const struct ant_answer *answer, const struct ant_results_id *id);
+void ant_exchange_end_batch(struct ant_exchange_batch *batch, struct ant_buf *out);
+void ant_exchange_release_batch(struct ant_exchange_batch *batch);
 
 #endif

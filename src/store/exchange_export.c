@@ -47,7 +47,7 @@ static void put_json_char(struct ant_buf *out, unsigned char c)
     }
 }
 
-static void put_json_string(struct ant_buf *out, const char *text, size_t n)
+void ant_exchange_put_json_string(struct ant_buf *out, const char *text, size_t n)
 {
     const unsigned char *bytes = (const unsigned char *)text;
     size_t done = 0; /* bytes already in `out` */
@@ -85,7 +85,7 @@ void ant_exchange_put_json(struct ant_buf *out, const struct ant_answer *answer,
     if (id->kind != ANT_ID_NONE) {
         ant_buf_printf(out, ", \"id\": ");
         if (id->kind == ANT_ID_STRING)
-            put_json_string(out, id->text, id->bytes);
+            ant_exchange_put_json_string(out, id->text, id->bytes);
         else
             ant_buf_add(out, id->text, id->bytes);
     }
@@ -97,10 +97,10 @@ void ant_exchange_put_json(struct ant_buf *out, const struct ant_answer *answer,
     put_json_time(out, "t_first", answer->t_first);
     put_json_time(out, "t_total", answer->t_total);
     ant_buf_printf(out, ", \"text\": ");
-    put_json_string(out, answer->text, answer->text_bytes);
+    ant_exchange_put_json_string(out, answer->text, answer->text_bytes);
     if (answer->error_bytes > 0) {
         ant_buf_printf(out, ", \"error\": ");
-        put_json_string(out, answer->error, answer->error_bytes);
+        ant_exchange_put_json_string(out, answer->error, answer->error_bytes);
     }
     ant_buf_add(out, "}\n", 2);
 }

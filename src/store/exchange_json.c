@@ -31,31 +31,6 @@ static int take_string(struct ant_exchange_reader *reader, const json_t *value,
     return 0;
 }
 
-static int take_messages(struct ant_exchange_reader *reader, const json_t *messages,
-                         struct ant_exchange_row *out, struct ant_error *err)
-{
-    size_t i;
-    json_t *message;
-
-    if (!json_is_array(messages) || json_array_size(messages) == 0)
-        return ant_exchange_fail(reader, err, ANT_EDATA, "'messages' must be a list of messages");
-    json_array_foreach(messages, i, message) if (
-        !json_is_string(json_object_get(
-            message,
-            "role"))) return ant_exchange_fail(reader, err, ANT_EDATA,
-                                               "message %zu has no 'role' that is a string", i + 1);
-    char *text = json_dumps(messages, JSON_COMPACT);
-    if (!text)
-        return ant_exchange_fail(reader, err, ANT_EDATA, "'messages' cannot be written as JSON");
-    reader->text.len = 0;
-    ant_buf_add(&reader->text, text, strlen(text));
-    free(text);
-    out->is_chat = true;
-    out->prompt.text = reader->text.data;
-    out->prompt.text_bytes = reader->text.len;
-    return 0;
-}
-
 /* Does leaving it out change nothing? */
 static bool is_neutral(const char *name, const json_t *value)
 {
@@ -71,6 +46,53 @@ static bool is_neutral(const char *name, const json_t *value)
     if (json_is_object(value))
         return json_object_size(value) == 0;
     return json_is_string(value) && json_string_length(value) == 0;
+}
+
+/* What goes to the template beside messages. */
+enum { N_EXTRAS = 3 };
+static const char *const extras[N_EXTRAS] = {"tools", "documents", "chat_template_kwargs"};
+
+static bool is_extra(const char *name)
+{
+    for (int i = 0; i < N_EXTRAS; i++)
+        if (strcmp(name, extras[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Messages alone are kept as their list; with more for the template as an object. */
+static int take_messages(struct ant_exchange_reader *reader, const json_t *object,
+                         struct ant_exchange_row *out, struct ant_error *err)
+{
+    json_t *messages = json_object_get(object, "messages"), *message, *all = NULL;
+    size_t i;
+
+    if (!json_is_array(messages) || json_array_size(messages) == 0)
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'messages' must be a list of messages");
+    json_array_foreach(messages, i, message) if (
+        !json_is_string(json_object_get(
+            message,
+            "role"))) return ant_exchange_fail(reader, err, ANT_EDATA,
+                                               "message %zu has no 'role' that is a string", i + 1);
+    for (i = 0; i < N_EXTRAS; i++) {
+        json_t *extra = json_object_get(object, extras[i]);
+        if (!extra || is_neutral(extras[i], extra))
+            continue;
+        if (!all)
+            all = json_pack("{s:O}", "messages", messages);
+        json_object_set(all, extras[i], extra);
+    }
+    char *text = json_dumps(all ? all : messages, JSON_COMPACT);
+    json_decref(all);
+    if (!text)
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'messages' cannot be written as JSON");
+    reader->text.len = 0;
+    ant_buf_add(&reader->text, text, strlen(text));
+    free(text);
+    out->is_chat = true;
+    out->prompt.text = reader->text.data;
+    out->prompt.text_bytes = reader->text.len;
+    return 0;
 }
 
 static int take_number(struct ant_exchange_reader *reader, const char *name, const json_t *value,
@@ -100,6 +122,14 @@ static int take_id(struct ant_exchange_reader *reader, const char *name, const j
 {
     if (json_is_null(value))
         return 0;
+    if (json_is_integer(value) && reader->settings->keeps_bad) { /* beside those that are strings */
+        reader->id.len = 0;
+        ant_buf_printf(&reader->id, "%lld", (long long)json_integer_value(value));
+        out->id_kind = ANT_ID_STRING;
+        out->id_text = reader->id.data;
+        out->id_bytes = reader->id.len;
+        return 0;
+    }
     if (json_is_integer(value)) {
         out->id_kind = ANT_ID_INTEGER;
         out->id = json_integer_value(value);
@@ -161,8 +191,10 @@ static int take_object(struct ant_exchange_reader *reader, json_t *object,
             rc = take_string(reader, value, out);
             ++*n_prompts;
         } else if (strcmp(name, "messages") == 0) {
-            rc = take_messages(reader, value, out, err);
+            rc = take_messages(reader, object, out, err);
             ++*n_prompts;
+        } else if (json_object_get(object, "messages") && is_extra(name)) {
+            continue; /* taken with the messages */
         } else if (strcmp(name, "id") == 0 || strcmp(name, "custom_id") == 0) {
             rc = take_id(reader, name, value, out, err);
         } else if (strcmp(name, "body") == 0 && json_is_object(value)) {
@@ -205,6 +237,21 @@ static bool is_blank(const struct ant_buf *line)
     return true;
 }
 
+/* A row of its id alone, and of what was wrong. */
+static int keep_bad(struct ant_exchange_reader *reader, const json_t *value,
+                    struct ant_exchange_row *out, const struct ant_error *err)
+{
+    struct ant_error ignored;
+    json_t *id = json_object_get(value, "custom_id");
+
+    *out = (struct ant_exchange_row){.prompt = {.text = ""}};
+    reader->why = *err;
+    out->error = reader->why.text;
+    if (id && take_id(reader, "custom_id", id, out, &ignored) < 0)
+        out->id_kind = ANT_ID_NONE;
+    return 0;
+}
+
 int ant_exchange_next_json(struct ant_exchange_reader *reader, struct ant_exchange_row *out,
                            struct ant_error *err)
 {
@@ -221,9 +268,12 @@ int ant_exchange_next_json(struct ant_exchange_reader *reader, struct ant_exchan
     json_t *value =
         json_loadb(reader->text.data, reader->text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
     if (!value)
-        return ant_exchange_fail(reader, err, ANT_EDATA, "no JSON at column %d: %.120s", why.column,
-                                 why.text);
-    rc = take_value(reader, value, &row, err);
+        rc = ant_exchange_fail(reader, err, ANT_EDATA, "no JSON at column %d: %.120s", why.column,
+                               why.text);
+    else
+        rc = take_value(reader, value, &row, err);
+    if (rc < 0 && reader->settings->keeps_bad)
+        rc = keep_bad(reader, value, &row, err);
     json_decref(value);
     if (rc < 0)
         return rc;

@@ -69,9 +69,10 @@ struct growing {
 struct ant_pack {
     char *path, *part; /* owned */
     hid_t file, group;
-    struct growing text, numbers[N_NUMBERS], names; /* names: ids that are strings */
+    struct growing text, numbers[N_NUMBERS];
+    struct growing names, errors; /* ids that are strings; why rows are no prompts */
     int64_t rows, bytes;
-    bool is_chat, is_finished;
+    bool is_chat, has_prompts, is_finished;
     enum ant_id_kind id_kind;
     struct ant_buf columns;
 };
@@ -166,11 +167,11 @@ static void close_growing(struct growing *g)
     g->dataset = 0;
 }
 
-/* ---- ids that are strings ---------------------------------------------------------------------
+/* ---- strings ----------------------------------------------------------------------------------
  */
 
 /* Pending are pointers to strings of our own. */
-static int flush_names(struct growing *g, struct ant_error *err)
+static int flush_strings(struct growing *g, struct ant_error *err)
 {
     size_t n = g->pending.len / sizeof(char *);
 
@@ -186,25 +187,28 @@ static int flush_names(struct growing *g, struct ant_error *err)
     return rc;
 }
 
-static int add_name(struct ant_pack *pack, const struct ant_exchange_row *row,
-                    struct ant_error *err)
+static int add_string(struct ant_pack *pack, struct growing *g, const char *column,
+                      const char *text, size_t bytes, struct ant_error *err)
 {
-    struct growing *g = &pack->names;
+    if (!is_open(g)) {
+        hid_t type = H5Tcopy(H5T_C_S1);
+        H5Tset_size(type, H5T_VARIABLE);
+        H5Tset_cset(type, H5T_CSET_UTF8);
+        ANT_TRY(open_growing(g, pack->group, column, type, CELLS, pack->rows, err));
+    }
+    char *copy = ant_xstrndup(text ? text : "", bytes);
+    ant_buf_add(&g->pending, &copy, sizeof(copy));
+    return g->pending.len >= CELLS * sizeof(copy) ? flush_strings(g, err) : 0;
+}
 
+static int check_name(const struct ant_exchange_row *row, struct ant_error *err)
+{
     if (row->id_bytes > LONGEST_ID)
         return ant_fail(err, ANT_EDATA, "an id of %zu bytes, at most %d are possible",
                         row->id_bytes, LONGEST_ID);
     if (row->id_bytes && memchr(row->id_text, '\0', row->id_bytes))
         return ant_fail(err, ANT_EDATA, "an id with a zero byte in it");
-    if (!is_open(g)) {
-        hid_t type = H5Tcopy(H5T_C_S1);
-        H5Tset_size(type, H5T_VARIABLE);
-        H5Tset_cset(type, H5T_CSET_UTF8);
-        ANT_TRY(open_growing(g, pack->group, "id", type, CELLS, pack->rows, err));
-    }
-    char *name = ant_xstrndup(row->id_text ? row->id_text : "", row->id_bytes);
-    ant_buf_add(&g->pending, &name, sizeof(name));
-    return g->pending.len >= CELLS * sizeof(name) ? flush_names(g, err) : 0;
+    return 0;
 }
 
 static const char *kind_name(enum ant_id_kind kind)
@@ -252,8 +256,6 @@ static int add_number(struct ant_pack *pack, int c, bool is_given, int64_t integ
         return 0;
     if (!is_open(g))
         ANT_TRY(open_number(pack, c, err));
-    if (is_given && !facts[c].is_real && c != ID && integer == not_given)
-        return ant_fail(err, ANT_EDATA, "'%s' cannot be %lld", facts[c].name, (long long)integer);
     if (!is_given) {
         integer = not_given;
         real = strtod("nan", NULL);
@@ -283,20 +285,51 @@ static int add_options(struct ant_pack *pack, const struct ant_prompt *prompt,
     return 0;
 }
 
-int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, struct ant_error *err)
+/* One value says that there is none. */
+static int check_integers(const struct ant_prompt *prompt, struct ant_error *err)
 {
-    if (pack->rows == 0)
+    const struct {
+        int column;
+        int64_t value;
+    } integers[] = {{MAX_TOKENS, prompt->max_tokens},
+                    {MIN_TOKENS, prompt->min_tokens},
+                    {TOP_K, prompt->top_k},
+                    {SEED, (int64_t)prompt->seed}};
+
+    for (size_t i = 0; i < sizeof(integers) / sizeof(*integers); i++)
+        if (prompt->has & facts[integers[i].column].flag && integers[i].value == not_given)
+            return ant_fail(err, ANT_EDATA, "'%s' cannot be %lld", facts[integers[i].column].name,
+                            (long long)not_given);
+    return 0;
+}
+
+/* What the row says can stand beside what the rows before say. */
+static int check_row(struct ant_pack *pack, const struct ant_exchange_row *row,
+                     struct ant_error *err)
+{
+    if (!pack->has_prompts)
         pack->is_chat = row->is_chat;
-    if (pack->is_chat != row->is_chat)
+    if (!row->error && pack->is_chat != row->is_chat)
         return ant_fail(err, ANT_EDATA, "%s, where there were %s before; a file holds one kind",
                         row->is_chat ? "messages" : "a text", row->is_chat ? "texts" : "messages");
-    ANT_TRY(check_id(pack, row, err));
+    ANT_TRY(check_name(row, err));
+    ANT_TRY(check_integers(&row->prompt, err));
+    return check_id(pack, row, err);
+}
+
+int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, struct ant_error *err)
+{
+    ANT_TRY(check_row(pack, row, err));
     if (pack->id_kind == ANT_ID_STRING)
-        ANT_TRY(add_name(pack, row, err));
+        ANT_TRY(add_string(pack, &pack->names, "id", row->id_text, row->id_bytes, err));
     else
         ANT_TRY(add_number(pack, ID, row->id_kind == ANT_ID_INTEGER, row->id, 0, err));
     ANT_TRY(add_options(pack, &row->prompt, err));
+    if (row->error || is_open(&pack->errors))
+        ANT_TRY(add_string(pack, &pack->errors, "error", row->error,
+                           row->error ? strlen(row->error) : 0, err));
     ANT_TRY(add(&pack->text, row->prompt.text, row->prompt.text_bytes, PIECE, err));
+    pack->has_prompts |= !row->error;
     pack->bytes += (int64_t)row->prompt.text_bytes;
     pack->rows++;
     return add_number(pack, OFFSETS, true, pack->bytes, 0, err);
@@ -341,7 +374,8 @@ static int complete(struct ant_pack *pack, struct ant_error *err)
     ANT_TRY(flush(&pack->text, err));
     for (int c = 0; c < N_NUMBERS; c++)
         ANT_TRY(flush(&pack->numbers[c], err));
-    ANT_TRY(flush_names(&pack->names, err));
+    ANT_TRY(flush_strings(&pack->names, err));
+    ANT_TRY(flush_strings(&pack->errors, err));
     ANT_TRY(ant_h5_put_text(pack->group, "format", pack->is_chat ? "chat" : "text", err));
     ANT_TRY(ant_h5_put_text(pack->group, "schema", "antiphon-prompts", err));
     return ant_h5_put_int(pack->group, "version", 1, err);
@@ -351,6 +385,7 @@ static int close_file(struct ant_pack *pack, struct ant_error *err)
 {
     close_growing(&pack->text);
     close_growing(&pack->names);
+    close_growing(&pack->errors);
     for (int c = 0; c < N_NUMBERS; c++)
         close_growing(&pack->numbers[c]);
     ant_h5_close(pack->group);
@@ -415,7 +450,9 @@ void ant_pack_close(struct ant_pack *pack)
     if (!pack)
         return;
     if (pack->names.pending.len)
-        flush_names(&pack->names, &ignored);
+        flush_strings(&pack->names, &ignored);
+    if (pack->errors.pending.len)
+        flush_strings(&pack->errors, &ignored);
     if (!pack->is_finished) {
         close_file(pack, &ignored);
         unlink(pack->part);

@@ -53,8 +53,8 @@ static const char *const option_names[N_OPTIONS] = {"max_tokens",
 /* In the format, not in this version. Silence would change what is asked for. */
 static const char *const reserved_names[] = {"stop", "system", "n"};
 
-static const char *const structure_names[] = {"text",           "text_offsets", "tokens",
-                                              "tokens_offsets", "id",           "rank"};
+static const char *const structure_names[] = {"text", "text_offsets", "tokens", "tokens_offsets",
+                                              "id",   "rank",         "error"};
 
 struct ant_prompts {
     char *file, *path; /* owned: the file, and the object in it */
@@ -65,7 +65,8 @@ struct ant_prompts {
     struct ant_h5_column values;  /* strings, bytes or tokens */
     struct ant_h5_column offsets; /* of bytes and tokens */
     struct ant_h5_column options[N_OPTIONS];
-    struct ant_h5_column id, rank;
+    struct ant_h5_column id, rank, error;
+    struct ant_buf why; /* of the error column */
     struct ant_buf ignored;
 
     /* strings held: rows first, first + stride ... */
@@ -310,6 +311,7 @@ static int open_group(struct ant_prompts *p, struct ant_error *err)
     for (int i = 0; i < N_OPTIONS; i++)
         ANT_TRY(open_beside(p, &p->options[i], option_names[i], false, err));
     ANT_TRY(open_beside(p, &p->rank, "rank", false, err));
+    ANT_TRY(open_beside(p, &p->error, "error", true, err));
     return open_beside(p, &p->id, "id", true, err);
 }
 
@@ -465,6 +467,19 @@ static int read_options(struct ant_prompts *p, int64_t row, struct ant_prompt *o
     return 0;
 }
 
+/* A row that says of itself that it is none. */
+static int read_error(struct ant_prompts *p, int64_t row, struct ant_error *err)
+{
+    int64_t offsets[2];
+
+    if (!ant_h5_column_is_open(&p->error))
+        return 0;
+    if (p->error.kind == ANT_H5_INTEGER)
+        return ant_fail(err, ANT_EDATA, "%s must hold strings, not numbers", p->error.label);
+    ANT_TRY(ant_h5_read_strings(&p->error, row, 1, 1, &p->why, offsets, err));
+    return p->why.len > 0 ? ant_fail(err, ANT_EDATA, "%.*s", (int)p->why.len, p->why.data) : 0;
+}
+
 int ant_prompts_read(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
                      struct ant_error *err)
 {
@@ -481,6 +496,8 @@ int ant_prompts_read(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
     else
         rc = read_tokens(p, row, &prompt, err);
     p->last_row = row;
+    if (rc == 0)
+        rc = read_error(p, row, err);
     if (rc == 0)
         rc = read_options(p, row, &prompt, err);
     if (rc == 0)
@@ -518,6 +535,7 @@ static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
     note_column(&facts, &p->values, "values");
     note_column(&facts, &p->id, "id");
     note_column(&facts, &p->rank, "rank");
+    note_column(&facts, &p->error, "error");
     for (int i = 0; i < N_OPTIONS; i++)
         note_column(&facts, &p->options[i], option_names[i]);
     for (int64_t i = 0; i < rows && rc == 0; i++) {
@@ -585,6 +603,8 @@ void ant_prompts_close(struct ant_prompts *p)
         ant_h5_column_close(&p->options[i]);
     ant_h5_column_close(&p->id);
     ant_h5_column_close(&p->rank);
+    ant_h5_column_close(&p->error);
+    ant_buf_release(&p->why);
     ant_h5_close(p->object);
     ant_h5_close(p->h5);
     ant_buf_release(&p->ignored);

@@ -6,6 +6,7 @@
  *     tokens          [K] integers with tokens_offsets [N + 1], instead of text
  *     id              [N] strings or integers
  *     rank            [N] integers: a partition of the user's own
+ *     error           [N] strings: where not empty, why the row is no prompt
  *     max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed,
  *     repetition_penalty, presence_penalty, frequency_penalty          [N] numbers
  *     priority        [N] numbers: rows with a higher one are begun first; 0 where not given

@@ -83,7 +83,8 @@ int64_t ant_results_samples(const struct ant_results *results); /* of a row, at 
 int64_t ant_results_ok(const struct ant_results *results);
 int64_t ant_results_failed(const struct ant_results *results);
 int ant_results_complete(const struct ant_results *results);
-/* A fact of the root as text, "" when there is none. Caller frees. */
+/* A fact of the root, or as "provenance/name" of that, as text; "" when there is none. Caller frees.
+ */
 int ant_results_fact(const struct ant_results *results, const char *name, char **out,
                      struct ant_error *err);
 /* Result `index`, in the order of rows and samples; borrowed until the next call. */

@@ -199,9 +199,14 @@ int64_t ant_results_count(const struct ant_results *results)
 int ant_results_fact(const struct ant_results *results, const char *name, char **out,
                      struct ant_error *err)
 {
+    const char *slash = strchr(name, '/');
     char *label = ant_xasprintf("'%s'", results->path), *text = NULL;
-    int rc = ant_h5_get_text(&text, results->file, name, label, err);
+    char *group = slash ? ant_xstrndup(name, (size_t)(slash - name)) : ant_xstrdup("/");
+    hid_t object = H5Gopen2(results->file, group, H5P_DEFAULT);
+    int rc = object < 0 ? 0 : ant_h5_get_text(&text, object, slash ? slash + 1 : name, label, err);
 
+    ant_h5_close(object);
+    free(group);
     free(label);
     if (rc < 0)
         return rc;

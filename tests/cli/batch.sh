@@ -1,0 +1,78 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# An OpenAI batch in, answered by a tiny real checkpoint, and out: every line has its answer or the
+# reason why not.
+set -u
+# shellcheck source=tests/launch/lib.sh
+. "$(dirname "$0")/../launch/lib.sh"
+antiphon=$TOP_BUILDDIR/src/antiphon
+
+cat >"$tmp/template.jinja" <<'END'
+{{ tools | length if tools }}{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}
+END
+cat >"$tmp/batch.jsonl" <<'END'
+{"custom_id": "plain", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": [{"role": "user", "content": "hello there"}], "max_tokens": 5, "temperature": 0, "seed": 7, "n": 1}}
+{"body": {"messages": [{"role": "user", "content": "tools"}], "tools": [{"type": "function"}], "max_completion_tokens": 3, "top_p": 0.5}, "custom_id": "tools"}
+not JSON
+{"custom_id": "none", "body": {"messages": []}}
+{"custom_id": "n", "body": {"messages": [{"role": "user", "content": "x"}], "n": 3}}
+{"custom_id": 12, "body": {"prompt": "a text"}}
+{"custom_id": "hot \"é\"", "body": {"messages": [{"role": "user", "content": "x"}], "temperature": -3}}
+{"custom_id": "format", "body": {"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}}}
+{"custom_id": "last", "body": {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "x"}], "max_tokens": 2}}
+END
+
+try "$antiphon" pack "$tmp/batch.jsonl" --output "$tmp/strict.h5"
+expect "a bad line is an error" 65 "line 3: no JSON"
+try "$antiphon" pack --from openai-batch "$tmp/batch.jsonl" --output "$tmp/batch.h5"
+expect "or a row that fails" 0 "9 prompts" "5 of them are none"
+try "$antiphon" run --model "$TOP_SRCDIR/tests/golden/tiny/llama" --input "$tmp/batch.h5" \
+    --output "$tmp/answers.h5" --max-tokens 4 --max-model-len 256 --temperature 0 --samples 2 \
+    --chat-template "$tmp/template.jinja"
+expect "each for itself" 0 "COMPLETE 18/18"
+try "$antiphon" export --openai-batch "$tmp/answers.h5" --output "$tmp/out.jsonl"
+expect "out again" 0
+
+# line CUSTOM_ID: that line of the output.
+line() {
+    grep "\"custom_id\": \"$1\"" "$tmp/out.jsonl"
+}
+# holds WHAT CUSTOM_ID TEXT: the line of that id holds the text.
+holds() {
+    case $(line "$2") in
+    *"$3"*) ok "$1" ;;
+    *) not_ok "$1" "$(line "$2")" ;;
+    esac
+}
+holds "an answer" plain '"object": "chat.completion", "created": '
+holds "its samples" plain '}, {"index": 1, "message": {"role": "assistant", "content": '
+holds "its tokens" plain '"usage": {"prompt_tokens": '
+holds "tools go to the template" tools '"finish_reason": "length"'
+holds "the last line" last '"status_code": 200'
+holds "no messages" none "\"status_code\": 400"
+holds "and why" none "line 4: 'messages' must be a list of messages"
+holds "what cannot be honoured" n "'n' cannot be set for one prompt"
+holds "a text among messages" 12 'a text, where there were messages before'
+holds "a temperature that is none" 'hot \\"é\\"' 'temperature'
+holds "a format that cannot be had" format "'response_format' cannot be set for one prompt"
+if grep -q '"custom_id": ""' "$tmp/out.jsonl"; then
+    ok "a line without an id has a line too"
+else
+    not_ok "a line without an id has a line too" "$(cat "$tmp/out.jsonl")"
+fi
+if [ "$(wc -l <"$tmp/out.jsonl")" -eq 9 ]; then
+    ok "a line for each"
+else
+    not_ok "a line for each" "$(cat "$tmp/out.jsonl")"
+fi
+if command -v python3 >/dev/null; then
+    try python3 -c 'import json, sys
+for line in open(sys.argv[1], encoding="utf-8"):
+    line = json.loads(line)
+    assert (line["response"]["status_code"] == 200) == ("choices" in line["response"]["body"])' \
+        "$tmp/out.jsonl"
+    expect "valid JSON" 0
+else
+    skip python "valid JSON" "no python3"
+fi
+done_testing
