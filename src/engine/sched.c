@@ -475,7 +475,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
     if (step->n_rows == 0)
         return false;
     for (int i = 0, first = 0; i < step->n_sampled; first += step->draws[i++].n_edits)
-        step->draws[i].edits = step->edits.items + first;
+        step->draws[i].edits = step->draws[i].n_edits ? step->edits.items + first : NULL;
     let_go(sched);
     sched->n_drawn += step->n_sampled;
     sched->n_in_flight++;
