@@ -113,6 +113,11 @@ void ant_ring_wait_item(struct ant_ring *ring, double seconds)
     sleep_on(&ring->pushed, popped, &ring->item_wanted, seconds);
 }
 
+void ant_ring_wake(struct ant_ring *ring)
+{
+    wake(&ring->pushed, &ring->item_wanted);
+}
+
 void ant_ring_wait_room(struct ant_ring *ring, double seconds)
 {
     uint32_t pushed = atomic_load_explicit(&ring->pushed, memory_order_relaxed);

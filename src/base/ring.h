@@ -22,5 +22,7 @@ size_t ant_ring_count(const struct ant_ring *ring);    /* a snapshot */
  * `seconds` have gone by. May wake early. */
 void ant_ring_wait_item(struct ant_ring *ring, double seconds);
 void ant_ring_wait_room(struct ant_ring *ring, double seconds);
+/* The other side need not wait for an item any longer: there is other news for it. */
+void ant_ring_wake(struct ant_ring *ring);
 
 #endif

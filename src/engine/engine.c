@@ -424,6 +424,7 @@ void ant_engine_stop(struct ant_engine *engine)
     if (!engine)
         return;
     atomic_store(&engine->is_stopping, true);
+    ant_ring_wake(engine->inbox);
     pthread_join(engine->thread, NULL);
     while ((request = ant_ring_pop(engine->inbox)))
         ant_request_free(request);

@@ -56,6 +56,29 @@ static void waiting_ends(void **state)
     ant_ring_close(ring);
 }
 
+static void *wait_long(void *argument)
+{
+    ant_ring_wait_item(argument, 60);
+    return NULL;
+}
+
+static void waking_ends_waiting(void **state)
+{
+    (void)state;
+    struct ant_ring *ring = ant_ring_open(1);
+    struct timespec limit;
+    double start = ant_now();
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, wait_long, ring), 0);
+    do { /* it may not be asleep yet */
+        ant_ring_wake(ring);
+        clock_gettime(CLOCK_REALTIME, &limit);
+        limit.tv_sec++;
+    } while (pthread_timedjoin_np(thread, NULL, &limit) != 0);
+    assert_true(ant_now() - start < 30);
+    ant_ring_close(ring);
+}
+
 /* Two threads, a ring far too small, both sides sleeping often: every item arrives once, in order,
  * and with what was written into it before it was pushed. */
 enum { ITEMS = 100000 };
@@ -131,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_and_empty), cmocka_unit_test(waiting_ends),
-        cmocka_unit_test(two_threads), cmocka_unit_test(a_sleeper_is_woken)};
+        cmocka_unit_test(waking_ends_waiting), cmocka_unit_test(two_threads),
+        cmocka_unit_test(a_sleeper_is_woken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
