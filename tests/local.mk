@@ -117,8 +117,8 @@ EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh \
 	tests/fuzz/replay.sh tests/unit/run.sh tests/unit/without-cmocka.sh tests/fuzz/corpus tests/run
 
 # Expected answers, and the scripts that made them once.
-EXTRA_DIST += tests/golden/make_smollm2.py tests/golden/make_tiny.py tests/golden/quants \
-	tests/golden/rope tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl tests/golden/tiny
+EXTRA_DIST += tests/golden/make_gguf.py tests/golden/make_smollm2.py tests/golden/make_tiny.py \
+	tests/golden/quants tests/golden/rope tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl tests/golden/tiny
 
 # Models against an independent implementation; SmolLM2 where ANTIPHON_MODEL names it.
 check_PROGRAMS += tests/golden/answers

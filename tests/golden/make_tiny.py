@@ -28,7 +28,8 @@ writing the rotary settings.
   olmoe    8 experts of which 4, norms over all queries and keys
   phimoe   LayerNorm, bias everywhere, window, sparse mixer
 
-Needs: torch, transformers, tokenizers, safetensors. The same versions give the same bytes.
+Needs: torch, transformers, tokenizers, safetensors. The same versions give the same bytes. GGUF files
+of the same weights are made of them afterwards by make_gguf.py.
 
 expected.json of a family:
   window             of the model, 0: none
