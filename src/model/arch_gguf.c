@@ -130,7 +130,7 @@ static int check_keys(struct source *source)
 {
     const char *path = ant_gguf_path(source->gguf), *key;
     size_t prefix = strlen(source->name);
-    int64_t parts = 1, format = 2;
+    int64_t format = 2;
     for (size_t i = 0; (key = ant_gguf_key(source->gguf, i)); i++)
         if (strncmp(key, source->name, prefix) == 0 && key[prefix] == '.' &&
             !is_known(source, key, key + prefix + 1))
@@ -138,11 +138,6 @@ static int check_keys(struct source *source)
                             "'%s': key '%.200s' may change what the model computes and is not "
                             "supported",
                             path, key);
-    ANT_TRY(ant_gguf_get_int(source->gguf, "split.count", 0, INT_MAX, &parts, source->err));
-    if (parts > 1)
-        return ant_fail(source->err, ANT_EUNSUPP,
-                        "'%s' is one of %lld parts of a model; merge them into one file first",
-                        path, (long long)parts);
     ANT_TRY(ant_gguf_get_int(source->gguf, "general.quantization_version", INT64_MIN, INT64_MAX,
                              &format, source->err));
     if (format != 2)

@@ -552,14 +552,13 @@ void ant_checkpoint_drop_pages(const struct ant_checkpoint *checkpoint)
 {
     const void *data;
     size_t bytes;
-    if (checkpoint->dummy || checkpoint->gguf) {
-        if (checkpoint->dummy)
-            ant_dummy_data(checkpoint->dummy, &data, &bytes);
-        else
-            ant_gguf_data(checkpoint->gguf, &data, &bytes);
+    if (checkpoint->dummy) {
+        ant_dummy_data(checkpoint->dummy, &data, &bytes);
         drop(data, bytes);
         return;
     }
-    for (size_t i = 0; ant_safetensors_data(checkpoint->files, i, &data, &bytes); i++)
+    for (size_t i = 0; checkpoint->gguf ? ant_gguf_data(checkpoint->gguf, i, &data, &bytes)
+                                        : ant_safetensors_data(checkpoint->files, i, &data, &bytes);
+         i++)
         drop(data, bytes);
 }

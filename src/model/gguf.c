@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "model/names.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,8 @@ struct ant_gguf {
     const unsigned char *data;  /* the tensor section */
     size_t data_bytes;
     struct ant_digest digest;
+    struct ant_gguf **parts; /* owned: the files after the first, whose tensors are here as well */
+    size_t n_parts;
 };
 
 /* ---- Reading the header, front to back, never beyond its end ---- */
@@ -387,7 +390,7 @@ static int read_header(struct ant_gguf *gguf, struct reader *r)
     return result;
 }
 
-int ant_gguf_open(struct ant_gguf **out, const char *path, struct ant_error *err)
+static int open_file(struct ant_gguf **out, const char *path, struct ant_error *err)
 {
     struct ant_gguf *gguf = ant_xcalloc(1, sizeof *gguf);
     int result = ant_file_map(&gguf->file, path, err);
@@ -404,10 +407,121 @@ int ant_gguf_open(struct ant_gguf **out, const char *path, struct ant_error *err
     return 0;
 }
 
+/* ---- Models in several files: NAME-00001-of-0000N.gguf and so on, all metadata in the first ----
+ */
+
+/* Which part a file says it is, of how many: 0 of 1 if it says nothing. */
+static int read_split(const struct ant_gguf *gguf, int64_t *part, int64_t *count,
+                      struct ant_error *err)
+{
+    *part = 0;
+    *count = 1;
+    ANT_TRY(ant_gguf_get_int(gguf, "split.no", 0, UINT16_MAX, part, err));
+    ANT_TRY(ant_gguf_get_int(gguf, "split.count", 0, UINT16_MAX, count, err));
+    return 0;
+}
+
+/* The path of part `i`, of which the first is `path`; the caller frees it. NULL: `path` is no first
+ * part's. */
+static char *part_path(const char *path, int i, int count)
+{
+    char end[32];
+    int bytes = snprintf(end, sizeof end, "-%05d-of-%05d.gguf", 1, count);
+    size_t stem = strlen(path);
+    if (stem < (size_t)bytes || strcmp(path + stem - (size_t)bytes, end) != 0)
+        return NULL;
+    return ant_xasprintf("%.*s-%05d-of-%05d.gguf", (int)(stem - (size_t)bytes), path, i + 1, count);
+}
+
+static int open_part(struct ant_gguf *gguf, int i, int count, struct ant_error *err)
+{
+    int64_t its_part, its_count;
+    char *path = part_path(gguf->file.path, i, count);
+    if (!path)
+        return ant_fail(err, ANT_EDATA,
+                        "'%s' is the first of %d parts, but is not called "
+                        "NAME-00001-of-%05d.gguf",
+                        gguf->file.path, count, count);
+    struct ant_gguf **part = &gguf->parts[gguf->n_parts];
+    int result = open_file(part, path, err);
+    free(path);
+    ANT_TRY(result);
+    gguf->n_parts++;
+    ANT_TRY(read_split(*part, &its_part, &its_count, err));
+    if (its_part != i || its_count != count)
+        return ant_fail(err, ANT_EDATA, "'%s' says that it is part %lld of %lld",
+                        (*part)->file.path, (long long)its_part + 1, (long long)its_count);
+    return 0;
+}
+
+/* All parts' tensors in one list; their names go over to it. */
+static int join_tensors(struct ant_gguf *gguf, struct ant_error *err)
+{
+    size_t n = gguf->n_tensors;
+    int64_t wanted;
+    for (size_t i = 0; i < gguf->n_parts; i++)
+        n += gguf->parts[i]->n_tensors;
+    wanted = (int64_t)n;
+    ANT_TRY(ant_gguf_get_int(gguf, "split.tensors.count", 0, INT64_MAX, &wanted, err));
+    if (wanted != (int64_t)n)
+        return ant_fail(err, ANT_EDATA, "'%s' announces %lld tensors, its parts hold %zu",
+                        gguf->file.path, (long long)wanted, n);
+    gguf->tensors = ant_xrealloc(gguf->tensors, n + 1, sizeof *gguf->tensors);
+    gguf->by_name = ant_xrealloc(gguf->by_name, n + 1, sizeof *gguf->by_name);
+    for (size_t i = 0; i < gguf->n_parts; i++) {
+        struct ant_gguf *part = gguf->parts[i];
+        struct ant_digest both[2] = {gguf->digest, part->digest};
+        if (part->n_tensors > 0)
+            memcpy(gguf->tensors + gguf->n_tensors, part->tensors,
+                   part->n_tensors * sizeof *part->tensors);
+        gguf->n_tensors += part->n_tensors;
+        part->n_tensors = 0;
+        gguf->digest = ant_digest(both, sizeof both);
+    }
+    for (size_t i = 0; i < n; i++)
+        gguf->by_name[i] = (struct ant_name){gguf->tensors[i].name, i};
+    const struct ant_name *twice = ant_names_sort(gguf->by_name, n);
+    if (twice)
+        return ant_fail(err, ANT_EDATA, "'%s': two of its parts hold tensor '%s'", gguf->file.path,
+                        twice->name);
+    return 0;
+}
+
+static int open_parts(struct ant_gguf *gguf, struct ant_error *err)
+{
+    int64_t part, count;
+    ANT_TRY(read_split(gguf, &part, &count, err));
+    if (count <= 1)
+        return 0;
+    if (part != 0)
+        return ant_fail(err, ANT_EUSAGE, "'%s' is part %lld of %lld; name the first",
+                        gguf->file.path, (long long)part + 1, (long long)count);
+    gguf->parts = ant_xcalloc((size_t)count, sizeof(struct ant_gguf *));
+    for (int i = 1; i < count; i++)
+        ANT_TRY(open_part(gguf, i, (int)count, err));
+    return join_tensors(gguf, err);
+}
+
+int ant_gguf_open(struct ant_gguf **out, const char *path, struct ant_error *err)
+{
+    struct ant_gguf *gguf;
+    ANT_TRY(open_file(&gguf, path, err));
+    int result = open_parts(gguf, err);
+    if (result < 0) {
+        ant_gguf_close(gguf);
+        return result;
+    }
+    *out = gguf;
+    return 0;
+}
+
 void ant_gguf_close(struct ant_gguf *gguf)
 {
     if (!gguf)
         return;
+    for (size_t i = 0; i < gguf->n_parts; i++)
+        ant_gguf_close(gguf->parts[i]);
+    free(gguf->parts);
     for (size_t i = 0; i < gguf->n_entries; i++)
         free(gguf->entries[i].key);
     for (size_t i = 0; i < gguf->n_tensors; i++)
@@ -453,10 +567,14 @@ const struct ant_tensor *ant_gguf_find(const struct ant_gguf *gguf, const char *
     return found ? &gguf->tensors[found->index] : NULL;
 }
 
-void ant_gguf_data(const struct ant_gguf *gguf, const void **data, size_t *bytes)
+bool ant_gguf_data(const struct ant_gguf *gguf, size_t index, const void **data, size_t *bytes)
 {
-    *data = gguf->data;
-    *bytes = gguf->data_bytes;
+    if (index > gguf->n_parts)
+        return false;
+    const struct ant_gguf *part = index > 0 ? gguf->parts[index - 1] : gguf;
+    *data = part->data;
+    *bytes = part->data_bytes;
+    return true;
 }
 
 const char *ant_gguf_key(const struct ant_gguf *gguf, size_t index)

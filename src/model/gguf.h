@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The GGUF container, versions 2 and 3, little-endian: typed metadata and tensor descriptions of
- * one mapped file.
+ * one mapped file, or of a model in several, of which the first is named (-00001-of-0000N.gguf).
  *
  * Hides the encoding. `open` walks the whole header once and checks every length, count, type,
  * offset and name, so that nothing read later can leave the file; the tensor data itself is never
@@ -33,8 +33,9 @@ size_t ant_gguf_count(const struct ant_gguf *gguf);
 const struct ant_tensor *ant_gguf_tensor(const struct ant_gguf *gguf, size_t index);
 const struct ant_tensor *ant_gguf_find(const struct ant_gguf *gguf, const char *name);
 
-/* The mapped bytes of the whole tensor section, for advice to the kernel. */
-void ant_gguf_data(const struct ant_gguf *gguf, const void **data, size_t *bytes);
+/* The mapped bytes of the tensor section of file `index`, for advice to the kernel; false beyond
+ * the last. */
+bool ant_gguf_data(const struct ant_gguf *gguf, size_t index, const void **data, size_t *bytes);
 
 /* Metadata by key. Each returns 1 and writes `out` when the key is there, 0 when it is not (`out`
  * untouched, so it may hold a default), ANT_EDATA when the value has another type or lies outside

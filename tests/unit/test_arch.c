@@ -617,10 +617,6 @@ static void add_unknown(struct ant_buf *buf)
 {
     gguf_key_u32(buf, "llama.new_thing", 1);
 }
-static void add_split(struct ant_buf *buf)
-{
-    gguf_key_u32(buf, "split.count", 3);
-}
 static void add_lengths(struct ant_buf *buf)
 {
     gguf_key_u32(buf, "llama.attention.value_length", 16);
@@ -654,7 +650,6 @@ static void test_gguf_refused(void **state)
         {add_experts, ANT_EUNSUPP, "'llama.expert_group_count' may change what the model"},
         {add_unknown, ANT_EUNSUPP, "'llama.new_thing' may change what the model computes"},
         {add_noncausal, ANT_EUNSUPP, "'llama.attention.causal' may change"},
-        {add_split, ANT_EUNSUPP, "is one of 3 parts of a model"},
         {add_lengths, ANT_EUNSUPP, "values of 16 dimensions under keys of 8"},
         {add_old_blocks, ANT_EUNSUPP, "quantization version 1"},
         {add_negative_base, ANT_EDATA, "a rope theta of -1"},

@@ -227,7 +227,8 @@ static void test_tensors(void **state)
     assert_int_equal(((const unsigned char *)two->data)[33], 33);
     const void *data;
     size_t bytes;
-    ant_gguf_data(gguf, &data, &bytes);
+    assert_true(ant_gguf_data(gguf, 0, &data, &bytes));
+    assert_false(ant_gguf_data(gguf, 1, &data, &bytes));
     assert_ptr_equal(data, two->data);
     assert_int_equal(bytes, 88);
     ant_gguf_close(gguf);
@@ -459,6 +460,80 @@ static void test_flipped_bits(void **state)
     ant_buf_release(&file);
 }
 
+/* ---- Models in several files ---- */
+
+/* Part `no` of `count` (from 0), called as part `called` of `count`: one tensor, `total` announced.
+ */
+static void write_part(int called, int no, int count, const char *tensor, int total)
+{
+    struct ant_buf buf = {0};
+    char name[64];
+    gguf_begin(&buf, 3, 1, no == 0 ? 4 : 2);
+    put_key(&buf, "split.no", 2, &no, 2);
+    put_key(&buf, "split.count", 2, &count, 2);
+    if (no == 0) {
+        put_key(&buf, "split.tensors.count", 5, &total, 4);
+        gguf_key_text(&buf, "general.name", "split");
+    }
+    gguf_tensor(&buf, tensor, 1, (int64_t[]){8}, 0, 0);
+    gguf_pad(&buf, 32);
+    for (uint32_t i = 0; i < 8; i++)
+        put_u32(&buf, (uint32_t)no * 100 + i);
+    snprintf(name, sizeof name, "m-%05d-of-%05d.gguf", called + 1, count);
+    write_in(folder, name, buf.data, buf.len);
+    ant_buf_release(&buf);
+}
+
+static void expect_split_error(const char *name, int code, const char *text)
+{
+    struct ant_gguf *gguf;
+    struct ant_error err;
+    char first[400];
+    snprintf(first, sizeof first, "%s/%s", folder, name);
+    assert_int_equal(ant_gguf_open(&gguf, first, &err), code);
+    if (!strstr(err.text, text) || strchr(err.text, '\n'))
+        fail_msg("error '%s' should say '%s' in one line", err.text, text);
+}
+
+static void test_split(void **state)
+{
+    (void)state;
+    static const char first[] = "m-00001-of-00003.gguf";
+    struct ant_gguf *gguf;
+    struct ant_error err;
+    char name[400];
+    const void *data;
+    size_t bytes;
+    write_part(0, 0, 3, "t.b", 3);
+    write_part(1, 1, 3, "t.a", 0);
+    expect_split_error(first, ANT_ENOENT, "m-00003-of-00003.gguf'");
+    write_part(2, 2, 3, "t.c", 0);
+    snprintf(name, sizeof name, "%s/%s", folder, first);
+    if (ant_gguf_open(&gguf, name, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(ant_gguf_count(gguf), 3);
+    assert_true(ant_gguf_has(gguf, "general.name"));
+    assert_int_equal(*(const uint32_t *)ant_gguf_find(gguf, "t.a")->data, 100);
+    assert_int_equal(*(const uint32_t *)ant_gguf_find(gguf, "t.b")->data, 0);
+    assert_int_equal(*(const uint32_t *)ant_gguf_find(gguf, "t.c")->data, 200);
+    assert_true(ant_gguf_data(gguf, 2, &data, &bytes) && bytes == 32);
+    assert_false(ant_gguf_data(gguf, 3, &data, &bytes));
+    ant_gguf_close(gguf);
+
+    expect_split_error("m-00002-of-00003.gguf", ANT_EUSAGE, "is part 2 of 3; name the first");
+    write_part(2, 1, 3, "t.c", 0);
+    expect_split_error(first, ANT_EDATA, "m-00003-of-00003.gguf' says that it is part 2 of 3");
+    write_part(2, 2, 3, "t.a", 0);
+    expect_split_error(first, ANT_EDATA, "two of its parts hold tensor 't.a'");
+    write_part(2, 2, 3, "t.c", 0);
+    write_part(0, 0, 3, "t.b", 4);
+    expect_split_error(first, ANT_EDATA, "announces 4 tensors, its parts hold 3");
+    struct ant_buf buf = {0};
+    gguf_begin(&buf, 3, 0, 1);
+    gguf_key_u32(&buf, "split.count", 2);
+    expect_error(&buf, ANT_EDATA, "is the first of 2 parts, but is not called NAME-00001-of-00002");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,7 +541,7 @@ int main(void)
         cmocka_unit_test(test_tensors),      cmocka_unit_test(test_digest),
         cmocka_unit_test(test_bad_preamble), cmocka_unit_test(test_bad_keys),
         cmocka_unit_test(test_bad_tensors),  cmocka_unit_test(test_truncations),
-        cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_flipped_bits), cmocka_unit_test(test_split),
     };
     return cmocka_run_group_tests_name("gguf", tests, set_up, tear_down);
 }
