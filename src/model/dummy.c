@@ -52,6 +52,19 @@ static const struct {
     {"llama-3.1-70b", LLAMA(80, 8192, 28672, 64, 8, 128256, 131072, 500000, false)},
     {"qwen2.5-0.5b", QWEN2(24, 896, 4864, 14, 2, 151936, true)},
     {"qwen2.5-7b", QWEN2(28, 3584, 18944, 28, 4, 152064, false)},
+    {"mixtral-8x7b",
+     "{\"architectures\": [\"MixtralForCausalLM\"], \"num_hidden_layers\": 32, "
+     "\"hidden_size\": 4096, \"intermediate_size\": 14336, \"num_attention_heads\": 32, "
+     "\"num_key_value_heads\": 8, \"num_local_experts\": 8, \"num_experts_per_tok\": 2, "
+     "\"vocab_size\": 32000, \"max_position_embeddings\": 32768, \"rope_theta\": 1000000, "
+     "\"rms_norm_eps\": 1e-5, \"sliding_window\": null, \"tie_word_embeddings\": false}"},
+    {"phi-mini-moe",
+     "{\"architectures\": [\"PhiMoEForCausalLM\"], \"num_hidden_layers\": 32, "
+     "\"hidden_size\": 4096, \"intermediate_size\": 960, \"num_attention_heads\": 32, "
+     "\"num_key_value_heads\": 8, \"head_dim\": 128, \"num_local_experts\": 16, "
+     "\"num_experts_per_tok\": 2, \"vocab_size\": 32064, \"max_position_embeddings\": 4096, "
+     "\"rope_theta\": 10000, \"rms_norm_eps\": 1e-5, \"sliding_window\": 2047, "
+     "\"attention_bias\": true, \"lm_head_bias\": true, \"tie_word_embeddings\": false}"},
 };
 
 const char *ant_dummy_config(const char *name, char *known, size_t bytes)

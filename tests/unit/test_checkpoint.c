@@ -473,6 +473,13 @@ static void test_dummy_shapes(void **state)
     ant_checkpoint_close(other);
     ant_checkpoint_close(checkpoint);
 
+    checkpoint = open_dummy("phi-mini-moe", ANT_Q4_0);
+    assert_true(ant_arch_parameters(ant_checkpoint_arch(checkpoint)) > 7600000000);
+    ant_checkpoint_close(checkpoint);
+    checkpoint = open_dummy("mixtral-8x7b", ANT_Q4_0);
+    assert_true(ant_arch_parameters(ant_checkpoint_arch(checkpoint)) > 46700000000);
+    ant_checkpoint_close(checkpoint);
+
     checkpoint = NULL;
     assert_int_equal(ant_checkpoint_open_dummy(&checkpoint, "/nonexistent", ANT_F32, &err),
                      ANT_ENOENT);
