@@ -4,14 +4,17 @@
  *
  * Activations are floats. What float weights are multiplied with is the level's own: float (C,
  * AVX2) or bfloat16 (AVX-512 with BF16, AMX). What quantized weights are multiplied with is, on
- * every level, 16-bit integers with a scale for every 32 (struct ant_quant). Sums are float. Every
- * function gives each row the same bits whatever the other rows are: the order of a row's sum
+ * every level, 16-bit integers with a scale for every 256 (struct ant_quant). Sums are float.
+ *
+ * Every function gives each row the same bits whatever the other rows are: the order of a row's sum
  * depends on k alone, vector tails run the same code under masks, and exp2 is a polynomial of our
- * own. Levels differ from each other in rounding, but not in products of quantized weights: a
- * block's sum of products is an exact integer, and what follows is sum += (float(integers) * scale
- * of the row) * scale of the column, group by group, and then sum += offset of the column * (scale
- * of the row * sum of the row's integers) block by block, each operation rounded, in this order on
- * every level.
+ * own. Levels differ from each other in rounding, but not in products of quantized weights: the sum
+ * of a block's products is an exact integer, and what follows is, each operation rounded,
+ *     for each span of 256: part = 0
+ *         for each block of it, for each group of the block:
+ *             part += float(integer) * scale of the column
+ *             part += offset of the column * float(sum of the row's integers), where there is one
+ *         sum += part * scale of the row
  *
  * Shapes: products are made in tiles of `rows` activations by 32 columns (two panels), over whole
  * blocks of 32 k. No alignment is needed but the panels' (64 bytes for the first block). Thread:
@@ -37,20 +40,21 @@ enum {
 typedef void ant_tile_fn(int rows, const void *a, size_t lda, const void *b0, const void *b1,
                          int pairs, float *acc, bool first, ptrdiff_t ahead);
 
-/* 32 activations of a row: value = scale * integer, the greatest at +-32512, so that the high byte
- * of the integer, taken after the low byte as a signed number, is one too. An infinity or NaN among
- * them makes the scale NaN. `parts` is scale * sums: of the first 16, the last 16 and all. */
+/* 32 activations of a row: value = scale * integer. The scale is that of a span of 8 blocks, and
+ * takes the greatest value there to +-32512, so that the high byte of the integer, taken after the
+ * low byte as a signed number, is one too. An infinity or NaN among them makes the scale NaN.
+ * `sums` are of the first 16 integers, the last 16 and all. */
 struct ant_quant {
     union {
         int16_t words[32]; /* in the order that the level likes */
         int8_t bytes[64];  /* 32 high bytes, 32 low ones */
     };
-    float scale;
     int32_t sums[3];
-    float parts[3];
+    float scale;
+    float float_sums[3];
     int32_t unused; /* 96 bytes: halves of 32 bytes never straddle lines */
 };
-enum { ANT_QUANT_MAX = 32512 };
+enum { ANT_QUANT_MAX = 32512, ANT_QUANT_SPAN = 8 };
 
 static inline const struct ant_quant *ant_quant_row(const struct ant_quant *a, size_t row_bytes,
                                                     int row)
@@ -58,11 +62,17 @@ static inline const struct ant_quant *ant_quant_row(const struct ant_quant *a, s
     return (const struct ant_quant *)(const void *)((const char *)a + (size_t)row * row_bytes);
 }
 
-/* Where `sums` and `parts` have group `group` of a format's block. */
+/* Where the sums have group `group` of a format's block. */
 static inline int ant_quant_group(int groups, int group)
 {
     return groups == 1 ? 2 : group;
 }
+
+/* acc (rows, 16 n_panels), stride 32, = a (rows, n_blocks) * panels^T: one or two panels of one
+ * quantized format. */
+typedef void ant_quant_tile_fn(int rows, const struct ant_quant *a, size_t row_bytes,
+                               const struct ant_panel *panels, int n_panels, int n_blocks,
+                               float *acc);
 
 /* Running state of one row of a softmax over pages. */
 struct ant_softmax {
@@ -86,10 +96,7 @@ struct ant_dsp {
     ant_tile_fn *tile_f32; /* activations by float panels */
     /* n floats as ceil(n / 32) blocks, zeros behind them. */
     void (*quantize)(const float *x, int n, struct ant_quant *out);
-    /* acc (rows, 16 n_panels), stride 32, = a (rows, n_blocks) * panels^T: one or two panels of
-     * one quantized format. */
-    void (*tile_quant)(int rows, const struct ant_quant *a, size_t row_bytes,
-                       const struct ant_panel *panels, int n_panels, int n_blocks, float *acc);
+    ant_quant_tile_fn *tile_quant;
     void (*tile_begin)(void);
     void (*tile_end)(void);
 

@@ -262,30 +262,44 @@ static void glu_avx512(const float *acc, int rows, int cols, struct ant_glu act,
 
 /* ---- rows ---- */
 
+INLINE __m512 square_sum(__m512 x, __m512 sum)
+{
+    return _mm512_fmadd_ps(x, x, sum);
+}
+
 static void norm_avx512(const float *x, const float *weight, float eps, int n, float *out)
 {
-    __m512 sum = _mm512_setzero_ps();
-    for (int i = 0; i < n; i += 16) {
-        __m512 v = _mm512_maskz_loadu_ps(mask_of(n - i), x + i);
-        sum = _mm512_fmadd_ps(v, v, sum);
+    __m512 s0 = _mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    int i = 0;
+    for (; i + 64 <= n; i += 64) {
+        s0 = square_sum(_mm512_loadu_ps(x + i), s0);
+        s1 = square_sum(_mm512_loadu_ps(x + i + 16), s1);
+        s2 = square_sum(_mm512_loadu_ps(x + i + 32), s2);
+        s3 = square_sum(_mm512_loadu_ps(x + i + 48), s3);
     }
-    float mean = _mm512_reduce_add_ps(sum) / (float)n;
-    __m512 scale = _mm512_set1_ps(1 / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + eps))));
-    for (int i = 0; i < n; i += 16) {
-        __mmask16 mask = mask_of(n - i);
-        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), scale);
-        _mm512_mask_storeu_ps(out + i, mask,
-                              _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, weight + i)));
+    for (; i < n; i += 16)
+        s0 = square_sum(_mm512_maskz_loadu_ps(mask_of(n - i), x + i), s0);
+    float sum = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3)));
+    float root = _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(sum / (float)n + eps)));
+    __m512 scale = _mm512_set1_ps(1 / root);
+    for (i = 0; i + 16 <= n; i += 16) {
+        __m512 v = _mm512_mul_ps(_mm512_loadu_ps(x + i), scale);
+        _mm512_storeu_ps(out + i, _mm512_mul_ps(v, _mm512_loadu_ps(weight + i)));
     }
+    __mmask16 rest = mask_of(n - i);
+    __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(rest, x + i), scale);
+    _mm512_mask_storeu_ps(out + i, rest, _mm512_mul_ps(v, _mm512_maskz_loadu_ps(rest, weight + i)));
 }
 
 static void convert_avx512(const float *x, float scale, int n, void *out)
 {
     const __m512 s = _mm512_set1_ps(scale);
-    for (int i = 0; i < n; i += 16) {
-        __mmask16 mask = mask_of(n - i);
-        store_bf16((uint16_t *)out + i, mask, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), s));
-    }
+    uint16_t *to = out;
+    int i = 0;
+    for (; i + 16 <= n; i += 16)
+        store_bf16(to + i, 0xffff, _mm512_mul_ps(_mm512_loadu_ps(x + i), s));
+    __mmask16 rest = mask_of(n - i);
+    store_bf16(to + i, rest, _mm512_mul_ps(_mm512_maskz_loadu_ps(rest, x + i), s));
 }
 
 static void rotate_avx512(const float *table, int half, bool is_interleaved, float *x)

@@ -42,29 +42,27 @@ INLINE __m128i evens_first(__m256i q)
     return _mm_shuffle_epi8(words, order);
 }
 
-static void quantize_block(const float *x, int n, struct ant_quant *out)
+/* The greatest size among n floats, as the integer that its bits are: those are ordered like the
+ * numbers, NaN above all. */
+static int top_of(const float *x, int n)
 {
     const __m256i positive = _mm256_set1_epi32(0x7fffffff);
-    __m256 v[4];
-    __m256i sizes = _mm256_setzero_si256();
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_maskload_ps(x + 8 * i, mask_of(n - 8 * i));
-        sizes = _mm256_max_epi32(sizes, _mm256_and_si256(_mm256_castps_si256(v[i]), positive));
+    __m256i top = _mm256_setzero_si256();
+    for (int i = 0; i < n; i += 8) {
+        __m256i bits = _mm256_castps_si256(_mm256_maskload_ps(x + i, mask_of(n - i)));
+        top = _mm256_max_epi32(top, _mm256_and_si256(bits, positive));
     }
-    int top = max_of(sizes); /* as integers they are ordered like the numbers, NaN above all */
-    float max, inverse = 0, scale = 0;
-    memcpy(&max, &top, sizeof max);
-    if (top >= 0x7f800000) {
-        scale = NAN;
-    } else if (max >= 1e-30f) {
-        scale = max / ANT_QUANT_MAX;
-        inverse = ANT_QUANT_MAX / max;
-    }
+    return max_of(top);
+}
+
+static void quantize_block(const float *x, int n, float scale, float inverse, struct ant_quant *out)
+{
     __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     for (int i = 0; i < 4; i++) {
         __m256i q = _mm256_setzero_si256();
         if (inverse > 0)
-            q = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], _mm256_set1_ps(inverse)));
+            q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_maskload_ps(x + 8 * i, mask_of(n - 8 * i)),
+                                                 _mm256_set1_ps(inverse)));
         sums[i >> 1] = _mm256_add_epi32(sums[i >> 1], q);
         _mm_storeu_si128((__m128i *)(void *)(out->words + 8 * i), evens_first(q));
     }
@@ -73,13 +71,25 @@ static void quantize_block(const float *x, int n, struct ant_quant *out)
     out->sums[1] = sum_of(sums[1]);
     out->sums[2] = out->sums[0] + out->sums[1];
     for (int i = 0; i < 3; i++)
-        out->parts[i] = scale * (float)out->sums[i];
+        out->float_sums[i] = (float)out->sums[i];
 }
 
 static void quantize_avx2(const float *x, int n, struct ant_quant *out)
 {
-    for (; n > 0; n -= 32, x += 32)
-        quantize_block(x, n, out++);
+    const int span = ANT_QUANT_SPAN * 32;
+    for (; n > 0; n -= span, x += span) {
+        int count = n < span ? n : span, top = top_of(x, count);
+        float max, scale = 0, inverse = 0;
+        memcpy(&max, &top, sizeof max);
+        if (top >= 0x7f800000) {
+            scale = NAN;
+        } else if (max >= 1e-30f) {
+            scale = max / ANT_QUANT_MAX;
+            inverse = ANT_QUANT_MAX / max;
+        }
+        for (int i = 0; i < count; i += 32)
+            quantize_block(x + i, count - i, scale, inverse, out++);
+    }
 }
 
 /* ---- weights ---- */
@@ -173,9 +183,9 @@ INLINE __m256i broadcast2(const int16_t *at)
     return _mm256_set1_epi32(two);
 }
 
-/* One block of `n` rows, a constant of each copy, added to acc. */
+/* One block of `n` rows, a constant of each copy, added to parts. */
 INLINE void multiply(const int n, const struct ant_panel_format *format, const struct block *w,
-                     const struct ant_quant *a, size_t row_bytes, float *acc)
+                     const struct ant_quant *a, size_t row_bytes, __m256 part[4][2])
 {
     const int groups = format->groups, steps = 16 / groups;
     for (int g = 0; g < groups; g++) {
@@ -195,38 +205,58 @@ INLINE void multiply(const int n, const struct ant_panel_format *format, const s
             }
         }
 #pragma GCC unroll 4
-        for (int r = 0; r < n; r++)
+        for (int r = 0; r < n; r++) {
+            __m256 sum_a = _mm256_set1_ps(ant_quant_row(a, row_bytes, r)->float_sums[group]);
 #pragma GCC unroll 2
             for (int half = 0; half < 2; half++) {
-                float *to = acc + r * ANT_TILE_COLS + 8 * half;
-                __m256 all = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[r][half]),
-                                           _mm256_set1_ps(ant_quant_row(a, row_bytes, r)->scale));
-                all = _mm256_add_ps(_mm256_loadu_ps(to), _mm256_mul_ps(all, w->scale[g][half]));
+                __m256 all = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[r][half]), w->scale[g][half]);
+                part[r][half] = _mm256_add_ps(part[r][half], all);
                 if (format->has_min)
-                    all = _mm256_add_ps(
-                        all, _mm256_mul_ps(
-                                 w->offset[g][half],
-                                 _mm256_set1_ps(ant_quant_row(a, row_bytes, r)->parts[group])));
-                _mm256_storeu_ps(to, all);
+                    part[r][half] =
+                        _mm256_add_ps(part[r][half], _mm256_mul_ps(w->offset[g][half], sum_a));
             }
+        }
     }
+}
+
+/* `blocks` blocks of one span of `n` rows, added to acc. */
+INLINE void multiply_span(const int n, const struct ant_panel_format *format, const struct block *w,
+                          int blocks, const struct ant_quant *a, size_t row_bytes, float *acc)
+{
+    __m256 part[4][2];
+#pragma GCC unroll 4
+    for (int r = 0; r < n; r++)
+        part[r][0] = part[r][1] = _mm256_setzero_ps();
+    for (int b = 0; b < blocks; b++)
+        multiply(n, format, &w[b], a + b, row_bytes, part);
+#pragma GCC unroll 4
+    for (int r = 0; r < n; r++)
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            float *to = acc + r * ANT_TILE_COLS + 8 * half;
+            __m256 scale = _mm256_set1_ps(ant_quant_row(a, row_bytes, r)->scale);
+            _mm256_storeu_ps(
+                to, _mm256_add_ps(_mm256_loadu_ps(to), _mm256_mul_ps(part[r][half], scale)));
+        }
 }
 
 static void panel_avx2(int rows, const struct ant_quant *a, size_t row_bytes,
                        const struct ant_panel *panel, int n_blocks, float *acc)
 {
+    const struct ant_panel_format *format = panel->format;
     for (int r = 0; r < rows; r++)
         memset(acc + r * ANT_TILE_COLS, 0, ANT_PANEL_ROWS * sizeof *acc);
-    for (int b = 0; b < n_blocks; b++, a++) {
-        struct block w;
-        int r = 0;
-        load_block(panel, b, &w);
+    for (int b = 0; b < n_blocks; b += ANT_QUANT_SPAN, a += ANT_QUANT_SPAN) {
+        struct block w[ANT_QUANT_SPAN];
+        int r = 0, n = n_blocks - b < ANT_QUANT_SPAN ? n_blocks - b : ANT_QUANT_SPAN;
+        for (int i = 0; i < n; i++)
+            load_block(panel, b + i, &w[i]);
         for (; r + 4 <= rows; r += 4)
-            multiply(4, panel->format, &w, ant_quant_row(a, row_bytes, r), row_bytes,
-                     acc + r * ANT_TILE_COLS);
+            multiply_span(4, format, w, n, ant_quant_row(a, row_bytes, r), row_bytes,
+                          acc + r * ANT_TILE_COLS);
         for (; r < rows; r++)
-            multiply(1, panel->format, &w, ant_quant_row(a, row_bytes, r), row_bytes,
-                     acc + r * ANT_TILE_COLS);
+            multiply_span(1, format, w, n, ant_quant_row(a, row_bytes, r), row_bytes,
+                          acc + r * ANT_TILE_COLS);
     }
 }
 

@@ -16,40 +16,48 @@ static int32_t nearest(float x)
     return bits - 0x4b400000;
 }
 
-static void quantize_block(const float x[32], struct ant_quant *out)
+/* The greatest size among n floats, as the bits of a float: those are ordered like the numbers,
+ * NaN above all. */
+static uint32_t top_of(const float *x, int n)
 {
-    uint32_t top = 0, bits[32];
-    memcpy(bits, x, sizeof bits);
-    for (int i = 0; i < 32; i++) {
-        uint32_t size = bits[i] & 0x7fffffffu; /* ordered like the numbers, NaN above all */
-        top = size > top ? size : top;
+    uint32_t top = 0;
+    for (int i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffffu;
+        top = bits > top ? bits : top;
     }
-    float max, inverse = 0;
-    memcpy(&max, &top, sizeof max);
-    *out = (struct ant_quant){.scale = 0};
-    if (top >= 0x7f800000u) {
-        out->scale = NAN;
-    } else if (max >= 1e-30f) {
-        out->scale = max / ANT_QUANT_MAX;
-        inverse = ANT_QUANT_MAX / max;
-    }
-    for (int i = 0; i < 32 && inverse > 0; i++) {
+    return top;
+}
+
+static void quantize_block(const float *x, int n, float scale, float inverse, struct ant_quant *out)
+{
+    *out = (struct ant_quant){.scale = scale};
+    for (int i = 0; i < n && inverse > 0; i++) {
         out->words[i] = (int16_t)nearest(x[i] * inverse);
         out->sums[i >> 4] += out->words[i];
     }
     out->sums[2] = out->sums[0] + out->sums[1];
     for (int i = 0; i < 3; i++)
-        out->parts[i] = out->scale * (float)out->sums[i];
+        out->float_sums[i] = (float)out->sums[i];
 }
 
 static void quantize_c(const float *x, int n, struct ant_quant *out)
 {
-    for (; n >= 32; n -= 32, x += 32)
-        quantize_block(x, out++);
-    if (n > 0) {
-        float last[32] = {0};
-        memcpy(last, x, (size_t)n * sizeof *x);
-        quantize_block(last, out);
+    const int span = ANT_QUANT_SPAN * 32;
+    for (; n > 0; n -= span, x += span) {
+        int count = n < span ? n : span;
+        uint32_t top = top_of(x, count);
+        float max, scale = 0, inverse = 0;
+        memcpy(&max, &top, sizeof max);
+        if (top >= 0x7f800000u) {
+            scale = NAN;
+        } else if (max >= 1e-30f) {
+            scale = max / ANT_QUANT_MAX;
+            inverse = ANT_QUANT_MAX / max;
+        }
+        for (int i = 0; i < count; i += 32)
+            quantize_block(x + i, count - i < 32 ? count - i : 32, scale, inverse, out++);
     }
 }
 
@@ -77,16 +85,37 @@ static int32_t dot(const int16_t *a, const int16_t *b, int n)
 }
 
 static void multiply(const struct ant_panel_format *format, const struct columns *w,
-                     const struct ant_quant *a, float *acc)
+                     const struct ant_quant *a, float part[16])
 {
     for (int g = 0; g < format->groups; g++) {
-        float part = a->parts[ant_quant_group(format->groups, g)];
+        float sum_a = a->float_sums[ant_quant_group(format->groups, g)];
         for (int c = 0; c < ANT_PANEL_ROWS; c++) {
             int32_t sum = format->groups == 1 ? dot(a->words, w->q[c], 32)
                                               : dot(a->words + 16 * g, w->q[c] + 16 * g, 16);
-            acc[c] += (float)sum * a->scale * w->scale[g][c];
+            part[c] += (float)sum * w->scale[g][c];
             if (format->has_min)
-                acc[c] += w->offset[g][c] * part;
+                part[c] += w->offset[g][c] * sum_a;
+        }
+    }
+}
+
+static void panel_c(int rows, const struct ant_quant *a, size_t row_bytes,
+                    const struct ant_panel *panel, int n_blocks, float *acc)
+{
+    for (int r = 0; r < rows; r++)
+        memset(acc + r * ANT_TILE_COLS, 0, ANT_PANEL_ROWS * sizeof *acc);
+    for (int b = 0; b < n_blocks; b += ANT_QUANT_SPAN, a += ANT_QUANT_SPAN) {
+        struct columns w[ANT_QUANT_SPAN];
+        int n = n_blocks - b < ANT_QUANT_SPAN ? n_blocks - b : ANT_QUANT_SPAN;
+        for (int i = 0; i < n; i++)
+            load_columns(panel, b + i, &w[i]);
+        for (int r = 0; r < rows; r++) {
+            const struct ant_quant *row = ant_quant_row(a, row_bytes, r);
+            float part[16] = {0};
+            for (int i = 0; i < n; i++)
+                multiply(panel->format, &w[i], row + i, part);
+            for (int c = 0; c < ANT_PANEL_ROWS; c++)
+                acc[r * ANT_TILE_COLS + c] += part[c] * row->scale;
         }
     }
 }
@@ -94,17 +123,8 @@ static void multiply(const struct ant_panel_format *format, const struct columns
 static void tile_quant_c(int rows, const struct ant_quant *a, size_t row_bytes,
                          const struct ant_panel *panels, int n_panels, int n_blocks, float *acc)
 {
-    for (int i = 0; i < n_panels; i++, acc += ANT_PANEL_ROWS) {
-        for (int r = 0; r < rows; r++)
-            memset(acc + r * ANT_TILE_COLS, 0, ANT_PANEL_ROWS * sizeof *acc);
-        for (int b = 0; b < n_blocks; b++) {
-            struct columns w;
-            load_columns(&panels[i], b, &w);
-            for (int r = 0; r < rows; r++)
-                multiply(panels[i].format, &w, ant_quant_row(a, row_bytes, r) + b,
-                         acc + r * ANT_TILE_COLS);
-        }
-    }
+    for (int i = 0; i < n_panels; i++)
+        panel_c(rows, a, row_bytes, &panels[i], n_blocks, acc + i * ANT_PANEL_ROWS);
 }
 
 void ant_quant_init_c(struct ant_dsp *dsp)

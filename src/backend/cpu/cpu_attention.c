@@ -242,7 +242,9 @@ static void load_query(const struct cpu_backend *cpu, const struct query *query,
                          scratch->query + (size_t)row * (size_t)cpu->dim_pad * cpu_act_bytes(cpu));
         scratch->state[row] = (struct ant_softmax){-INFINITY, 0};
     }
-    memset(scratch->sum, 0, (size_t)cpu->dim_pad * (size_t)cpu->query_rows * sizeof *scratch->sum);
+    for (int d = 0; d < cpu->dim_pad; d += PAGE)
+        memset(scratch->sum + d * cpu->query_rows, 0,
+               (size_t)query->rows * PAGE * sizeof *scratch->sum);
 }
 
 /* A page of keys or values as the tiles take it. */
