@@ -5,7 +5,7 @@ examplesdir = $(pkgdatadir)/examples
 dist_examples_DATA = share/examples/partition_cost.c share/examples/prompts.jsonl
 
 templatesdir = $(pkgdatadir)/job-templates
-dist_templates_DATA = job-templates/chain.sbatch job-templates/cpu.sbatch \
+dist_templates_DATA = job-templates/array.sbatch job-templates/chain.sbatch job-templates/cpu.sbatch \
 	job-templates/requeue.sbatch job-templates/resilient.sbatch
 
 dist_noinst_SCRIPTS += share/quickstart share/install-packages share/get-smollm2 \

@@ -9,7 +9,7 @@ src_antiphon_SOURCES = \
 	src/cli/pack.c src/cli/params.c src/cli/show.c \
 	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/chat.c src/cli/provenance.c src/cli/rules.c \
 	src/cli/pulse.c src/cli/record.c src/cli/report.c
-src_antiphon_SOURCES += src/cli/deal.c
+src_antiphon_SOURCES += src/cli/deal.c src/cli/shard.c
 src_antiphon_LDADD = $(ANT_LDADD)
 
 # What programs of others may include.
@@ -57,7 +57,8 @@ libantiphon_a_SOURCES += \
 	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/journal_frame.c \
 	src/store/journal_owner.c src/store/journal_read.c src/store/prompts.c \
 	src/store/results.c src/store/results_file.c src/store/results_layout.c \
-	src/store/results_read.c src/store/results_slice.c
+	src/store/results_check.c src/store/results_merge.c src/store/results_read.c \
+	src/store/results_slice.c
 
 # text
 noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/charsmap.h src/text/chat.h \

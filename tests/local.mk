@@ -145,8 +145,8 @@ EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
 	tests/launch/restart.sh tests/launch/samples.sh
 TESTS += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
 EXTRA_DIST += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
-TESTS += tests/launch/balance.sh
-EXTRA_DIST += tests/launch/balance.sh
+TESTS += tests/launch/balance.sh tests/launch/shards.sh
+EXTRA_DIST += tests/launch/balance.sh tests/launch/shards.sh
 TESTS += tests/launch/faults.sh tests/launch/templates.sh
 EXTRA_DIST += tests/launch/faults.sh tests/launch/templates.sh tests/launch/jobs.sh \
 	tests/launch/fail_write.c

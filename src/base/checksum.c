@@ -92,6 +92,32 @@ uint32_t ant_crc32c_portable(uint32_t crc, const void *data, size_t bytes)
     return ~crc_portable(~crc, data, bytes);
 }
 
+/* The product of two polynomials modulo the checksum's; bit 31 is the constant term. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+
+    for (uint32_t bit = 1U << 31; bit; bit >>= 1) {
+        if (a & bit)
+            product ^= b;
+        b = (b >> 1) ^ (b & 1 ? polynomial : 0);
+    }
+    return product;
+}
+
+/* Behind the first piece come so many zero bits, which multiply it by a power of x. */
+uint32_t ant_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_bytes)
+{
+    uint32_t power = 1U << (31 - 8); /* x to the 8: one byte */
+
+    for (; second_bytes; second_bytes >>= 1) {
+        if (second_bytes & 1)
+            first = multiply(first, power);
+        power = multiply(power, power);
+    }
+    return first ^ second;
+}
+
 /* --- digests --------------------------------------------------------------------------------- */
 
 static struct ant_digest from_xxh(XXH128_hash_t hash)

@@ -17,6 +17,9 @@ uint32_t ant_crc32c(uint32_t crc, const void *data, size_t bytes);
 /* The same by tables alone: what a CPU without SSE4.2 runs, for tests to compare. */
 uint32_t ant_crc32c_portable(uint32_t crc, const void *data, size_t bytes);
 
+/* The CRC32C of two pieces one after the other, of each one's and the length of the second. */
+uint32_t ant_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_bytes);
+
 struct ant_digest {
     uint64_t high, low;
 };

@@ -33,9 +33,9 @@ int ant_run_parse_partition(struct run *run, struct ant_error *err)
     return 0;
 }
 
-/* What rank 0 knows of the rows; each owned, NULL where it does not matter. */
+/* What rank 0 knows of the rows of this job; each owned, NULL where it does not matter. */
 struct facts {
-    int64_t n;
+    int64_t first, n;
     double *priority;
     int64_t *size, *max_tokens;
     int32_t *rank;
@@ -55,7 +55,8 @@ static int read_sizes(struct run *run, struct facts *facts, struct ant_error *er
 {
     facts->size = ant_xcalloc((size_t)facts->n + 1, sizeof(*facts->size));
     facts->max_tokens = ant_xcalloc((size_t)facts->n + 1, sizeof(*facts->max_tokens));
-    ANT_TRY(ant_prompts_sizes(run->prompts, 0, facts->n, facts->size, facts->max_tokens, err));
+    ANT_TRY(ant_prompts_sizes(run->prompts, facts->first, facts->n, facts->size, facts->max_tokens,
+                              err));
     for (int64_t i = 0; i < facts->n; i++)
         if (facts->max_tokens[i] < 0)
             facts->max_tokens[i] = run->settings.max_tokens;
@@ -70,6 +71,7 @@ static int ask_plugin(struct run *run, struct facts *facts, struct ant_error *er
     struct antiphon_rows rows = {
         .version = ANTIPHON_PARTITION_VERSION,
         .n_replicas = run->layout.dp_size,
+        .first_row = facts->first,
         .n_rows = facts->n,
         .prompt_size = facts->size,
         .max_tokens = facts->max_tokens,
@@ -89,7 +91,7 @@ static void mark_done(const struct run *run, struct facts *facts)
         facts->is_done = ant_xcalloc((size_t)facts->n + 1, 1);
     for (size_t i = 0; i < run->earlier.n; i++) {
         n = i > 0 && entries[i].row == entries[i - 1].row ? n + 1 : 1;
-        facts->is_done[entries[i].row] = n == run->settings.samples;
+        facts->is_done[entries[i].row - facts->first] = n == run->settings.samples;
     }
 }
 
@@ -100,11 +102,11 @@ static int read_facts(struct run *run, struct facts *facts, struct ant_error *er
     mark_done(run, facts);
     if (ant_prompts_have_priority(run->prompts)) {
         facts->priority = ant_xcalloc(n, sizeof(*facts->priority));
-        ANT_TRY(ant_prompts_priorities(run->prompts, 0, facts->n, facts->priority, err));
+        ANT_TRY(ant_prompts_priorities(run->prompts, facts->first, facts->n, facts->priority, err));
     }
     if (run->partition == ANT_PARTITION_RANK) {
         facts->rank = ant_xcalloc(n, sizeof(*facts->rank));
-        ANT_TRY(ant_prompts_ranks(run->prompts, 0, facts->n, facts->rank, err));
+        ANT_TRY(ant_prompts_ranks(run->prompts, facts->first, facts->n, facts->rank, err));
     }
     if (run->partition == ANT_PARTITION_LENGTH || run->partition == ANT_PARTITION_PLUGIN)
         ANT_TRY(read_sizes(run, facts, err));
@@ -126,12 +128,13 @@ static int64_t *predict_costs(struct facts *facts, int bytes_a_token)
 
 static int deal_rows(struct run *run, struct ant_deal **out, struct ant_error *err)
 {
-    struct facts facts = {.n = ant_prompts_count(run->prompts)};
+    struct facts facts = {.first = run->part.first_row, .n = run->n_rows};
     int unit = ant_prompts_are_tokens(run->prompts) ? 1 : TOKEN_BYTES;
     int rc = read_facts(run, &facts, err);
 
     if (rc == 0) {
         struct ant_deal_facts known = {
+            .first = facts.first,
             .n = facts.n,
             .priority = facts.priority,
             .cost = run->partition == ANT_PARTITION_LENGTH ? predict_costs(&facts, unit) : NULL,

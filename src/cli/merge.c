@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* antiphon merge: a results file of what an unfinished job has so far. */
+/* antiphon merge: a results file of what an unfinished job has so far, or of those of all shards.
+ */
 #include "config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -16,6 +18,7 @@
 
 struct merge_settings {
     const char *output, *input;
+    bool is_virtual, is_partial;
 };
 
 #define AT(member) offsetof(struct merge_settings, member)
@@ -25,16 +28,24 @@ static const struct ant_option options[] = {
      .help = "Write FILE instead of OUT. The only way while the job is running."},
     {ANT_OPTION_TEXT, 'i', "input", "FILE[:/PATH]", AT(input),
      .help = "The prompt file, for its ids. Default: where the job found it."},
+    {ANT_OPTION_FLAG, 0, "virtual", NULL, AT(is_virtual),
+     .help = "Of shards: refer to their files, which must stay where they are, seen from FILE, "
+             "instead of copying them (HDF5 virtual datasets)."},
+    {ANT_OPTION_FLAG, 0, "partial", NULL, AT(is_partial),
+     .help = "Of shards: leave out what is missing; the file then says complete = 0."},
     {0},
 };
 
 static const struct ant_command_help help = {
     .name = "merge",
-    .summary = "write the result file of an unfinished job",
-    .synopsis = "OUT [--output FILE] [--input FILE]",
-    .purpose = "Write the results file of a job from OUT.journal as it stands. Rows without an "
-               "answer are MISSING, the file then says complete = 0.",
-    .epilog = "The journal stays, so that the job can go on, unless OUT itself came out complete.",
+    .summary = "write the result file of an unfinished job, or one of many shards",
+    .synopsis = "OUT [--output FILE] | SHARD... --output FILE [--virtual] [--partial]",
+    .purpose = "Write the results file of a job from OUT.journal as it stands: rows without an "
+               "answer are MISSING, the file then says complete = 0. Or make one file of those of "
+               "the shards of an array (antiphon run --shard), in any order.",
+    .epilog = "The journal stays, so that the job can go on, unless OUT itself came out complete; "
+              "shards stay too.\nA shard that is missing, not complete or damaged is named, and "
+              "nothing is written.",
 };
 
 /* Prompts for the ids. Named by the user they must be there and the right ones; found by the
@@ -73,6 +84,7 @@ static int write_results(const struct merge_settings *settings, const char *job,
     struct ant_results_plan plan = {.path = settings->output ? settings->output : job,
                                     .journal = job,
                                     .n_rows = manifest->n_rows,
+                                    .shard = manifest->shard,
                                     .n_samples = manifest->n_samples};
     char now[32], settings_digest[ANT_DIGEST_TEXT];
     bool is_chat = strstr(manifest->answers, "chat-template-digest="); /* a run notes it for them */
@@ -139,6 +151,42 @@ static int merge(const struct merge_settings *settings, const char *job, struct 
     return rc;
 }
 
+static int merge_shards(const struct merge_settings *settings, char **paths, int n,
+                        struct ant_error *err)
+{
+    struct ant_results_merge plan = {.path = settings->output,
+                                     .parts = paths,
+                                     .n_parts = n,
+                                     .is_virtual = settings->is_virtual,
+                                     .is_partial = settings->is_partial,
+                                     .command = "antiphon merge"};
+    struct ant_results_counts counts;
+
+    if (!settings->output)
+        return ant_fail(err, ANT_EUSAGE, "--output FILE is needed to make one file of %d", n);
+    for (int i = 0; i < n; i++)
+        if (strcmp(paths[i], settings->output) == 0)
+            return ant_fail(err, ANT_EUSAGE, "'%s' is to be read and written", paths[i]);
+    ANT_TRY(ant_store_start(1, err));
+    ANT_TRY(ant_results_merge(&plan, &counts, err));
+    printf("%s: %s, %lld ok, %lld failed, %lld missing, of %d file%s%s\n", settings->output,
+           counts.n_missing ? "not complete" : "complete", (long long)counts.n_ok,
+           (long long)counts.n_failed, (long long)counts.n_missing, n, n == 1 ? "" : "s",
+           settings->is_virtual ? ", which it refers to" : "");
+    return 0;
+}
+
+/* A single finished file is a shard, though the only one; a job is what has a journal. */
+static bool are_shards(char **paths, int n)
+{
+    if (n > 1)
+        return true;
+    char *journal = ant_xasprintf("%s.journal", paths[0]);
+    bool is_finished = access(paths[0], F_OK) == 0 && access(journal, F_OK) != 0;
+    free(journal);
+    return is_finished;
+}
+
 static int merge_main(int argc, char **argv)
 {
     struct merge_settings settings = {0};
@@ -148,9 +196,13 @@ static int merge_main(int argc, char **argv)
 
     if (rc > 0)
         return ANT_EXIT_DONE;
-    if (rc == 0 && argc - first != 1)
-        rc = ant_fail(&err, ANT_EUSAGE, "name the output of one job");
-    if (rc == 0)
+    if (rc == 0 && argc == first)
+        rc = ant_fail(&err, ANT_EUSAGE, "name the output of a job, or those of all shards");
+    if (rc == 0 && are_shards(argv + first, argc - first))
+        rc = merge_shards(&settings, argv + first, argc - first, &err);
+    else if (rc == 0 && (settings.is_virtual || settings.is_partial))
+        rc = ant_fail(&err, ANT_EUSAGE, "--virtual and --partial are for shards");
+    else if (rc == 0)
         rc = merge(&settings, argv[first], &err);
     return rc < 0 ? ant_cli_fail("merge", rc, &err) : ANT_EXIT_DONE;
 }

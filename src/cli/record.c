@@ -64,7 +64,7 @@ static int compare_output(const struct run *run, const struct identity *mine, st
 
 int64_t ant_run_answers(const struct run *run)
 {
-    return ant_prompts_count(run->prompts) * run->settings.samples;
+    return run->n_rows * run->settings.samples;
 }
 
 /* Before the first token: the least that journal and results will take must be free. What they can
@@ -90,7 +90,8 @@ static int prepare_journal(struct run *run, struct ant_error *err)
 
     identify(run, &mine);
     struct ant_manifest manifest = {
-        .n_rows = ant_prompts_count(run->prompts),
+        .n_rows = run->n_rows,
+        .shard = run->part,
         .n_samples = run->settings.samples,
         .input_digest = mine.input,
         .model_digest = mine.model,
@@ -217,7 +218,8 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
     struct ant_rank_report *reports = ant_xcalloc((size_t)run->layout.world, sizeof(*reports));
     struct ant_results_plan plan = {
         .path = run->settings.output,
-        .n_rows = ant_prompts_count(run->prompts),
+        .n_rows = run->n_rows,
+        .shard = run->part,
         .n_samples = run->settings.samples,
         .reports = reports,
         .n_reports = (size_t)run->layout.world,

@@ -80,8 +80,11 @@ void ant_run_banner(const struct run *run)
     fputs(table, stdout);
     print_model(run);
     print_memory(run);
-    printf("input    %s: %lld rows, dealt %s", run->settings.input,
-           (long long)ant_prompts_count(run->prompts), dealt[run->partition]);
+    printf("input    %s: %lld rows", run->settings.input, (long long)run->n_rows);
+    if (run->part.count > 0)
+        printf(" from row %lld on (part %d of %d)", (long long)run->part.first_row,
+               run->part.number, run->part.count);
+    printf(", dealt %s", dealt[run->partition]);
     if (run->settings.samples > 1)
         printf(", %d answers each", run->settings.samples);
     if (run->attempt > 1)
@@ -176,7 +179,7 @@ void ant_run_tell_stopped(const struct run *run, const struct run_counts *sum)
 
     printf(
         "antiphon: STOPPED (%s) %lld/%lld rows done, %d begun; to go on, the same again: antiphon",
-        run->stop.why, (long long)done, (long long)ant_prompts_count(run->prompts), sum->running);
+        run->stop.why, (long long)done, (long long)run->n_rows, sum->running);
     for (int i = 0; i < run->argc; i++)
         print_argument(run->argv[i]);
     printf("\n");

@@ -65,6 +65,10 @@ static const struct ant_option options[] = {
      .help = "Which replica answers a row: modulo (row % dp, the default), block, length (equal "
              "sums of prompt and longest answer), rank (the input's own column), or plugin:PATH "
              "(a shared object, see antiphon.h). Rows with a higher priority column come first."},
+    {ANT_OPTION_TEXT, 0, "shard", "K/M", AT(shard),
+     .help = "Answer part K (from 0) of M parts of the input alone, and write FILE.K-of-M: jobs of "
+             "an array that 'antiphon merge' makes one. auto: by the place of this task in its "
+             "Slurm array."},
     {ANT_OPTION_FLAG, 0, "no-steal", NULL, AT(no_steal),
      .help = "A replica that has no row left is idle, instead of taking rows of the one that has "
              "most left."},
@@ -299,6 +303,7 @@ static int open_inputs(struct run *run, struct ant_error *err)
     ANT_TRY(ant_checkpoint_open(&run->checkpoint, settings->model, err));
     ANT_TRY(ant_checkpoint_tokenizer(run->checkpoint, &run->tokenizer, err));
     ANT_TRY(ant_prompts_open(&run->prompts, settings->input, err));
+    ANT_TRY(ant_run_take_shard(run, err));
     ANT_TRY(ant_run_open_chat(run, err));
     const char *ignored = ant_prompts_ignored(run->prompts);
     if (*ignored && run->layout.rank == 0)
@@ -504,6 +509,7 @@ void ant_run_tear_down(struct run *run)
     ant_journal_reader_close(run->reader);
     ant_run_pulse_stop(run);
     ant_run_release_rules(run);
+    free(run->part_path);
     free(run->answers);
     free(run->settings_json);
     ant_store_stop();

@@ -30,7 +30,7 @@
 struct run_settings {
     const char *model, *input, *output, *time_limit;
     int dp_size, tp_size, pp_size;
-    const char *partition;
+    const char *partition, *shard;
     bool no_steal;
     int samples, max_tokens, min_tokens, top_k;
     double temperature, top_p, min_p;
@@ -110,6 +110,9 @@ struct run {
     struct ant_stops stops;
     struct ant_rules rules; /* both are rules.c's to fill and free */
 
+    struct ant_input_shard part; /* of the input, that is answered: */
+    int64_t n_rows;              /* so many rows from part.first_row on */
+    char *part_path;             /* owned; settings.output of a shard */
     enum ant_partition partition;
     struct ant_deal *deal;
     struct ant_counters *counters; /* NULL: nobody steals */
@@ -184,6 +187,9 @@ int ant_run_pulse(struct run *run, struct ant_error *err);
 /* Tell what comes next if it may take long. */
 void ant_run_doing(struct run *run, enum run_doing doing);
 void ant_run_pulse_stop(struct run *run);
+
+/* shard.c: of the open prompts the rows of this job, and its output. */
+int ant_run_take_shard(struct run *run, struct ant_error *err);
 
 /* deal.c: which rows this rank answers. Collective, but for the look at the command line. */
 int ant_run_parse_partition(struct run *run, struct ant_error *err);

@@ -99,14 +99,8 @@ static int show(const struct show_settings *settings, const char *path, struct a
     int rc = 0;
 
     if (settings->row >= 0) {
-        int64_t n_samples = ant_results_samples(results);
-        if (settings->row >= end / n_samples) {
-            rc = ant_fail(err, ANT_EUSAGE, "'%s' has no row %lld, there are %lld", path,
-                          (long long)settings->row, (long long)(end / n_samples));
-        } else {
-            first = settings->row * n_samples;
-            end = first + n_samples;
-        }
+        rc = ant_results_find(results, settings->row, &first, err);
+        end = first + ant_results_samples(results);
     }
     if (rc == 0)
         print_heading(results, path);

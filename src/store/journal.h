@@ -95,12 +95,19 @@ struct ant_journal_part {
     uint32_t first, n_tokens;
 };
 
+/* Part `number` of `count` of an input of `input_rows`, from `first_row` on; count 0: the whole. */
+struct ant_input_shard {
+    int64_t first_row, input_rows;
+    int number, count;
+};
+
 struct ant_journal;
 
 /* What identifies a job for its journal; written to manifest.json by rank 0 and compared on
  * restart. */
 struct ant_manifest {
     int64_t n_rows;
+    struct ant_input_shard shard;
     int n_samples;
     const char *input_digest; /* hexadecimal */
     const char *model_digest;

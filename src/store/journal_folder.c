@@ -188,6 +188,12 @@ static int write_manifest(const char *path, const struct ant_manifest *manifest,
         "n_rows", (json_int_t)manifest->n_rows, "n_samples", manifest->n_samples, "input_digest",
         manifest->input_digest, "model_digest", manifest->model_digest, "input", input ? input : "",
         "answers", lines_of(manifest->answers));
+    if (json && manifest->shard.count > 0)
+        json_object_set_new(json, "shard",
+                            json_pack("{s:i, s:i, s:I, s:I}", "number", manifest->shard.number,
+                                      "count", manifest->shard.count, "first_row",
+                                      (json_int_t)manifest->shard.first_row, "input_rows",
+                                      (json_int_t)manifest->shard.input_rows));
     char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
     int rc = text ? ant_file_write(path, text, strlen(text), err)
                   : ant_fail(err, ANT_EBUG, "'%s': the manifest cannot be written", path);
@@ -210,12 +216,36 @@ static char *join_lines(const json_t *lines)
     return out.data ? out.data : ant_xstrdup("");
 }
 
+/* None: the whole input. */
+static int parse_shard(struct ant_input_shard *out, const json_t *json, int64_t n_rows,
+                       const char *path, struct ant_error *err)
+{
+    json_int_t first = 0, input_rows = 0;
+    struct ant_input_shard shard = {0};
+    json_error_t why;
+
+    *out = shard;
+    if (!json)
+        return 0;
+    if (json_unpack_ex((json_t *)json, &why, 0, "{s:i, s:i, s:I, s:I}", "number", &shard.number,
+                       "count", &shard.count, "first_row", &first, "input_rows", &input_rows) < 0)
+        return ant_fail(err, ANT_EDATA, "'%s': %s", path, why.text);
+    shard.first_row = first;
+    shard.input_rows = input_rows;
+    if (first < 0 || shard.number < 0 || shard.number >= shard.count || input_rows < n_rows ||
+        first > input_rows - n_rows)
+        return ant_fail(err, ANT_EDATA, "'%s' has an impossible shard", path);
+    *out = shard;
+    return 0;
+}
+
 static int parse_manifest(struct ant_manifest *out, const char *path, const char *text,
                           size_t bytes, struct ant_error *err)
 {
     const char *schema = NULL, *input_digest = NULL, *model_digest = NULL, *input = NULL;
     json_error_t why;
     json_int_t n_rows = 0;
+    struct ant_input_shard shard;
     int version = 0, n_samples = 0, rc = 0;
     json_t *answers = NULL;
     json_t *json = json_loadb(text, bytes, 0, &why);
@@ -233,7 +263,10 @@ static int parse_manifest(struct ant_manifest *out, const char *path, const char
         rc = ant_fail(err, ANT_EUNSUPP, "'%s' has version %d, this program reads version 1", path,
                       version);
     if (rc == 0)
+        rc = parse_shard(&shard, json_object_get(json, "shard"), n_rows, path, err);
+    if (rc == 0)
         *out = (struct ant_manifest){.n_rows = n_rows,
+                                     .shard = shard,
                                      .n_samples = n_samples,
                                      .input_digest = ant_xstrdup(input_digest),
                                      .model_digest = ant_xstrdup(model_digest),
@@ -292,13 +325,21 @@ static int fail_differs(const char *folder, const char *what, const char *was, c
                     folder, what, was, is);
 }
 
+static void describe_rows(char *out, size_t bytes, const struct ant_manifest *manifest)
+{
+    snprintf(out, bytes, "%lld x %d", (long long)manifest->n_rows, manifest->n_samples);
+    if (manifest->shard.count > 0)
+        snprintf(out + strlen(out), bytes - strlen(out), " from row %lld on",
+                 (long long)manifest->shard.first_row);
+}
+
 static int compare_manifests(const char *folder, const struct ant_manifest *was,
                              const struct ant_manifest *is, struct ant_error *err)
 {
-    char was_rows[32], is_rows[32];
+    char was_rows[64], is_rows[64];
 
-    snprintf(was_rows, sizeof(was_rows), "%lld x %d", (long long)was->n_rows, was->n_samples);
-    snprintf(is_rows, sizeof(is_rows), "%lld x %d", (long long)is->n_rows, is->n_samples);
+    describe_rows(was_rows, sizeof(was_rows), was);
+    describe_rows(is_rows, sizeof(is_rows), is);
     if (strcmp(was_rows, is_rows) != 0)
         return fail_differs(folder, "number of rows", was_rows, is_rows, err);
     if (strcmp(was->input_digest, is->input_digest) != 0)

@@ -93,8 +93,8 @@ int ant_prompts_ranks(struct ant_prompts *prompts, int64_t first, int64_t n, int
                       struct ant_error *err);
 
 /* What decides when and where rows [first, first + n) are answered. Priorities: 0 where not given.
- * Sizes: bytes of the text, or number of tokens, 0 for a row that cannot be read; texts are read for
- * it only where the file has no offsets. max_tokens: -1 where not given. */
+ * Sizes: bytes of the text, or number of tokens, 0 for a row that cannot be read; texts are read
+ * for it only where the file has no offsets. max_tokens: -1 where not given. */
 bool ant_prompts_have_priority(const struct ant_prompts *prompts);
 int ant_prompts_priorities(struct ant_prompts *prompts, int64_t first, int64_t n, double *out,
                            struct ant_error *err);

@@ -224,6 +224,7 @@ struct writer {
     struct ant_results_layout layout;
     hid_t file;
     struct ant_results_slice *slice;
+    struct ant_results_seal seals[ANT_N_COLUMNS]; /* of this rank's slice, then of all */
 };
 
 static int agree(const struct writer *w, int rc, struct ant_error *err)
@@ -252,10 +253,11 @@ static int plan_slices(struct writer *w, struct ant_results_ids *ids, struct not
     const struct ant_results_plan *plan = w->plan;
 
     ANT_TRY(ant_results_lay_out(&w->layout, plan, w->rank, w->size, err));
-    if (w->prompts && ant_prompts_count(w->prompts) != plan->n_rows)
+    int64_t input_rows = plan->shard.count > 0 ? plan->shard.input_rows : plan->n_rows;
+    if (w->prompts && ant_prompts_count(w->prompts) != input_rows)
         return ant_fail(err, ANT_EBUG, "'%s': %lld rows for %lld prompts", plan->path,
-                        (long long)plan->n_rows, (long long)ant_prompts_count(w->prompts));
-    ANT_TRY(ant_results_measure_ids(ids, &w->layout, plan->n_samples, w->prompts, err));
+                        (long long)input_rows, (long long)ant_prompts_count(w->prompts));
+    ANT_TRY(ant_results_measure_ids(ids, &w->layout, plan, w->prompts, err));
     mine->plan = ant_digest(plan->entries, plan->n_entries * sizeof(*plan->entries));
     mine->id_width = ids->width;
     mine->id_bytes = ids->n;
@@ -350,10 +352,41 @@ static int fill_part(struct writer *w, struct ant_error *err)
     if (rc == 0)
         rc = agree_on_slice(w, ant_results_slice_verify(w->slice, err), err);
     ant_failpoint("merge-verified", w->rank);
+    for (int c = 0; c < ANT_N_COLUMNS && rc == 0; c++)
+        w->seals[c] = (struct ant_results_seal){w->layout.columns[c].name,
+                                                ant_results_slice_crc(w->slice, c)};
     if (rc == 0)
         return agree(w, close_part(w, err), err);
     if (rc != ANT_EPEER) /* closing would wait for the rank that is gone */
         close_part(w, &ignored);
+    return rc;
+}
+
+/* The checksums of whole columns, out of those of all slices. */
+static int join_seals(struct writer *w, struct ant_error *err)
+{
+    struct sums {
+        uint32_t crc[ANT_N_COLUMNS];
+        int64_t bytes[ANT_N_COLUMNS];
+    } mine = {{0}, {0}}, *all;
+    int rc = 0;
+
+    for (int c = 0; c < ANT_N_COLUMNS; c++) {
+        const struct ant_results_column *column = &w->layout.columns[c];
+        mine.crc[c] = w->seals[c].crc;
+        mine.bytes[c] = column->n * (int64_t)column->width;
+    }
+    if (!w->world)
+        return 0;
+    all = ant_xcalloc((size_t)w->size, sizeof(*all));
+    rc = ant_group_all_gather(w->world, &mine, sizeof(mine), all, w->timeout, err);
+    for (int c = 0; c < ANT_N_COLUMNS && rc == 0; c++) {
+        w->seals[c].crc = 0;
+        for (int i = 0; i < w->size; i++)
+            w->seals[c].crc =
+                ant_crc32c_combine(w->seals[c].crc, all[i].crc[c], (uint64_t)all[i].bytes[c]);
+    }
+    free(all);
     return rc;
 }
 
@@ -369,10 +402,11 @@ static int write_results(struct writer *w, struct ant_error *err)
     ant_failpoint("merge-created", w->rank);
     ANT_TRY(agree(w, open_part(w, err), err));
     ANT_TRY(fill_part(w, err));
+    ANT_TRY(join_seals(w, err));
     ant_failpoint("merge-closed", w->rank);
-    int rc = w->rank == 0
-                 ? ant_results_file_publish(w->part, w->plan->path, w->layout.n_missing == 0, err)
-                 : 0;
+    int rc = w->rank == 0 ? ant_results_file_publish(w->part, w->plan->path, w->seals,
+                                                     ANT_N_COLUMNS, w->layout.n_missing == 0, err)
+                          : 0;
     ant_failpoint("merge-published", w->rank);
     return agree(w, rc, err);
 }

@@ -9,6 +9,7 @@
 #ifndef ANT_STORE_RESULTS_H
 #define ANT_STORE_RESULTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,7 +42,7 @@ struct ant_rank_report {
     int32_t rank, dp_rank;
     int64_t rows, failed, prompt_tokens, output_tokens, steps, preemptions;
     int64_t shared_tokens; /* of prompts, that need not be computed; not in prompt_tokens */
-    int64_t stolen; /* of the rows: taken from other replicas */
+    int64_t stolen;        /* of the rows: taken from other replicas */
     double load_s, prefill_s, decode_s, idle_s, total_s;
     double weight_bytes, kv_bytes, flops; /* moved and done over the run */
     double bandwidth;                     /* measured at start, bytes/s */
@@ -52,6 +53,7 @@ struct ant_results_plan {
     const char *path;    /* OUT */
     const char *journal; /* whose journal holds the answers; NULL: that of OUT */
     int64_t n_rows;
+    struct ant_input_shard shard; /* entries count rows as the whole input does */
     int n_samples;
     const struct ant_journal_entry *entries; /* all of them, sorted by (row, sample), no duplicates;
                                                 rows without one become MISSING */
@@ -74,8 +76,28 @@ int ant_results_write(const struct ant_results_plan *plan, struct ant_prompts *p
  * need; ANT_EIO with both numbers. */
 int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *err);
 
+/* Make one results file of those of the shards of an input, in any order. */
+struct ant_results_merge {
+    const char *path;
+    char *const *parts; /* (n_parts) their files */
+    int n_parts;
+    bool is_virtual; /* refer to the parts, which must stay, instead of copying them */
+    bool is_partial; /* leave out what is missing */
+    const char *command;
+};
+struct ant_results_counts {
+    int64_t n_rows, n_ok, n_failed, n_missing;
+};
+/* ANT_EDATA names the shards that are missing or not complete, the file that is damaged or of
+ * another job. The copy is read back and compared before it takes its name. */
+int ant_results_merge(const struct ant_results_merge *merge, struct ant_results_counts *out,
+                      struct ant_error *err);
+
 /* Reading results back: show, export. Row by row, only that row's bytes are read. */
 struct ant_results;
+/* Read all of a results file and compare it with its checksums and counts; ANT_EDATA names what
+ * does not fit. *n_unsealed: datasets without a checksum. */
+int ant_results_check(const char *path, int *n_unsealed, struct ant_error *err);
 int ant_results_open(struct ant_results **out, const char *path, struct ant_error *err);
 void ant_results_close(struct ant_results *results);
 int64_t ant_results_count(const struct ant_results *results);   /* rows x samples */
@@ -83,9 +105,15 @@ int64_t ant_results_samples(const struct ant_results *results); /* of a row, at 
 int64_t ant_results_ok(const struct ant_results *results);
 int64_t ant_results_failed(const struct ant_results *results);
 int ant_results_complete(const struct ant_results *results);
-/* A fact of the root, or as "provenance/name" of that, as text; "" when there is none. Caller frees.
+struct ant_input_shard ant_results_shard(
+    const struct ant_results *results); /* count 0: a whole input's */
+/* A fact of the root, or as "provenance/name" of that, as text; "" when there is none. Caller
+ * frees.
  */
 int ant_results_fact(const struct ant_results *results, const char *name, char **out,
+                     struct ant_error *err);
+/* Index of the row's first result; ANT_EUSAGE when it is not there. */
+int ant_results_find(struct ant_results *results, int64_t row, int64_t *index,
                      struct ant_error *err);
 /* Result `index`, in the order of rows and samples; borrowed until the next call. */
 int ant_results_read(struct ant_results *results, int64_t index, struct ant_answer *out,

@@ -115,6 +115,12 @@ static int put_root(hid_t file, const struct ant_results_plan *plan,
     ANT_TRY(ant_h5_put_int(file, "n_ok", layout->n_ok, err));
     ANT_TRY(ant_h5_put_int(file, "n_failed", layout->n_failed, err));
     ANT_TRY(ant_h5_put_int(file, "n_missing", layout->n_missing, err));
+    if (plan->shard.count > 0) {
+        ANT_TRY(ant_h5_put_int(file, "shard", plan->shard.number, err));
+        ANT_TRY(ant_h5_put_int(file, "shards", plan->shard.count, err));
+        ANT_TRY(ant_h5_put_int(file, "first_row", plan->shard.first_row, err));
+        ANT_TRY(ant_h5_put_int(file, "input_rows", plan->shard.input_rows, err));
+    }
     for (size_t i = 0; i < plan->n_root; i++)
         ANT_TRY(put_fact(file, &plan->root[i], err));
     return 0;
@@ -240,8 +246,7 @@ static int reserve(const char *part, struct ant_error *err)
     return rc;
 }
 
-int ant_results_file_create(const char *part, const struct ant_results_plan *plan,
-                            const struct ant_results_layout *layout, struct ant_error *err)
+int ant_results_file_begin(hid_t *out, const char *part, struct ant_error *err)
 {
     ant_h5_start();
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
@@ -253,6 +258,16 @@ int ant_results_file_create(const char *part, const struct ant_results_plan *pla
     H5Pclose(access);
     if (file < 0)
         return ant_h5_fail(err, ANT_EIO, "cannot create '%s'", part);
+    *out = file;
+    return 0;
+}
+
+int ant_results_file_create(const char *part, const struct ant_results_plan *plan,
+                            const struct ant_results_layout *layout, struct ant_error *err)
+{
+    hid_t file = H5I_INVALID_HID;
+
+    ANT_TRY(ant_results_file_begin(&file, part, err));
     errno = 0;
     int rc = fill_file(file, plan, layout, err);
     if (rc < 0)
@@ -265,24 +280,50 @@ int ant_results_file_create(const char *part, const struct ant_results_plan *pla
 /* ---- putting it in place ----------------------------------------------------------------------
  */
 
-static int set_complete(const char *part, struct ant_error *err)
+static int put_seal(hid_t file, const struct ant_results_seal *seal, struct ant_error *err)
 {
-    hid_t file = H5I_INVALID_HID;
-    int64_t complete = 1;
+    char *path = ant_xasprintf("results/%s", seal->name);
+    hid_t dataset = H5Dopen2(file, path, H5P_DEFAULT);
+    int rc = dataset < 0 ? ant_h5_fail(err, ANT_EIO, "cannot open dataset '/%s'", path)
+                         : ant_h5_put_int(dataset, ANT_RESULTS_CRC, seal->crc, err);
 
-    ANT_TRY(ant_h5_open(&file, part, true, "", err));
+    ant_h5_close(dataset);
+    free(path);
+    return rc;
+}
+
+static int set_complete(hid_t file, struct ant_error *err)
+{
+    int64_t complete = 1;
     hid_t attribute = H5Aopen(file, "complete", H5P_DEFAULT);
     herr_t rc = attribute < 0 ? -1 : H5Awrite(attribute, H5T_NATIVE_INT64, &complete);
+
     ant_h5_close(attribute);
-    if (ant_h5_close(file) < 0 || rc < 0)
-        return ant_h5_fail(err, ANT_EIO, "cannot write '%s'", part);
-    return 0;
+    return rc < 0 ? ant_h5_fail(err, ANT_EIO, "cannot write attribute 'complete'") : 0;
+}
+
+static int seal_file(const char *part, const struct ant_results_seal *seals, size_t n,
+                     bool is_complete, struct ant_error *err)
+{
+    hid_t file = H5I_INVALID_HID;
+    int rc = 0;
+
+    ANT_TRY(ant_h5_open(&file, part, true, "", err));
+    for (size_t i = 0; i < n && rc == 0; i++)
+        if (seals[i].name)
+            rc = put_seal(file, &seals[i], err);
+    if (rc == 0 && is_complete)
+        rc = set_complete(file, err);
+    if (rc < 0)
+        rc = ant_fail_in(err, rc, "'%s'", part);
+    if (ant_h5_close(file) < 0 && rc == 0)
+        rc = ant_h5_fail(err, ANT_EIO, "cannot write '%s'", part);
+    return rc;
 }
 
 int ant_results_file_sync(const char *part, struct ant_error *err)
 {
     int rc = 0;
-
     int fd = open(part, O_RDWR | O_CLOEXEC);
     if (fd < 0 || fsync(fd) < 0)
         rc = ant_fail(err, ANT_EIO, "cannot sync '%s': %s", part, strerror(errno));
@@ -291,11 +332,11 @@ int ant_results_file_sync(const char *part, struct ant_error *err)
     return rc;
 }
 
-int ant_results_file_publish(const char *part, const char *path, bool is_complete,
+int ant_results_file_publish(const char *part, const char *path,
+                             const struct ant_results_seal *seals, size_t n, bool is_complete,
                              struct ant_error *err)
 {
-    if (is_complete)
-        ANT_TRY(set_complete(part, err));
+    ANT_TRY(seal_file(part, seals, n, is_complete, err));
     ANT_TRY(ant_results_file_sync(part, err));
     ant_failpoint("merge-completed", 0);
     if (rename(part, path) < 0)

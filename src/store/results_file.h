@@ -21,9 +21,21 @@ int ant_results_file_create(const char *part, const struct ant_results_plan *pla
 /* Every rank, when it has written: put what it wrote on the disk. */
 int ant_results_file_sync(const char *part, struct ant_error *err);
 
-/* One rank, when all have written: set `complete` as it is, put `part` on the disk and rename it
- * to `path`. */
-int ant_results_file_publish(const char *part, const char *path, bool is_complete,
+/* What a dataset of /results says of its content in an attribute of this name: the CRC32C of all
+ * its elements as they are in the file. */
+#define ANT_RESULTS_CRC "crc32c"
+struct ant_results_seal {
+    const char *name; /* of the dataset; NULL: there is none */
+    uint32_t crc;
+};
+
+/* The same for a file that has nothing in it yet. */
+int ant_results_file_begin(hid_t *out, const char *part, struct ant_error *err);
+
+/* One rank, when all have written: set the checksums, and `complete` as it is, put `part` on the
+ * disk and rename it to `path`. */
+int ant_results_file_publish(const char *part, const char *path,
+                             const struct ant_results_seal *seals, size_t n, bool is_complete,
                              struct ant_error *err);
 
 /* All ranks: this rank's slice, of `layout`, into the open file, in pieces. Payloads come from the
@@ -35,10 +47,19 @@ int ant_results_slice_open(struct ant_results_slice **out, hid_t file, const cha
                            struct ant_error *err);
 int ant_results_slice_write(struct ant_results_slice *slice, struct ant_error *err);
 int ant_results_slice_verify(struct ant_results_slice *slice, struct ant_error *err);
+uint32_t ant_results_slice_crc(const struct ant_results_slice *slice, int column); /* as written */
 void ant_results_slice_close(struct ant_results_slice *slice);
 
 /* How long the ids of this rank's slice are. */
 int ant_results_measure_ids(struct ant_results_ids *out, const struct ant_results_layout *layout,
-                            int n_samples, struct ant_prompts *prompts, struct ant_error *err);
+                            const struct ant_results_plan *plan, struct ant_prompts *prompts,
+                            struct ant_error *err);
+
+/* results_check.c: the checksum of an open file's dataset, by reading it; `path` names the file in
+ * errors. What the dataset says itself: 1, or 0 when it says nothing. */
+int ant_results_crc(hid_t file, const char *dataset, const char *path, uint32_t *crc,
+                    struct ant_error *err);
+int ant_results_read_crc(hid_t dataset, const char *label, uint32_t *crc, struct ant_error *err);
+int ant_results_fail_crc(const char *label, struct ant_error *err);
 
 #endif

@@ -25,9 +25,11 @@ static int64_t cost_of(const struct lengths *lengths)
 
 static int check_entries(const struct ant_results_plan *plan, struct ant_error *err)
 {
+    int64_t first = plan->shard.first_row;
+
     for (size_t i = 0; i < plan->n_entries; i++) {
         const struct ant_journal_entry *entry = &plan->entries[i];
-        if (entry->row < 0 || entry->row >= plan->n_rows || entry->sample < 0 ||
+        if (entry->row < first || entry->row - first >= plan->n_rows || entry->sample < 0 ||
             entry->sample >= plan->n_samples)
             return ant_fail(err, ANT_EBUG, "'%s': row %lld, sample %d is not one of %lld x %d",
                             plan->path, (long long)entry->row, (int)entry->sample,
@@ -70,7 +72,8 @@ static void cut_slices(struct ant_results_layout *layout, const struct ant_resul
         int owner = (int)((unsigned __int128)begin * (unsigned)size / (unsigned __int128)cost);
         const struct ant_journal_entry *entry =
             next < plan->n_entries ? &plan->entries[next] : NULL;
-        bool is_there = entry && entry->row * plan->n_samples + entry->sample == i;
+        bool is_there =
+            entry && (entry->row - plan->shard.first_row) * plan->n_samples + entry->sample == i;
         if (owner > rank)
             break;
         if (owner == rank) {

@@ -2,7 +2,8 @@
 /* Where every byte of a results file goes, and which rank writes it: columns, their lengths, and
  * each rank's slice. Pure integers, the same on every rank; no HDF5, no files.
  *
- * A result is a row and a sample: index row * n_samples + sample. A rank's slice is a range of
+ * A result is a row and a sample: index row * n_samples + sample, rows counted from the shard's
+ * first. A rank's slice is a range of
  * results, cut so that all have about the same to write. */
 #ifndef ANT_STORE_RESULTS_LAYOUT_H
 #define ANT_STORE_RESULTS_LAYOUT_H

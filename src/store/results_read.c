@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "store/results_file.h"
 
@@ -56,6 +58,7 @@ struct ant_results {
     char *path; /* owned */
     hid_t file;
     int64_t n, n_samples, n_ok, n_failed, complete;
+    struct ant_input_shard shard;
     struct ant_h5_column columns[N_COLUMNS], id, id_offsets;
     struct ant_h5_span text, error, tokens, id_bytes;
     struct ant_buf id_text;
@@ -150,6 +153,62 @@ static int read_root(struct ant_results *results, struct ant_error *err)
     return rc < 0 ? rc : 0;
 }
 
+/* HDF5 reads zeros where a virtual dataset's file is not there. */
+static int check_sources(const struct ant_results *results, struct ant_error *err)
+{
+    hid_t creation = H5Dget_create_plist(results->columns[ROW].dataset);
+    size_t n = 0;
+    int rc = 0;
+
+    if (H5Pget_layout(creation) == H5D_VIRTUAL && H5Pget_virtual_count(creation, &n) < 0)
+        rc = ant_h5_fail(err, ANT_EDATA, "'%s': cannot list what it refers to", results->path);
+    const char *slash = strrchr(results->path, '/');
+    int folder = slash ? (int)(slash - results->path) + 1 : 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        char name[PATH_MAX];
+        if (H5Pget_virtual_filename(creation, i, name, sizeof(name)) < 0)
+            rc = ant_h5_fail(err, ANT_EDATA, "'%s': cannot list what it refers to", results->path);
+        char *path =
+            ant_xasprintf("%.*s%s", *name == '/' ? 0 : folder, results->path, rc == 0 ? name : "");
+        if (rc == 0 && access(path, R_OK) != 0)
+            rc = ant_fail(err, ANT_ENOENT, "'%s' refers to '%s', which is not there", results->path,
+                          path);
+        free(path);
+    }
+    ant_h5_close(creation);
+    return rc;
+}
+
+/* A whole input's results have none of these attributes. */
+static int read_shard(struct ant_results *results, struct ant_error *err)
+{
+    struct ant_input_shard *shard = &results->shard;
+    int64_t number = 0, count = 0;
+    const struct {
+        const char *name;
+        int64_t *out;
+    } parts[] = {{"shard", &number},
+                 {"shards", &count},
+                 {"first_row", &shard->first_row},
+                 {"input_rows", &shard->input_rows}};
+    char *label = ant_xasprintf("'%s'", results->path);
+    int rc = 0, n = 0;
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts) && rc >= 0; i++) {
+        rc = ant_h5_get_int(parts[i].out, results->file, parts[i].name, label, err);
+        n += rc > 0;
+    }
+    int64_t rows = results->n / results->n_samples;
+    if (rc >= 0 && n > 0 &&
+        (n < 4 || number < 0 || number >= count || count > INT32_MAX || shard->first_row < 0 ||
+         shard->input_rows < rows || shard->first_row > shard->input_rows - rows))
+        rc = ant_fail(err, ANT_EDATA, "%s is an impossible part of an input", label);
+    shard->number = (int)number;
+    shard->count = (int)count;
+    free(label);
+    return rc < 0 ? rc : 0;
+}
+
 int ant_results_open(struct ant_results **out, const char *path, struct ant_error *err)
 {
     struct ant_results *results = ant_xcalloc(1, sizeof(*results));
@@ -163,6 +222,10 @@ int ant_results_open(struct ant_results **out, const char *path, struct ant_erro
         rc = open_columns(results, err);
     if (rc == 0)
         rc = check_counts(results, err);
+    if (rc == 0)
+        rc = read_shard(results, err);
+    if (rc == 0)
+        rc = check_sources(results, err);
     if (rc == 0)
         rc = open_ids(results, err);
     if (rc < 0) {
@@ -212,6 +275,11 @@ int ant_results_fact(const struct ant_results *results, const char *name, char *
         return rc;
     *out = text ? text : ant_xstrdup("");
     return 0;
+}
+
+struct ant_input_shard ant_results_shard(const struct ant_results *results)
+{
+    return results->shard;
 }
 
 int ant_results_complete(const struct ant_results *results)
@@ -335,6 +403,28 @@ int ant_results_read(struct ant_results *results, int64_t index, struct ant_answ
                       &answer.error, &answer.error_bytes, err));
     ANT_TRY(read_tokens(results, index, &answer, err));
     *out = answer;
+    return 0;
+}
+
+int ant_results_find(struct ant_results *results, int64_t row, int64_t *index,
+                     struct ant_error *err)
+{
+    int64_t low = 0, high = results->n, found = -1;
+
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        ANT_TRY(read_small(results, ROW, middle, 0, INT64_MAX, &found, err));
+        if (found < row)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < results->n)
+        ANT_TRY(read_small(results, ROW, low, 0, INT64_MAX, &found, err));
+    if (low == results->n || found != row)
+        return ant_fail(err, ANT_EUSAGE, "'%s' has no row %lld, there are %lld", results->path,
+                        (long long)row, (long long)(results->n / results->n_samples));
+    *index = low;
     return 0;
 }
 

@@ -71,7 +71,8 @@ static int hold_id(struct id_window *ids, int64_t row, int64_t *index, struct an
 }
 
 int ant_results_measure_ids(struct ant_results_ids *out, const struct ant_results_layout *layout,
-                            int n_samples, struct ant_prompts *prompts, struct ant_error *err)
+                            const struct ant_results_plan *plan, struct ant_prompts *prompts,
+                            struct ant_error *err)
 {
     struct id_window *ids;
     int rc = 0;
@@ -83,7 +84,7 @@ int ant_results_measure_ids(struct ant_results_ids *out, const struct ant_result
     ids->prompts = prompts;
     for (int64_t i = layout->first; i < layout->first + layout->n && rc == 0; i++) {
         int64_t at = 0;
-        rc = hold_id(ids, i / n_samples, &at, err);
+        rc = hold_id(ids, plan->shard.first_row + i / plan->n_samples, &at, err);
         if (rc < 0)
             break;
         int64_t length = ids->offsets[at + 1] - ids->offsets[at];
@@ -264,7 +265,7 @@ int ant_results_slice_write(struct ant_results_slice *slice, struct ant_error *e
 
     for (int64_t i = layout->first; i < layout->first + layout->n; i++) {
         const struct ant_journal_entry *entry = next < last ? &plan->entries[next] : NULL;
-        struct ant_answer answer = {.row = i / plan->n_samples,
+        struct ant_answer answer = {.row = plan->shard.first_row + i / plan->n_samples,
                                     .sample = (int32_t)(i % plan->n_samples),
                                     .status = ANT_STATUS_MISSING,
                                     .dp_rank = -1,
@@ -319,6 +320,11 @@ int ant_results_slice_verify(struct ant_results_slice *slice, struct ant_error *
     }
     ant_buf_release(&piece);
     return rc;
+}
+
+uint32_t ant_results_slice_crc(const struct ant_results_slice *slice, int column)
+{
+    return slice->outputs[column].crc;
 }
 
 void ant_results_slice_close(struct ant_results_slice *slice)

@@ -55,7 +55,8 @@ same() {
 
 # numbers FILE DATASET: its values on one line
 numbers() {
-    h5dump -y -w 65535 -d "$2" "$tmp/$1.h5" | sed -n '/DATA {/,/}/p' | tr -dc '0-9,\n-' | tr -d '\n'
+    h5dump -y -w 65535 -d "$2" "$tmp/$1.h5" | sed '/ATTRIBUTE/,$d' |
+        sed -n '/DATA {/,/}/p' | tr -dc '0-9,\n-' | tr -d '\n'
 }
 
 job plain alone

@@ -67,6 +67,21 @@ static void digests(void **state)
     assert_string_equal(text, "0000000000000abc0000000000000001");
 }
 
+static void pieces_combine(void **state)
+{
+    (void)state;
+    unsigned char data[3000];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (unsigned char)(i * i >> 4);
+    uint32_t whole = ant_crc32c(0, data, sizeof data);
+    for (size_t cut = 0; cut <= sizeof data; cut += 7)
+        assert_int_equal(ant_crc32c_combine(ant_crc32c(0, data, cut),
+                                            ant_crc32c(0, data + cut, sizeof data - cut),
+                                            sizeof data - cut),
+                         whole);
+    assert_int_equal(ant_crc32c_combine(whole, 0, 0), whole);
+}
+
 static void digest_of_a_file(void **state)
 {
     (void)state;
@@ -95,7 +110,7 @@ static void digest_of_a_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(vectors), cmocka_unit_test(all_ways_agree),
-                                       cmocka_unit_test(digests),
+                                       cmocka_unit_test(pieces_combine), cmocka_unit_test(digests),
                                        cmocka_unit_test(digest_of_a_file)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
