@@ -34,7 +34,9 @@ finished() {
     tries=0
     while [ "$tries" -lt 150 ] && { [ ! -e "$tmp/$1.h5" ] || [ -n "$(squeue -h -o %i)" ]; }; do
         squeue -h -t PD -o %i | while read -r pending; do
-            scontrol update "JobId=$pending" StartTime=now 2>/dev/null
+            # A start beside the rest of the one before fails.
+            pgrep -f "slurmstepd: \\[$pending\\." >/dev/null 2>&1 ||
+                scontrol update "JobId=$pending" StartTime=now 2>/dev/null
         done
         sleep 1
         tries=$((tries + 1))
