@@ -218,8 +218,9 @@ struct ant_backend_ops {
      * causal, over the cache of `layer`; window 0: all of it. */
     void (*attention)(struct ant_backend *be, int layer, int window);
     /* Choose the experts of every row and their weights by NORMED * router^T and
-     * arch->moe. A second part of `router`, one row, gives the share of the
-     * shared expert: the sigmoid of its product. Equal scores: the lower expert. */
+     * arch->moe; the bias of `router` is moe.has_bias's. A second part of `router`, one row, gives
+     * the share of the shared expert: the sigmoid of its product. Equal scores: the lower expert.
+     */
     void (*route)(struct ant_backend *be, const struct ant_weight *router);
     /* RESIDUAL += over the row's experts, in the order of their rank: weight *
      * down(act(gate(NORMED)) * up(NORMED)). */

@@ -70,6 +70,16 @@ static int check_moe(const struct ant_moe *moe, const char *where, struct ant_er
     if (moe->n_used < 1 || moe->n_used > moe->n_experts || moe->n_used > ANT_MAX_USED)
         return ant_fail(err, ANT_EDATA, "%s: %d experts for a token, not 1 to %d", where,
                         moe->n_used, moe->n_experts < ANT_MAX_USED ? moe->n_experts : ANT_MAX_USED);
+    if (moe->n_groups < 0 || (moe->n_groups > 0 && (moe->n_experts % moe->n_groups != 0 ||
+                                                    moe->n_experts / moe->n_groups < 2)))
+        return ant_fail(err, ANT_EDATA, "%s: %d experts in %d groups", where, moe->n_experts,
+                        moe->n_groups);
+    if (moe->n_groups > 0 && (moe->n_groups_used < 1 || moe->n_groups_used > moe->n_groups ||
+                              moe->n_experts / moe->n_groups * moe->n_groups_used < moe->n_used))
+        return ant_fail(err, ANT_EDATA, "%s: %d experts for a token, of %d of %d groups", where,
+                        moe->n_used, moe->n_groups_used, moe->n_groups);
+    if (!(moe->scale >= 0) || !isfinite(moe->scale))
+        return ant_fail(err, ANT_EDATA, "%s: weights of experts scaled by %g", where, moe->scale);
     if (moe->score == ANT_ROUTER_SPARSEMIXER && moe->n_used != 2)
         return ant_fail(err, ANT_EUNSUPP, "%s: a sparse mixer of %d experts for a token, not of 2",
                         where, moe->n_used);
@@ -231,6 +241,7 @@ static unsigned needs_of(const struct ant_arch *arch)
         {arch->moe.n_experts > 0, ANT_NEED_MOE},
         {arch->moe.score == ANT_ROUTER_SPARSEMIXER, ANT_NEED_SPARSEMIXER},
         {arch->moe.shared_ff > 0, ANT_NEED_SHARED_EXPERT},
+        {arch->moe.score == ANT_ROUTER_SIGMOID, ANT_NEED_SIGMOID},
         {has_layer(arch, ANT_LAYER_WINDOW) && !has_window_everywhere(arch), ANT_NEED_MIXED_WINDOWS},
     };
     unsigned needs = 0;
@@ -259,6 +270,7 @@ int ant_arch_within(const struct ant_arch *arch, unsigned can, const char *who,
         "a sparse mixer of experts",
         "a shared expert",
         "windows in some layers only",
+        "experts chosen by sigmoids",
     };
     unsigned missing = needs_of(arch) & ~can;
     if (missing == 0)
@@ -280,7 +292,7 @@ static int64_t layer_matrices(const struct ant_arch *arch, int layer, int n)
     if (!(arch->layers[layer] & ANT_LAYER_MOE))
         return attention + 3 * hidden * arch->ff;
     return attention + hidden * moe->n_experts + 3 * hidden * moe->ff * n +
-           (moe->shared_ff > 0 ? hidden * (3 * (int64_t)moe->shared_ff + 1) : 0);
+           hidden * (3 * (int64_t)moe->shared_ff + moe->has_shared_scale);
 }
 
 /* Elements of one layer's vectors. */
@@ -300,8 +312,11 @@ static int64_t layer_vectors(const struct ant_arch *arch)
 int64_t ant_arch_parameters(const struct ant_arch *arch)
 {
     int64_t hidden = arch->hidden, n = arch->vocab * hidden * (arch->tied ? 1 : 2);
-    for (int i = 0; i < arch->n_layers; i++)
+    for (int i = 0; i < arch->n_layers; i++) {
+        bool has_bias = arch->moe.has_bias && arch->layers[i] & ANT_LAYER_MOE;
         n += layer_matrices(arch, i, arch->moe.n_experts) + layer_vectors(arch);
+        n += has_bias ? arch->moe.n_experts : 0;
+    }
     n += hidden * (arch->norm == ANT_NORM_LAYER ? 2 : 1);
     return n + (arch->output_bias ? arch->vocab : 0);
 }

@@ -48,18 +48,24 @@ struct ant_rope {
 
 enum ant_router_score {
     ANT_ROUTER_SOFTMAX,     /* over all experts; the best of them */
+    ANT_ROUTER_SIGMOID,     /* of each by itself */
     ANT_ROUTER_SPARSEMIXER, /* two experts, each weighed against those close to it: see PhiMoE */
 };
 
 struct ant_moe {
-    int n_experts; /* 0: no layer has any */
-    int n_used;    /* experts of a token */
-    int ff;        /* of one expert */
-    int shared_ff; /* of the expert that every token has; 0: none */
+    int n_experts;         /* 0: no layer has any */
+    int n_used;            /* experts of a token */
+    int ff;                /* of one expert */
+    int shared_ff;         /* of the expert that every token has; 0: none */
+    bool has_shared_scale; /* it counts by a sigmoid of its own, not in full */
     enum ant_router_score score;
     bool is_renormalized; /* weights of the chosen are made to sum to 1 (which also makes them a
                              softmax over the chosen alone) */
     float jitter;         /* SPARSEMIXER */
+    bool has_bias;        /* SIGMOID: added to the scores for choosing, not to the weights */
+    int n_groups, n_groups_used; /* SIGMOID: the chosen are of the groups whose two best sum
+                                    highest; 0: no groups */
+    double scale;                /* of the weights; 0: 1 */
 };
 
 /* What differs from layer to layer. */
@@ -115,6 +121,7 @@ enum ant_need {
     ANT_NEED_SPARSEMIXER = 1 << 13,
     ANT_NEED_SHARED_EXPERT = 1 << 14,
     ANT_NEED_MIXED_WINDOWS = 1 << 15,
+    ANT_NEED_SIGMOID = 1 << 16,
 };
 
 /* ANT_EUNSUPP naming the first thing that `arch` needs and `can` (enum ant_need) lacks. `who`: the
@@ -159,6 +166,7 @@ enum ant_role {
     ANT_W_DOWN,
     ANT_W_MLP_POST_NORM,
     ANT_W_ROUTER,
+    ANT_W_ROUTER_BIAS,
     ANT_W_SHARED_SCALE, /* (1, hidden): the shared expert counts by a sigmoid of its product */
     ANT_W_SHARED_GATE,
     ANT_W_SHARED_UP,

@@ -133,6 +133,16 @@ static int bind_roles(struct ant_checkpoint *checkpoint, struct ant_error *err)
     return 0;
 }
 
+/* Of a layer behind the last, which some families have for drafting answers. */
+static bool is_extra(const struct ant_checkpoint *checkpoint, const char *name)
+{
+    static const char prefix[] = "model.layers.";
+    size_t bytes = sizeof prefix - 1;
+    return ant_family_of(&checkpoint->arch)->has_extra_layers &&
+           strncmp(name, prefix, bytes) == 0 &&
+           strtol(name + bytes, NULL, 10) >= checkpoint->arch.n_layers;
+}
+
 static bool is_harmless(const struct ant_checkpoint *checkpoint, const char *name)
 {
     size_t bytes = strlen(name);
@@ -141,7 +151,8 @@ static bool is_harmless(const struct ant_checkpoint *checkpoint, const char *nam
         if (bytes > end && strcmp(name + bytes - end, harmless_ends[i]) == 0)
             return true;
     }
-    return checkpoint->arch.rope.has_factors && strncmp(name, "rope_f", 6) == 0;
+    return is_extra(checkpoint, name) ||
+           (checkpoint->arch.rope.has_factors && strncmp(name, "rope_f", 6) == 0);
 }
 
 /* A file may hold the output matrix although its settings say that it is the embedding. Readers

@@ -98,7 +98,7 @@ static const struct {
     unsigned families; /* enum ant_family_keys */
     double neutral;
 } special_keys[] = {
-    {"attention_bias", ANT_KEYS_BIAS, 0},
+    {"attention_bias", ANT_KEYS_BIAS | ANT_KEYS_Q_BIAS, 0},
     {"attention_multiplier", ANT_KEYS_GRANITE, -1},
     {"attn_logit_softcapping", ANT_KEYS_GEMMA, 0},
     {"decoder_sparse_step", ANT_KEYS_EXPERTS, 1},
@@ -106,6 +106,7 @@ static const struct {
     {"early_stopping", ~0u, 0},
     {"embedding_multiplier", ANT_KEYS_GRANITE, 1},
     {"final_logit_softcapping", ANT_KEYS_GEMMA, 0},
+    {"first_k_dense_replace", ANT_KEYS_GROUPS, 0},
     {"full_attn_mod", 0, 1},
     {"is_causal", 0, 1},
     {"lm_head_bias", ANT_KEYS_HEAD_BIAS, 0},
@@ -113,12 +114,17 @@ static const struct {
     {"logits_scaling", ANT_KEYS_GRANITE, 1},
     {"mlp_only_layers", ANT_KEYS_EXPERTS, 0},
     {"moe_intermediate_size", ANT_KEYS_EXPERTS, 0},
+    {"n_group", ANT_KEYS_GROUPS, 1},
+    {"n_routed_experts", ANT_KEYS_GROUPS, 0},
+    {"n_shared_experts", ANT_KEYS_GROUPS, 0},
     {"no_rope_layer_interval", ANT_KEYS_NO_ROPE, 0},
     {"no_rope_layers", ANT_KEYS_NO_ROPE, 0},
     {"norm_topk_prob", ANT_KEYS_EXPERTS, 0},
     {"num_experts", ANT_KEYS_EXPERTS, 0},
     {"num_experts_per_tok", ANT_KEYS_EXPERTS, 0},
     {"num_local_experts", ANT_KEYS_EXPERTS, 0},
+    {"num_mtp_layers", ANT_KEYS_GROUPS, 0},
+    {"num_nextn_predict_layers", ANT_KEYS_GROUPS, 0},
     {"partial_rotary_factor", ANT_KEYS_PARTIAL, 1},
     {"position_embedding_type", 0, -1},
     {"qkv_bias", ANT_KEYS_QKV_BIAS, 0},
@@ -126,9 +132,12 @@ static const struct {
     {"query_pre_attn_scalar", ANT_KEYS_GEMMA, -1},
     {"residual_multiplier", ANT_KEYS_GRANITE, 1},
     {"rope_interleaved", 0, 0},
+    {"routed_scaling_factor", ANT_KEYS_GROUPS, 1},
     {"router_jitter_noise", ANT_KEYS_EXPERTS, 0},
     {"scale_emb", 0, 1},
     {"shared_expert_intermediate_size", ANT_KEYS_SHARED, 0},
+    {"topk_group", ANT_KEYS_GROUPS, 1},
+    {"use_qk_norm", ANT_KEYS_QK_NORM, 0},
     {"use_sliding_window", ANT_KEYS_SWITCH, 0},
 };
 
@@ -140,13 +149,6 @@ static bool is_neutral(const json_t *value, double neutral)
         return json_number_value(value) == neutral;
     return json_is_null(value) || (json_is_object(value) && json_object_size(value) == 0) ||
            (json_is_array(value) && json_array_size(value) == 0);
-}
-
-/* A name from the file, when it can be shown. */
-static const char *shown(const char *name)
-{
-    size_t bytes = strlen(name);
-    return bytes <= 64 && ant_name_is_plain(name, bytes) ? name : "(not printable)";
 }
 
 /* Whether the computation still is the one we know with this member there. A key that nobody here
@@ -173,7 +175,7 @@ static int check_keys(struct ant_json config, const struct ant_family *family,
         if (!is_known(family, key, value))
             return ant_fail(err, ANT_EUNSUPP,
                             "%s: '%s' may change what a %s model computes and is not supported",
-                            config.where, shown(key), family->name);
+                            config.where, ant_name_shown(key), family->name);
     }
     return 0;
 }
@@ -188,7 +190,7 @@ static int read_family(struct ant_json config, const struct ant_family **out, st
     *out = ant_family_of_class(class, known, sizeof known);
     if (!*out)
         return ant_fail(err, ANT_EUNSUPP, "%s: architecture '%s' is not supported (known: %s)",
-                        config.where, shown(class), known);
+                        config.where, ant_name_shown(class), known);
     return 0;
 }
 
@@ -245,7 +247,7 @@ static int check_act(struct ant_json config, const char *key, const char *const 
     ANT_TRY(ant_json_get_string(config, key, &act, err));
     if (strcmp(act, known[0]) != 0 && strcmp(act, known[1]) != 0)
         return ant_fail(err, ANT_EUNSUPP, "%s: %s '%s' is not supported (known: %s)", config.where,
-                        key, shown(act), known[0]);
+                        key, ant_name_shown(act), known[0]);
     return 0;
 }
 
@@ -255,7 +257,7 @@ static int read_switches(struct ant_json config, const struct ant_family *family
     static const char *const silu[2] = {"silu", "swish"};
     static const char *const gelu[2] = {"gelu_pytorch_tanh", "gelu_pytorch_tanh"};
     double epsilon = 1e-6;
-    bool bias = false;
+    bool bias = false, has_qk_norm = false;
     if (family->keys & ANT_KEYS_GEMMA) /* which computes by this key alone */
         ANT_TRY(check_act(config, "hidden_activation", gelu, err));
     else
@@ -264,9 +266,14 @@ static int read_switches(struct ant_json config, const struct ant_family *family
     arch->norm_eps = (float)epsilon;
     arch->tied = family->is_tied;
     ANT_TRY(ant_json_get_bool(config, "tie_word_embeddings", &arch->tied, err));
-    if (family->keys & ANT_KEYS_BIAS) {
+    if (family->keys & (ANT_KEYS_BIAS | ANT_KEYS_Q_BIAS)) {
         ANT_TRY(ant_json_get_bool(config, "attention_bias", &bias, err));
-        arch->qkv_bias = arch->o_bias = bias;
+        arch->qkv_bias = bias;
+        arch->o_bias = bias && family->keys & ANT_KEYS_BIAS;
+    }
+    if (family->keys & ANT_KEYS_QK_NORM) {
+        ANT_TRY(ant_json_get_bool(config, "use_qk_norm", &has_qk_norm, err));
+        arch->qk_norm = has_qk_norm ? ANT_QK_NORM_HEAD : ANT_QK_NORM_NONE;
     }
     if (family->keys & ANT_KEYS_QKV_BIAS)
         ANT_TRY(ant_json_get_bool(config, "qkv_bias", &arch->qkv_bias, err));
@@ -425,6 +432,29 @@ static int read_moe_layers(struct ant_json config, struct ant_arch *arch, struct
     return 0;
 }
 
+/* Keys of GLM and, but for their attention, of the models of DeepSeek. */
+static int read_groups(struct ant_json config, struct ant_arch *arch, struct ant_error *err)
+{
+    struct ant_moe *moe = &arch->moe;
+    int n_shared = 1;
+    int64_t n_dense = 1;
+    ANT_TRY(get_size(config, "n_routed_experts", &moe->n_experts, err));
+    ANT_TRY(get_size(config, "n_shared_experts", &n_shared, err));
+    ANT_TRY(get_size(config, "n_group", &moe->n_groups, err));
+    ANT_TRY(get_size(config, "topk_group", &moe->n_groups_used, err));
+    ANT_TRY(ant_json_get_float(config, "routed_scaling_factor", &moe->scale, err));
+    ANT_TRY(ant_json_get_int(config, "first_k_dense_replace", 0, INT_MAX, &n_dense, err));
+    if (n_shared > 1 << 10)
+        return ant_fail(err, ANT_EDATA, "%s: %d shared experts", config.where, n_shared);
+    moe->shared_ff = moe->ff > INT_MAX >> 10 ? INT_MAX : moe->ff * n_shared;
+    if (moe->n_groups == 1) /* all experts in one is no group */
+        moe->n_groups = moe->n_groups_used = 0;
+    for (int i = 0; i < arch->n_layers; i++)
+        if (i < n_dense)
+            arch->layers[i] &= (uint8_t)~ANT_LAYER_MOE;
+    return 0;
+}
+
 static int read_moe(struct ant_json config, const struct ant_family *family, struct ant_arch *arch,
                     struct ant_error *err)
 {
@@ -444,7 +474,8 @@ static int read_moe(struct ant_json config, const struct ant_family *family, str
     ANT_TRY(ant_json_get_bool(config, "norm_topk_prob", &moe->is_renormalized, err));
     ANT_TRY(ant_json_get_float(config, "router_jitter_noise", &jitter, err));
     moe->jitter = (float)jitter;
-    return read_moe_layers(config, arch, err);
+    ANT_TRY(read_moe_layers(config, arch, err));
+    return family->keys & ANT_KEYS_GROUPS ? read_groups(config, arch, err) : 0;
 }
 
 int ant_arch_read_config(struct ant_arch *out, struct ant_json config, struct ant_error *err)

@@ -21,12 +21,6 @@ struct scaling {
     struct ant_error *err;
 };
 
-static const char *shown(const char *name)
-{
-    size_t bytes = strlen(name);
-    return bytes <= 64 && ant_name_is_plain(name, bytes) ? name : "(not printable)";
-}
-
 static int check_rope_keys(const struct scaling *s)
 {
     static const char *const known[] = {
@@ -59,7 +53,7 @@ static int check_rope_keys(const struct scaling *s)
             i++;
         if (i == n && !json_is_null(value))
             return ant_fail(s->err, ANT_EUNSUPP, "%s: '%s' is not supported", s->json.where,
-                            shown(key));
+                            ant_name_shown(key));
     }
     return 0;
 }
@@ -167,7 +161,7 @@ static int read_long(const struct scaling *s)
 
 static int read_partial(const struct scaling *s)
 {
-    double part = 1;
+    double part = s->family->default_partial > 0 ? s->family->default_partial : 1;
     ANT_TRY(ant_json_get_float(s->config, "partial_rotary_factor", &part, s->err));
     if (s->json.object)
         ANT_TRY(get_float(s, "partial_rotary_factor", &part));
@@ -204,7 +198,8 @@ static int read_scaling(const struct scaling *s)
         if (strcmp(type, types[i].name) == 0 && types[i].is_long == is_long)
             return types[i].read(s);
     return ant_fail(s->err, ANT_EUNSUPP, "%s: type '%s' is not supported (known: default, %s)",
-                    s->json.where, shown(type), is_long ? "longrope" : "linear, llama3, yarn");
+                    s->json.where, ant_name_shown(type),
+                    is_long ? "longrope" : "linear, llama3, yarn");
 }
 
 /* One rotation from the object in `parent` called `name`, which may be absent. */

@@ -32,8 +32,13 @@ enum ant_family_keys {
     ANT_KEYS_LONG_ROPE = 1 << 7, /* rope type longrope, which some files call su */
     ANT_KEYS_SWITCH = 1 << 8,    /* use_sliding_window */
     ANT_KEYS_EXPERTS = 1 << 9,
-    ANT_KEYS_SHARED = 1 << 10, /* shared_expert_intermediate_size */
+    ANT_KEYS_SHARED = 1 << 10,  /* shared_expert_intermediate_size */
+    ANT_KEYS_GROUPS = 1 << 11,  /* n_routed_experts, n_group and what goes with them */
+    ANT_KEYS_QK_NORM = 1 << 12, /* use_qk_norm: of each head */
+    ANT_KEYS_Q_BIAS = 1 << 13,  /* attention_bias, but of q, k and v alone */
 };
+
+enum ant_family_names { ANT_NAMES_USUAL, ANT_NAMES_MIXTRAL, ANT_NAMES_GLM };
 
 struct ant_family {
     const char *name;
@@ -43,14 +48,16 @@ struct ant_family {
     bool gguf_renormalizes;     /* weights of experts, without a key for it */
     int gguf_wide_query_layers; /* a model of so many layers scales by hidden / heads */
     bool is_fused;              /* q, k, v are stored as one matrix, gate and up as another */
-    bool has_mixtral_names;
-    unsigned keys; /* enum ant_family_keys */
+    enum ant_family_names names; /* of tensors in a safetensors folder */
+    bool has_extra_layers;       /* behind the last: for drafts, not for answers */
+    unsigned keys;               /* enum ant_family_keys */
     enum ant_window_rule window_rule;
     int window_period; /* BY_PERIOD, where the file does not tell */
     bool has_local_rope;
     /* What its configuration class means by leaving a key out. 0 kv heads: as many as heads. */
     int default_kv_heads, default_window, default_head_dim;
     double default_theta, default_local_theta; /* 0: 10000 */
+    double default_partial;                    /* of a head that is rotated; 0: all */
     bool is_tied;
     struct ant_arch plain; /* what every model of the family has */
 };

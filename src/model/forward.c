@@ -47,13 +47,15 @@ static void forward_experts(const struct ant_model *model, const struct ant_laye
 {
     const struct ant_backend_ops *ops = model->be->ops;
     struct ant_backend *be = model->be;
+    enum ant_epilogue shared =
+        model->arch->moe.has_shared_scale ? ANT_EPILOGUE_SHARE : ANT_EPILOGUE_ADD;
 
     ops->route(be, layer->router);
     begin_sum(model);
     ops->experts(be, layer->experts_gate_up, layer->experts_down);
     if (layer->gate_up) {
         ops->gemm(be, layer->gate_up, ANT_SLOT_NORMED, ANT_SLOT_SHARED, ANT_EPILOGUE_GLU);
-        ops->gemm(be, layer->down, ANT_SLOT_SHARED, ANT_SLOT_RESIDUAL, ANT_EPILOGUE_SHARE);
+        ops->gemm(be, layer->down, ANT_SLOT_SHARED, ANT_SLOT_RESIDUAL, shared);
     }
     end_sum(model, ANT_SLOT_RESIDUAL);
 }

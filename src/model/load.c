@@ -85,7 +85,8 @@ static void add_stack(struct load *load, struct ant_weight **handle, int n,
         if (!part)
             continue;
         spec.parts[spec.n_parts] = part;
-        spec.bias[spec.n_parts++] = biases ? take_role(load, biases[i], layer) : NULL;
+        bool has_bias = biases && biases[i] != ANT_N_ROLES;
+        spec.bias[spec.n_parts++] = has_bias ? take_role(load, biases[i], layer) : NULL;
     }
     if (spec.n_parts > 0)
         add(load, handle, spec);
@@ -133,11 +134,12 @@ static void add_experts(struct load *load, struct ant_weight **handle, int n,
 static void add_moe(struct load *load, struct ant_layer *layer, int i)
 {
     static const enum ant_role router[] = {ANT_W_ROUTER, ANT_W_SHARED_SCALE},
+                               bias[] = {ANT_W_ROUTER_BIAS, ANT_N_ROLES},
                                gate_up[] = {ANT_W_EXPERT_GATE, ANT_W_EXPERT_UP},
                                down[] = {ANT_W_EXPERT_DOWN},
                                shared[] = {ANT_W_SHARED_GATE, ANT_W_SHARED_UP};
 
-    add_stack(load, &layer->router, 2, router, NULL, i);
+    add_stack(load, &layer->router, 2, router, bias, i);
     add_experts(load, &layer->experts_gate_up, 2, gate_up, i);
     add_experts(load, &layer->experts_down, 1, down, i);
     add_stack(load, &layer->gate_up, 2, shared, NULL, i);

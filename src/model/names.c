@@ -14,6 +14,12 @@ bool ant_name_is_plain(const char *name, size_t bytes)
     return bytes > 0;
 }
 
+const char *ant_name_shown(const char *name)
+{
+    size_t bytes = strlen(name);
+    return bytes <= 64 && ant_name_is_plain(name, bytes) ? name : "(not printable)";
+}
+
 static int compare(const void *a, const void *b)
 {
     return strcmp(((const struct ant_name *)a)->name, ((const struct ant_name *)b)->name);

@@ -10,6 +10,9 @@
 /* Names are quoted in one-line messages and in JSON: not empty, and printable ASCII alone. */
 bool ant_name_is_plain(const char *name, size_t bytes);
 
+/* A name from a file as messages show it: itself, or what is wrong with it. */
+const char *ant_name_shown(const char *name);
+
 /* A name and the place of what it names, in a list its owner keeps sorted. */
 struct ant_name {
     const char *name; /* borrowed */

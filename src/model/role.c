@@ -60,6 +60,8 @@ static const struct role {
     [ANT_W_MLP_POST_NORM] = {"post_ffw_norm.weight", "post_feedforward_layernorm.weight", LAYER,
                              NO_SIZE, HIDDEN},
     [ANT_W_ROUTER] = {"ffn_gate_inp.weight", "mlp.gate.weight", LAYER, EXPERTS, HIDDEN},
+    [ANT_W_ROUTER_BIAS] = {"exp_probs_b.bias", "mlp.gate.e_score_correction_bias", LAYER, NO_SIZE,
+                           EXPERTS},
     [ANT_W_SHARED_SCALE] = {"ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight", LAYER,
                             ONE, HIDDEN},
     [ANT_W_SHARED_GATE] = {"ffn_gate_shexp.weight", "mlp.shared_expert.gate_proj.weight", LAYER,
@@ -76,12 +78,21 @@ static const struct role {
                            HIDDEN, EXPERT_FF},
 };
 
-/* What Mixtral and those after it call the same in a safetensors folder. */
-static const char *const mixtral_names[ANT_N_ROLES] = {
-    [ANT_W_ROUTER] = "block_sparse_moe.gate.weight",
-    [ANT_W_EXPERT_GATE] = "block_sparse_moe.experts.%d.w1.weight",
-    [ANT_W_EXPERT_UP] = "block_sparse_moe.experts.%d.w3.weight",
-    [ANT_W_EXPERT_DOWN] = "block_sparse_moe.experts.%d.w2.weight",
+/* What Mixtral, GLM and those after them call the same in a safetensors folder. */
+static const char *const own_names[][ANT_N_ROLES] = {
+    [ANT_NAMES_MIXTRAL] =
+        {
+            [ANT_W_ROUTER] = "block_sparse_moe.gate.weight",
+            [ANT_W_EXPERT_GATE] = "block_sparse_moe.experts.%d.w1.weight",
+            [ANT_W_EXPERT_UP] = "block_sparse_moe.experts.%d.w3.weight",
+            [ANT_W_EXPERT_DOWN] = "block_sparse_moe.experts.%d.w2.weight",
+        },
+    [ANT_NAMES_GLM] =
+        {
+            [ANT_W_SHARED_GATE] = "mlp.shared_experts.gate_proj.weight",
+            [ANT_W_SHARED_UP] = "mlp.shared_experts.up_proj.weight",
+            [ANT_W_SHARED_DOWN] = "mlp.shared_experts.down_proj.weight",
+        },
 };
 
 /* Stored tensors that hold several roles, in this order of rows. */
@@ -175,7 +186,10 @@ static bool has_role(const struct ant_arch *arch, enum ant_role role, int layer)
     case ANT_W_EXPERT_UP:
     case ANT_W_EXPERT_DOWN:
         return is_moe;
+    case ANT_W_ROUTER_BIAS:
+        return is_moe && arch->moe.has_bias;
     case ANT_W_SHARED_SCALE:
+        return is_moe && arch->moe.has_shared_scale;
     case ANT_W_SHARED_GATE:
     case ANT_W_SHARED_UP:
     case ANT_W_SHARED_DOWN:
@@ -188,8 +202,8 @@ static bool has_role(const struct ant_arch *arch, enum ant_role role, int layer)
 static const char *hf_name(const struct ant_arch *arch, const struct ant_family *family,
                            enum ant_role role)
 {
-    if (family->has_mixtral_names && mixtral_names[role])
-        return mixtral_names[role];
+    if (own_names[family->names][role])
+        return own_names[family->names][role];
     if (role == ANT_W_MLP_NORM && arch->has_post_norm) /* the other name is the post norm's */
         return "pre_feedforward_layernorm.weight";
     return roles[role].hf;

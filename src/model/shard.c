@@ -164,8 +164,8 @@ static int first_layer(const struct ant_arch *arch, int stage, int n_stages)
 static int split_layers(struct ant_shard *shard, const struct ant_arch *arch, struct ant_error *err)
 {
     if (shard->pp_size > arch->n_layers)
-        return ant_fail(err, ANT_EUSAGE, "%d layers cannot be split into %d stages",
-                        arch->n_layers, shard->pp_size);
+        return ant_fail(err, ANT_EUSAGE, "%d layers cannot be split into %d stages", arch->n_layers,
+                        shard->pp_size);
     int first = shard->pp_rank ? first_layer(arch, shard->pp_rank, shard->pp_size) : 0;
     int end = ant_shard_is_last(shard) ? arch->n_layers
                                        : first_layer(arch, shard->pp_rank + 1, shard->pp_size);

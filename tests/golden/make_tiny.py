@@ -26,6 +26,7 @@ writing the rotary settings.
   qwen2moe 6 experts of which 3, a shared one by its share, a layer without experts
   qwen3moe 8 experts of which 3, weights summing to one
   olmoe    8 experts of which 4, norms over all queries and keys
+  glm4moe  8 experts in 4 groups, chosen by biased sigmoids, a shared one, the first layer dense
   phimoe   LayerNorm, bias everywhere, window, sparse mixer
 
 Needs: torch, transformers, tokenizers, safetensors. The same versions give the same bytes. GGUF files
@@ -479,6 +480,38 @@ FAMILIES = {
             "num_key_value_heads": 4,
         },
     },
+    "glm4moe": {
+        "class": "Glm4Moe",
+        "dtype": "bfloat16",
+        "seed": 21,
+        "settings": {
+            "architectures": ["Glm4MoeForCausalLM"],
+            "model_type": "glm4_moe",
+            "max_position_embeddings": 512,
+            "head_dim": 32,
+            "partial_rotary_factor": 0.5,
+            "attention_bias": True,
+            "use_qk_norm": True,
+            "n_routed_experts": 8,
+            "n_shared_experts": 1,
+            "num_experts_per_tok": 3,
+            "n_group": 4,
+            "topk_group": 2,
+            "moe_intermediate_size": 32,
+            "routed_scaling_factor": 1.5,
+            "norm_topk_prob": True,
+            "first_k_dense_replace": 1,
+            "num_nextn_predict_layers": 1,
+            "rope_theta": 1000000,
+            "rope_scaling": None,
+            "tie_word_embeddings": False,
+            "dtype": "bfloat16",
+            "pad_token_id": 2,
+            **COMMON,
+            "num_hidden_layers": 3,
+            "intermediate_size": 96,
+        },
+    },
     "phimoe": {
         "class": "Phimoe",
         "dtype": "bfloat16",
@@ -557,7 +590,8 @@ def spread_experts(model, generator):
             weight[:n] = 1.0 if name.endswith("weight") else 0.0
         elif name.endswith(("mlp.gate.weight", "mlp.router.weight")):
             weight.mul_(0.03)
-            weight[:, :n] = 5.0 * torch.eye(n)
+            is_sigmoid = hasattr(model.config, "n_group")  # which a large score would saturate
+            weight[:, :n] = (1.0 if is_sigmoid else 5.0) * torch.eye(n)
         elif name.endswith("experts.down_proj"):
             weight[:, :n] = 0.0
         elif name.endswith(("o_proj.weight", "o_proj.bias", "down_proj.weight")):
@@ -582,11 +616,17 @@ def randomize(model, seed, scale):
                 weight.copy_(1.2 * noise / weight.shape[-1] ** 0.5)
         if any("experts" in name for name, _ in model.named_parameters()):
             spread_experts(model, generator)
+        for _, bias in biases_of_routers(model):
+            bias.copy_(0.1 * torch.randn(bias.shape, generator=generator))
 
 
 def save_file_for_all(state, path):
     save_file(state, path, metadata={"format": "pt"})
     os.chmod(path, 0o644)
+
+
+def biases_of_routers(model):
+    return [(n, b) for n, b in model.named_buffers() if n.endswith("e_score_correction_bias")]
 
 
 def split_experts(name, weight, is_mixtral):
@@ -608,9 +648,11 @@ def split_experts(name, weight, is_mixtral):
 
 def save_weights(model, folder, dtype, n_files):
     state, is_mixtral = {}, type(model).__name__.startswith(("Mixtral", "Phimoe"))
-    for name, weight in model.named_parameters():
+    for name, weight in [*model.named_parameters(), *biases_of_routers(model)]:
         for part, matrix in split_experts(name, weight, is_mixtral).items():
             state[part] = matrix.to(getattr(torch, dtype)).contiguous()
+    if hasattr(model.config, "num_mtp_layers"):  # such layers are in files, but not in answers
+        state[f"model.layers.{model.config.num_hidden_layers}.eh_proj.weight"] = torch.ones(4, 8)
     names = sorted(state)
     if n_files == 1:
         save_file_for_all(state, os.path.join(folder, "model.safetensors"))
@@ -659,6 +701,7 @@ def load(name, folder):
         attn_implementation="eager",
         output_loading_info=True,
     )
+    seen["unexpected_keys"] = [key for key in seen["unexpected_keys"] if "eh_proj" not in key]
     assert not any(seen[key] for key in seen), seen
     if FAMILIES[name].get("is_long"):
         # A text is not to change its frequencies when it grows beyond the original context.

@@ -492,6 +492,23 @@ static void test_config_experts(void **state)
     expect_error("PhiMoEForCausalLM", "\"num_experts_per_tok\":3", ANT_EUNSUPP, "not of 2");
     expect_error("PhiMoEForCausalLM", "\"lm_head_bias\":true,\"tie_word_embeddings\":true",
                  ANT_EUNSUPP, "'lm_head_bias' with tied");
+    arch =
+        read_good("Glm4MoeForCausalLM",
+                  "\"n_group\":4,\"topk_group\":2,\"n_routed_experts\":16,"
+                  "\"num_experts_per_tok\":4,\"moe_intermediate_size\":24,\"n_shared_experts\":2,"
+                  "\"first_k_dense_replace\":3,\"routed_scaling_factor\":2.5,"
+                  "\"use_qk_norm\":true,\"attention_bias\":true");
+    expect_bits(&arch, 0, 0, 0, ANT_LAYER_MOE);
+    assert_true(arch.moe.n_groups == 4 && arch.moe.n_groups_used == 2 && arch.moe.shared_ff == 48);
+    assert_true(arch.moe.has_bias && !arch.moe.has_shared_scale && arch.moe.scale == 2.5);
+    assert_true(arch.qkv_bias && !arch.o_bias && arch.qk_norm == ANT_QK_NORM_HEAD);
+    assert_int_equal(arch.rope.dim, 4);
+    assert_int_equal(read_good("Glm4MoeForCausalLM", "\"n_group\":1").moe.n_groups, 0);
+    expect_error("Glm4MoeForCausalLM", "\"n_group\":3,\"topk_group\":1", ANT_EDATA,
+                 "128 experts in 3 groups");
+    expect_error("Glm4MoeForCausalLM", "\"n_group\":32,\"topk_group\":1", ANT_EDATA,
+                 "8 experts for a token, of 1 of 32 groups");
+    expect_error("MixtralForCausalLM", "\"n_group\":4", ANT_EUNSUPP, "'n_group' may change");
     expect_error("OlmoeForCausalLM", "\"mlp_only_layers\":[4]", ANT_EDATA, "no layer");
     expect_error("OlmoeForCausalLM", "\"clip_qkv\":8", ANT_EUNSUPP, "'clip_qkv' may change");
 }

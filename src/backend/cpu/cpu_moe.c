@@ -12,6 +12,7 @@
 
 struct moe_job {
     struct cpu_backend *cpu;
+    const float *bias; /* of the router, or NULL */
     struct ant_cursor cursor;
 };
 
@@ -20,16 +21,16 @@ static float *row_of(const struct cpu_slot *slot, int row)
     return slot->data + (size_t)row * slot->stride;
 }
 
-static void run_rows(struct cpu_backend *cpu, ant_team_fn *fn)
+static void run_rows(struct cpu_backend *cpu, ant_team_fn *fn, const float *bias)
 {
     int n = cpu->batch->n_rows;
-    struct moe_job job = {cpu, {.n = n, .chunk = cpu_chunk(cpu, n)}};
+    struct moe_job job = {cpu, bias, {.n = n, .chunk = cpu_chunk(cpu, n)}};
     ant_cpu_run_rows(cpu, fn, &job, n);
 }
 
 /* ---- choosing ---- */
 
-/* The greatest of n scores, the first of equals; those below -FLT_MAX do not count. */
+/* The greatest of n scores, the first of equals. */
 static int best_of(const float *scores, int n)
 {
     int best = 0;
@@ -65,22 +66,49 @@ static void choose_sparse(const struct ant_moe *moe, const float *scores, int32_
     }
 }
 
-static void choose_softmax(const struct ant_moe *moe, const float *scores, int32_t *ids,
-                           float *weights)
+/* Scores of experts whose group is not among the best are taken out. */
+static void keep_groups(const struct ant_moe *moe, float *scores)
 {
-    float left[ANT_MAX_EXPERTS], sum = 0, max = 0;
-    memcpy(left, scores, (size_t)moe->n_experts * sizeof *left);
+    int size = moe->n_groups > 0 ? moe->n_experts / moe->n_groups : 0;
+    float sums[ANT_MAX_EXPERTS];
+    for (int i = 0; i < moe->n_groups; i++) {
+        const float *group = scores + i * size;
+        float best = -INFINITY, second = -INFINITY;
+        for (int j = 0; j < size; j++) {
+            second = fmaxf(second, fminf(best, group[j]));
+            best = fmaxf(best, group[j]);
+        }
+        sums[i] = best + second;
+    }
+    for (int i = 0; i < moe->n_groups_used; i++)
+        sums[best_of(sums, moe->n_groups)] = -INFINITY; /* it stays */
+    for (int i = 0; i < moe->n_groups * size; i++)
+        if (sums[i / size] > -INFINITY)
+            scores[i] = -INFINITY;
+}
+
+/* The best by their scores and `bias`, or NULL, with weights of their scores alone. */
+static void choose_best(const struct ant_moe *moe, const float *scores, const float *bias,
+                        int32_t *ids, float *weights)
+{
+    bool is_softmax = moe->score == ANT_ROUTER_SOFTMAX;
+    float left[ANT_MAX_EXPERTS], values[ANT_MAX_EXPERTS], sum = 0;
+    float max = scores[best_of(scores, moe->n_experts)];
+    for (int i = 0; i < moe->n_experts; i++) {
+        values[i] = is_softmax ? expf(scores[i] - max) : 1 / (1 + expf(-scores[i]));
+        left[i] = (is_softmax ? scores[i] : values[i]) + (bias ? bias[i] : 0);
+        sum += is_softmax && !moe->is_renormalized ? values[i] : 0;
+    }
+    keep_groups(moe, left);
     for (int i = 0; i < moe->n_used; i++) {
         ids[i] = best_of(left, moe->n_experts);
-        max = scores[ids[0]];
-        weights[i] = expf(scores[ids[i]] - max);
+        weights[i] = values[ids[i]];
         left[ids[i]] = -INFINITY;
+        sum += moe->is_renormalized ? weights[i] : 0;
     }
-    int n = moe->is_renormalized ? moe->n_used : moe->n_experts;
-    for (int i = 0; i < n; i++)
-        sum += moe->is_renormalized ? weights[i] : expf(scores[i] - max);
+    float scale = moe->scale > 0 ? (float)moe->scale : 1;
     for (int i = 0; i < moe->n_used; i++)
-        weights[i] /= sum;
+        weights[i] *= is_softmax || moe->is_renormalized ? scale / sum : scale;
 }
 
 static void choose_member(void *arg, int member)
@@ -98,7 +126,7 @@ static void choose_member(void *arg, int member)
             if (moe->score == ANT_ROUTER_SPARSEMIXER)
                 choose_sparse(moe, scores, ids, weights);
             else
-                choose_softmax(moe, scores, ids, weights);
+                choose_best(moe, scores, job->bias, ids, weights);
         }
 }
 
@@ -124,14 +152,16 @@ void ant_cpu_route(struct ant_backend *be, const struct ant_weight *router)
 {
     struct cpu_backend *cpu = cpu_of(be);
     const struct ant_moe *moe = &cpu->arch.moe;
-    struct cpu_product product = {.w = router, .n_rows = cpu->batch->n_rows};
+    struct ant_weight plain = *router; /* its bias is not the product's */
+    struct cpu_product product = {.w = &plain, .n_rows = cpu->batch->n_rows};
+    plain.parts[0].bias = NULL;
     if (moe->n_experts == 0 || router->rows != moe->n_experts + (router->n_parts == 2))
         ant_cpu_fail(cpu, ANT_EBUG, "a router that does not fit the model");
     if (cpu->failed || cpu->batch->n_rows == 0)
         return;
     ant_cpu_products(cpu, &cpu->slots[ANT_SLOT_NORMED], &cpu->moe.logits, ANT_EPILOGUE_STORE,
                      &product, 1, product.n_rows);
-    run_rows(cpu, choose_member);
+    run_rows(cpu, choose_member, router->parts[0].bias);
     if (!cpu->failed)
         sort_places(cpu);
 }
@@ -194,10 +224,10 @@ void ant_cpu_experts(struct ant_backend *be, const struct ant_weight *gate_up,
         ant_cpu_fail(cpu, ANT_EBUG, "experts that do not fit the model");
     if (cpu->failed || cpu->batch->n_rows == 0)
         return;
-    run_rows(cpu, gather_member);
+    run_rows(cpu, gather_member, NULL);
     multiply(cpu, gate_up, &at->in, &at->hidden, ANT_EPILOGUE_GLU);
     multiply(cpu, down, &at->hidden, &at->out, ANT_EPILOGUE_STORE);
-    run_rows(cpu, combine_member);
+    run_rows(cpu, combine_member, NULL);
 }
 
 /* ---- the shared expert ---- */
@@ -229,5 +259,5 @@ void ant_cpu_add_share(struct cpu_backend *cpu, const struct ant_weight *w, enum
         return;
     ant_cpu_products(cpu, &cpu->slots[in], &cpu->moe.out, ANT_EPILOGUE_STORE, &product, 1,
                      product.n_rows);
-    run_rows(cpu, share_member);
+    run_rows(cpu, share_member, NULL);
 }
