@@ -77,9 +77,9 @@ if command -v h5dump >/dev/null; then
     sums=$({ numbers out-length /results/dp_rank && echo && numbers out-length /results/completion_tokens; } |
         awk -F, 'NR == 1 { n = split($0, rank) } NR == 2 { split($0, tokens)
                 for (i = 1; i <= n; i++) sum[rank[i]] += tokens[i]
-                for (i = 0; i < 4; i++) print sum[i] }')
+                for (i = 0; i < 4; i++) printf "%s ", sum[i] }')
     # 80 x 100 + 80 x 5 tokens
-    if [ "$(echo $sums)" = "2100 2100 2100 2100" ]; then
+    if [ "$sums" = "2100 2100 2100 2100 " ]; then
         ok "length gives every replica as much"
     else
         not_ok "length gives every replica as much" "$sums"

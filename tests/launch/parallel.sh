@@ -26,8 +26,8 @@ job() {
 # same WHAT FILE FILE: the same results but for who gave them, and when
 same() {
     for column in tokens text status finish prompt_tokens; do
-        h5diff "$2" "$3" "/results/$column" >diff 2>&1 || {
-            not_ok "$1" "$column: $(head -n 3 diff)"
+        h5diff "$2" "$3" "/results/$column" >differences 2>&1 || {
+            not_ok "$1" "$column: $(head -n 3 differences)"
             return
         }
     done

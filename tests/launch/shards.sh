@@ -33,8 +33,8 @@ same() {
         differ=
         for part in row sample id status finish tokens tokens_offsets text text_offsets error \
             error_offsets prompt_tokens completion_tokens seed; do
-            h5diff "$1" "$2" "/results/$part" >diff 2>&1 ||
-                differ="$differ /results/$part: $(head -n 5 diff)"
+            h5diff "$1" "$2" "/results/$part" >differences 2>&1 ||
+                differ="$differ /results/$part: $(head -n 5 differences)"
         done
         empty "$3" "$differ"
     else
