@@ -35,14 +35,6 @@ static const struct ant_command_help help = {
     .purpose = "List every parameter of a model: name, type, shape and bytes in the file.",
 };
 
-static int64_t elements(const struct ant_tensor *tensor)
-{
-    int64_t n = 1;
-    for (int i = 0; i < tensor->n_dims; i++)
-        n *= tensor->shape[i];
-    return n;
-}
-
 static void add_shape(struct ant_buf *buf, const struct ant_tensor *tensor)
 {
     ant_buf_printf(buf, "(");
@@ -68,7 +60,7 @@ static void print_table(const struct ant_checkpoint *checkpoint)
         add_shape(&shape, tensor);
         printf("%-*s  %-4s  %-16.*s  %12zu\n", width, tensor->name, ant_types[tensor->type].name,
                (int)shape.len, shape.data, tensor->bytes);
-        total += elements(tensor);
+        total += ant_tensor_elements(tensor);
         bytes += tensor->bytes;
     }
     ant_buf_release(&shape);
@@ -89,7 +81,7 @@ static void print_json(const struct ant_checkpoint *checkpoint)
         json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:I}", "name", tensor->name, "type",
                                               ant_types[tensor->type].name, "shape", shape, "bytes",
                                               (json_int_t)tensor->bytes));
-        total += elements(tensor);
+        total += ant_tensor_elements(tensor);
         bytes += tensor->bytes;
     }
     json_t *root =

@@ -168,14 +168,6 @@ static bool is_vector(const struct ant_tensor *tensor)
     return tensor->n_dims == 1;
 }
 
-static int64_t elements(const struct ant_tensor *tensor)
-{
-    int64_t n = 1;
-    for (int i = 0; i < tensor->n_dims; i++)
-        n *= tensor->shape[i];
-    return n;
-}
-
 /* Types and sizes, and how long the pool and the vectors must be. */
 static int measure(struct ant_dummy *dummy, enum ant_type type, size_t *longest_vector,
                    struct ant_error *err)
@@ -183,7 +175,7 @@ static int measure(struct ant_dummy *dummy, enum ant_type type, size_t *longest_
     const struct ant_type_facts *facts = &ant_types[type];
     for (size_t i = 0; i < dummy->n; i++) {
         struct ant_tensor *tensor = &dummy->tensors[i];
-        int64_t n = elements(tensor), cols = tensor->shape[tensor->n_dims - 1];
+        int64_t n = ant_tensor_elements(tensor), cols = tensor->shape[tensor->n_dims - 1];
         tensor->type = is_vector(tensor) ? ANT_F32 : type;
         if (!is_vector(tensor) && cols % facts->block != 0)
             return ant_fail(err, ANT_EUSAGE,

@@ -70,7 +70,7 @@ static void add(struct load *load, struct ant_weight **handle, struct ant_weight
     load->bytes += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* A matrix of up to three roles stacked, those that the model has. `biases`: ANT_N_ROLES: none. */
+/* A matrix of up to three roles stacked, those that the model has. `biases` NULL: none. */
 static void add_stack(struct load *load, struct ant_weight **handle, int n,
                       const enum ant_role *parts, const enum ant_role *biases, int layer)
 {

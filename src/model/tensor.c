@@ -16,6 +16,24 @@ const struct ant_type_facts ant_types[ANT_N_TYPES] = {
     [ANT_Q6_K] = {"Q6_K", 256, 210},
 };
 
+int64_t ant_tensor_rows(const struct ant_tensor *tensor)
+{
+    return tensor->n_dims < 2 ? 1 : tensor->shape[0];
+}
+
+int64_t ant_tensor_cols(const struct ant_tensor *tensor)
+{
+    return tensor->shape[tensor->n_dims < 2 ? 0 : 1];
+}
+
+int64_t ant_tensor_elements(const struct ant_tensor *tensor)
+{
+    int64_t n = 1;
+    for (int i = 0; i < tensor->n_dims; i++)
+        n *= tensor->shape[i];
+    return n;
+}
+
 size_t ant_row_bytes(enum ant_type type, int64_t cols)
 {
     const struct ant_type_facts *facts = &ant_types[type];

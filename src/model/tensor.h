@@ -43,6 +43,11 @@ struct ant_tensor {
     size_t bytes;
 };
 
+/* Of a matrix; a vector is one row. */
+int64_t ant_tensor_rows(const struct ant_tensor *tensor);
+int64_t ant_tensor_cols(const struct ant_tensor *tensor);
+int64_t ant_tensor_elements(const struct ant_tensor *tensor); /* whatever its dimensions */
+
 /* Bytes of one row of `cols` elements; cols must be a multiple of the block. */
 size_t ant_row_bytes(enum ant_type type, int64_t cols);
 

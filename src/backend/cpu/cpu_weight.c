@@ -14,30 +14,11 @@ static size_t aligned(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-static int64_t n_rows(const struct ant_tensor *tensor)
-{
-    return tensor->n_dims < 2 ? 1 : tensor->shape[0];
-}
-
-static int64_t n_cols(const struct ant_tensor *tensor)
-{
-    return tensor->shape[tensor->n_dims < 2 ? 0 : 1];
-}
-
-/* Elements of a vector or bias, whatever its dimensions. */
-static int64_t n_elements(const struct ant_tensor *tensor)
-{
-    int64_t n = 1;
-    for (int i = 0; i < tensor->n_dims; i++)
-        n *= tensor->shape[i];
-    return n;
-}
-
 static size_t part_bytes(const struct ant_tensor *tensor)
 {
-    int64_t panels = (n_rows(tensor) + ANT_PANEL_ROWS - 1) / ANT_PANEL_ROWS;
-    return (size_t)panels *
-           ant_panel_bytes(&ant_panel_formats[tensor->type], ant_panel_blocks(n_cols(tensor)));
+    int64_t panels = (ant_tensor_rows(tensor) + ANT_PANEL_ROWS - 1) / ANT_PANEL_ROWS;
+    return (size_t)panels * ant_panel_bytes(&ant_panel_formats[tensor->type],
+                                            ant_panel_blocks(ant_tensor_cols(tensor)));
 }
 
 /* One expert's matrices as a weight of their own. */
@@ -53,7 +34,7 @@ size_t ant_cpu_weight_bytes(const struct ant_backend *be, const struct ant_weigh
 {
     size_t bytes = 0;
     if (spec->is_vector)
-        return aligned((size_t)n_elements(spec->parts[0]) * sizeof(float)) *
+        return aligned((size_t)ant_tensor_elements(spec->parts[0]) * sizeof(float)) *
                (spec->bias[0] ? 2 : 1);
     for (int i = 0; i < spec->n_experts; i++) {
         struct ant_weight_spec expert = expert_of(spec, i);
@@ -64,7 +45,7 @@ size_t ant_cpu_weight_bytes(const struct ant_backend *be, const struct ant_weigh
     for (int i = 0; i < spec->n_parts; i++) {
         bytes += part_bytes(spec->parts[i]);
         if (spec->bias[i])
-            bytes += aligned((size_t)n_rows(spec->parts[i]) * sizeof(float));
+            bytes += aligned((size_t)ant_tensor_rows(spec->parts[i]) * sizeof(float));
     }
     return bytes;
 }
@@ -76,18 +57,19 @@ static int check(const struct ant_weight_spec *spec, const void *memory, struct 
                         spec->parts[0]->name);
     for (int i = 0; i < spec->n_parts; i++) {
         const struct ant_tensor *part = spec->parts[i], *bias = spec->bias[i];
-        if (n_cols(part) != n_cols(spec->parts[0]))
+        if (ant_tensor_cols(part) != ant_tensor_cols(spec->parts[0]))
             return ant_fail(err, ANT_EDATA, "'%s' has %lld columns, '%s' %lld", part->name,
-                            (long long)n_cols(part), spec->parts[0]->name,
-                            (long long)n_cols(spec->parts[0]));
-        int64_t n_outputs = spec->is_vector ? n_elements(part) : n_rows(part);
-        if (bias && n_elements(bias) != n_outputs)
+                            (long long)ant_tensor_cols(part), spec->parts[0]->name,
+                            (long long)ant_tensor_cols(spec->parts[0]));
+        int64_t n_outputs = spec->is_vector ? ant_tensor_elements(part) : ant_tensor_rows(part);
+        if (bias && ant_tensor_elements(bias) != n_outputs)
             return ant_fail(err, ANT_EDATA, "bias '%s' has %lld elements for %lld", bias->name,
-                            (long long)n_elements(bias), (long long)n_outputs);
-        if (n_cols(part) % ant_types[part->type].block != 0)
+                            (long long)ant_tensor_elements(bias), (long long)n_outputs);
+        if (ant_tensor_cols(part) % ant_types[part->type].block != 0)
             return ant_fail(err, ANT_EDATA, "'%s' has %lld columns, no multiple of %s's block",
-                            part->name, (long long)n_cols(part), ant_types[part->type].name);
-        if (n_rows(part) > INT32_MAX / 4 || n_cols(part) > INT32_MAX / 4)
+                            part->name, (long long)ant_tensor_cols(part),
+                            ant_types[part->type].name);
+        if (ant_tensor_rows(part) > INT32_MAX / 4 || ant_tensor_cols(part) > INT32_MAX / 4)
             return ant_fail(err, ANT_EUNSUPP, "'%s' is too large", part->name);
     }
     return 0;
@@ -96,7 +78,7 @@ static int check(const struct ant_weight_spec *spec, const void *memory, struct 
 /* A model without weights computes with zeros. */
 static void put_floats(const struct ant_tensor *tensor, float *out)
 {
-    int64_t n = n_elements(tensor);
+    int64_t n = ant_tensor_elements(tensor);
     if (tensor->data)
         ant_dequantize(tensor->type, tensor->data, out, n);
     else
@@ -105,7 +87,7 @@ static void put_floats(const struct ant_tensor *tensor, float *out)
 
 static void put_part(const struct ant_tensor *tensor, uint8_t *memory)
 {
-    int64_t rows = n_rows(tensor), cols = n_cols(tensor);
+    int64_t rows = ant_tensor_rows(tensor), cols = ant_tensor_cols(tensor);
     size_t row_bytes = ant_row_bytes(tensor->type, cols);
     size_t panel_bytes = ant_panel_bytes(&ant_panel_formats[tensor->type], ant_panel_blocks(cols));
     if (tensor->data == NULL) {
@@ -125,11 +107,12 @@ static void put_parts(struct ant_weight *w, const struct ant_weight_spec *spec, 
     for (int i = 0; i < spec->n_parts; i++) {
         const struct ant_tensor *tensor = spec->parts[i];
         struct cpu_part *part = &w->parts[i];
-        *part = (struct cpu_part){.format = &ant_panel_formats[tensor->type],
-                                  .panels = memory,
-                                  .rows = (int)n_rows(tensor),
-                                  .n_panels = (int)((n_rows(tensor) + 15) / ANT_PANEL_ROWS),
-                                  .first_row = w->rows};
+        *part =
+            (struct cpu_part){.format = &ant_panel_formats[tensor->type],
+                              .panels = memory,
+                              .rows = (int)ant_tensor_rows(tensor),
+                              .n_panels = (int)((ant_tensor_rows(tensor) + 15) / ANT_PANEL_ROWS),
+                              .first_row = w->rows};
         w->rows += part->rows;
         if (fill)
             put_part(tensor, memory);
@@ -150,7 +133,7 @@ static const float *put_vector(const struct ant_weight_spec *spec, const struct 
     float scale = spec->scale > 0 ? spec->scale : 1;
     if (fill)
         put_floats(tensor, out);
-    for (int64_t i = 0; fill && i < n_elements(tensor); i++)
+    for (int64_t i = 0; fill && i < ant_tensor_elements(tensor); i++)
         out[i] = scale * (out[i] + offset);
     return out;
 }
@@ -163,12 +146,12 @@ static int put_one(struct ant_weight *w, const struct ant_weight_spec *spec, siz
     *w = (struct ant_weight){.memory = memory, .bytes = bytes, .n_parts = spec->n_parts};
     if (spec->is_vector) {
         float *bias = (float *)(void *)((uint8_t *)memory + bytes / 2);
-        w->k = n_elements(spec->parts[0]);
+        w->k = ant_tensor_elements(spec->parts[0]);
         w->vector = put_vector(spec, spec->parts[0], spec->offset, memory, fill);
         if (spec->bias[0])
             w->vector_bias = put_vector(spec, spec->bias[0], 0, bias, fill);
     } else {
-        w->k = n_cols(spec->parts[0]);
+        w->k = ant_tensor_cols(spec->parts[0]);
         w->n_blocks = ant_panel_blocks(w->k);
         put_parts(w, spec, memory, fill);
     }

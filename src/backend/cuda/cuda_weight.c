@@ -25,24 +25,6 @@ static size_t aligned(size_t bytes)
     return (bytes + 255) / 256 * 256;
 }
 
-static int64_t n_rows(const struct ant_tensor *tensor)
-{
-    return tensor->n_dims < 2 ? 1 : tensor->shape[0];
-}
-
-static int64_t n_cols(const struct ant_tensor *tensor)
-{
-    return tensor->shape[tensor->n_dims < 2 ? 0 : 1];
-}
-
-static int64_t n_elements(const struct ant_tensor *tensor)
-{
-    int64_t n = 1;
-    for (int i = 0; i < tensor->n_dims; i++)
-        n *= tensor->shape[i];
-    return n;
-}
-
 /* How a weight's matrix is made of its parts: heads are padded to what the kernels can do. */
 struct form {
     int64_t n, k;                   /* of the matrix on the device */
@@ -60,9 +42,9 @@ static struct form form_of(const struct cuda_backend *cuda, const struct ant_wei
     if (spec->cols_by_head)
         f.col_head = dim, f.col_head_pad = pad;
     for (int i = 0; i < spec->n_parts; i++)
-        f.n += n_rows(spec->parts[i]) / f.row_head * f.row_head_pad;
+        f.n += ant_tensor_rows(spec->parts[i]) / f.row_head * f.row_head_pad;
     f.n = (f.n + 7) / 8 * 8;
-    f.k = n_cols(spec->parts[0]) / f.col_head * f.col_head_pad;
+    f.k = ant_tensor_cols(spec->parts[0]) / f.col_head * f.col_head_pad;
     return f;
 }
 
@@ -74,7 +56,7 @@ static bool has_bias(const struct ant_weight_spec *spec)
 size_t ant_cuda_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec)
 {
     if (spec->is_vector)
-        return aligned((size_t)n_elements(spec->parts[0]) * sizeof(float));
+        return aligned((size_t)ant_tensor_elements(spec->parts[0]) * sizeof(float));
     struct form f = form_of(cuda_of_const(be), spec);
     return aligned((size_t)(f.n * f.k) * 2) + (has_bias(spec) ? aligned((size_t)f.n * 2) : 0);
 }
@@ -181,7 +163,8 @@ struct work {
 static void put_row(const struct work *work, const struct ant_tensor *tensor, int64_t row,
                     uint16_t *to)
 {
-    int64_t cols = n_cols(tensor), head = work->form.col_head, pad = work->form.col_head_pad;
+    int64_t cols = ant_tensor_cols(tensor), head = work->form.col_head,
+            pad = work->form.col_head_pad;
     const char *from = (const char *)tensor->data + (size_t)row * ant_row_bytes(tensor->type, cols);
 
     if (tensor->type == ANT_BF16 && head == pad) {
@@ -206,7 +189,7 @@ static int64_t source_of(const struct form *f, const struct ant_weight_spec *spe
     int64_t head = f->row_head, pad = f->row_head_pad;
 
     for (*part = 0; *part < spec->n_parts; ++*part) {
-        int64_t rows = n_rows(spec->parts[*part]) / head * pad;
+        int64_t rows = ant_tensor_rows(spec->parts[*part]) / head * pad;
         if (at < rows)
             return at % pad < head ? at / pad * head + at % pad : -1;
         at -= rows;
@@ -219,7 +202,7 @@ static void expect(const struct ant_tensor *tensor, int64_t row, int64_t n)
 {
 #ifdef MADV_POPULATE_READ
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    size_t row_bytes = ant_row_bytes(tensor->type, n_cols(tensor));
+    size_t row_bytes = ant_row_bytes(tensor->type, ant_tensor_cols(tensor));
     uintptr_t from = (uintptr_t)tensor->data + (size_t)row * row_bytes;
     uintptr_t to = (from + (size_t)n * row_bytes + page - 1) / page * page;
 
@@ -250,7 +233,7 @@ static int put_matrix(const struct work *work, const struct ant_weight_spec *spe
                 continue;
             }
             if (i == 0 || row == 0) {
-                int64_t left = n_rows(spec->parts[part]) - row;
+                int64_t left = ant_tensor_rows(spec->parts[part]) - row;
                 expect(spec->parts[part], row, left < n - i ? left : n - i);
             }
             put_row(work, spec->parts[part], row, to);
@@ -286,7 +269,7 @@ static int put_vector(struct cuda_backend *cuda, const struct ant_weight_spec *s
 {
     const struct ant_tensor *tensor = spec->parts[0];
     float scale = spec->scale > 0 ? spec->scale : 1;
-    int64_t n = n_elements(tensor);
+    int64_t n = ant_tensor_elements(tensor);
     float *values = ant_xmalloc((size_t)n * sizeof(*values));
 
     if (tensor->data)
@@ -309,8 +292,8 @@ static int put_bias(struct cuda_backend *cuda, const struct form *f,
         const struct ant_tensor *bias = spec->bias[i];
         if (!bias || !bias->data)
             continue;
-        parts[i] = ant_xmalloc((size_t)n_elements(bias) * sizeof(float));
-        ant_dequantize(bias->type, bias->data, parts[i], n_elements(bias));
+        parts[i] = ant_xmalloc((size_t)ant_tensor_elements(bias) * sizeof(float));
+        ant_dequantize(bias->type, bias->data, parts[i], ant_tensor_elements(bias));
     }
     for (int64_t at = 0; at < f->n; at++) {
         int part;
@@ -332,19 +315,19 @@ static int check_part(const struct ant_weight_spec *spec, int i, const struct fo
 {
     const struct ant_tensor *part = spec->parts[i], *bias = spec->bias[i];
 
-    if (n_cols(part) != n_cols(spec->parts[0]))
+    if (ant_tensor_cols(part) != ant_tensor_cols(spec->parts[0]))
         return ant_fail(err, ANT_EDATA, "'%s' has %lld columns, '%s' %lld", part->name,
-                        (long long)n_cols(part), spec->parts[0]->name,
-                        (long long)n_cols(spec->parts[0]));
-    if (bias && n_elements(bias) != n_rows(part))
+                        (long long)ant_tensor_cols(part), spec->parts[0]->name,
+                        (long long)ant_tensor_cols(spec->parts[0]));
+    if (bias && ant_tensor_elements(bias) != ant_tensor_rows(part))
         return ant_fail(err, ANT_EDATA, "bias '%s' has %lld elements for %lld rows", bias->name,
-                        (long long)n_elements(bias), (long long)n_rows(part));
-    if (n_cols(part) % ant_types[part->type].block != 0)
+                        (long long)ant_tensor_elements(bias), (long long)ant_tensor_rows(part));
+    if (ant_tensor_cols(part) % ant_types[part->type].block != 0)
         return ant_fail(err, ANT_EDATA, "'%s' has %lld columns, no multiple of %s's block",
-                        part->name, (long long)n_cols(part), ant_types[part->type].name);
-    if (n_rows(part) % f->row_head != 0 || n_cols(part) % f->col_head != 0)
+                        part->name, (long long)ant_tensor_cols(part), ant_types[part->type].name);
+    if (ant_tensor_rows(part) % f->row_head != 0 || ant_tensor_cols(part) % f->col_head != 0)
         return ant_fail(err, ANT_EDATA, "'%s' is %lld x %lld: no whole number of heads", part->name,
-                        (long long)n_rows(part), (long long)n_cols(part));
+                        (long long)ant_tensor_rows(part), (long long)ant_tensor_cols(part));
     if (f->n > INT32_MAX / 4 || (size_t)f->k * 2 > STAGE_BYTES)
         return ant_fail(err, ANT_EUNSUPP, "'%s' is too large", part->name);
     return 0;
@@ -361,7 +344,7 @@ static int fill_matrix(struct cuda_backend *cuda, const struct form *f,
                      kern_fill_noise((uint16_t *)(void *)memory, (size_t)(f->n * f->k), NOISE(f->k),
                                      cuda->load_stream));
     else {
-        work.row = ant_xmalloc((size_t)n_cols(spec->parts[0]) * sizeof(float));
+        work.row = ant_xmalloc((size_t)ant_tensor_cols(spec->parts[0]) * sizeof(float));
         int rc = put_matrix(&work, spec, memory, err);
         free(work.row);
         ANT_TRY(rc);
@@ -376,7 +359,7 @@ int ant_cuda_weight_put(struct ant_backend *be, struct ant_weight **out,
                         struct ant_error *err)
 {
     struct cuda_backend *cuda = cuda_of(be);
-    struct form f = {.n = 1, .k = n_elements(spec->parts[0])};
+    struct form f = {.n = 1, .k = ant_tensor_elements(spec->parts[0])};
     int rc = 0;
 
     ANT_CUDA_TRY("cannot use the GPU", cudaSetDevice(cuda->device));
