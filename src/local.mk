@@ -8,8 +8,7 @@ src_antiphon_SOURCES = \
 	src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/manual.c src/cli/merge.c \
 	src/cli/pack.c src/cli/params.c src/cli/show.c \
 	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/chat.c src/cli/provenance.c src/cli/rules.c \
-	src/cli/pulse.c src/cli/record.c src/cli/report.c
-src_antiphon_SOURCES += src/cli/deal.c src/cli/shard.c
+	src/cli/deal.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/setup.c src/cli/shard.c
 src_antiphon_LDADD = $(ANT_LDADD)
 
 # What programs of others may include.

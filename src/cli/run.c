@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include <errno.h>
 #include <math.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/version.h"
 #include "cli/cli.h"
 #include "cli/run.h"
 #include "job/time_limit.h"
@@ -192,70 +188,6 @@ void ant_run_set_defaults(struct run_settings *settings)
     };
 }
 
-/* ---- launch: who are the ranks -------------------------------------------------------------- */
-
-/* Every rank must have been started with the same arguments. */
-static struct ant_digest settings_digest(int argc, char **argv)
-{
-    struct ant_buf text = {0};
-
-    for (int i = 1; i < argc; i++)
-        ant_buf_add(&text, argv[i], strlen(argv[i]) + 1);
-    struct ant_digest digest = ant_digest(text.data, text.len);
-    ant_buf_release(&text);
-    return digest;
-}
-
-static int exchange_cards(struct run *run, struct ant_error *err)
-{
-    struct ant_card card = {.settings = settings_digest(run->argc, run->argv)};
-
-    card.address = (unsigned char *)ant_transport_address(run->transport, &card.address_bytes);
-    return ant_job_exchange(run->job, &card, err);
-}
-
-static int open_groups(struct run *run, struct ant_error *err)
-{
-    const struct ant_card *cards = ant_job_cards(run->job);
-    int rank = run->layout.rank, size = run->layout.world, n_local = 0, n_twins = 0;
-    int replica = run->layout.tp_size * run->layout.pp_size;
-    int *ranks = ant_xcalloc((size_t)size, sizeof(*ranks));
-    int *twins = ant_xcalloc((size_t)size, sizeof(*twins));
-
-    for (int i = 0; i < size; i++)
-        ranks[i] = i;
-    int rc = ant_group_open(&run->world, run->transport, cards, ranks, size, rank, err);
-    for (int i = 0; i < size; i++) {
-        if (cards[i].node != cards[rank].node)
-            continue;
-        ranks[n_local++] = i;
-        if (i % replica == rank % replica)
-            twins[n_twins++] = i;
-    }
-    if (rc == 0)
-        rc = ant_group_open(&run->node, run->transport, cards, ranks, n_local, rank, err);
-    if (rc == 0)
-        rc = ant_group_open(&run->twins, run->transport, cards, twins, n_twins, rank, err);
-    free(ranks);
-    free(twins);
-    return rc;
-}
-
-int ant_run_launch(struct run *run, struct ant_error *err)
-{
-    ANT_TRY(ant_job_open(&run->job, err));
-    ANT_TRY(ant_transport_open(&run->transport, err));
-    ANT_TRY(exchange_cards(run, err));
-    const struct ant_card *card = &ant_job_cards(run->job)[ant_job_rank(run->job)];
-    ant_log_set_rank(card->rank, ant_job_size(run->job), card->node_name);
-    ANT_TRY(ant_layout_init(&run->layout, card->rank, ant_job_size(run->job), run->settings.dp_size,
-                            run->settings.tp_size, run->settings.pp_size, err));
-    ANT_TRY(open_groups(run, err));
-    bool may_be_gpu = strcmp(ant_run_backends[run->settings.backend], "cpu") != 0;
-    return ant_parallel_open(&run->parallel, &run->layout, run->job, may_be_gpu, run->world,
-                             ant_job_cards(run->job), START_TIMEOUT_S, err);
-}
-
 /* ---- how long -------------------------------------------------------------------------------- */
 
 /* Rank 0 alone watches the clock of the job. */
@@ -312,169 +244,7 @@ static int open_inputs(struct run *run, struct ant_error *err)
     return ant_run_collect_rules(run, err);
 }
 
-/* ---- memory: planned before anything is loaded ---------------------------------------------- */
-
-/* The rank's fair part of its cores. */
-static int default_threads(const struct ant_card *card)
-{
-    int threads = card->n_cores / card->cores_shared;
-
-    return threads > 0 ? threads : 1;
-}
-
-/* Pages for every sequence in flight at full length, or as many as the memory allows: of the host,
- * whose ranks share it, or of the rank's own device. */
-static int plan_pages(struct run *run, int local_size, struct ant_error *err)
-{
-    const struct run_settings *settings = &run->settings;
-    const struct ant_backend_facts *facts = &run->facts;
-    struct ant_engine_config *config = &run->engine_config;
-    int sharers = facts->is_host ? local_size : 1;
-    double copies = facts->is_host ? (double)local_size / ant_group_size(run->twins) : 1;
-    double weights = copies * (double)run->weight_bytes;
-    double left = ((double)facts->free_bytes - weights) / sharers - (double)facts->workspace_bytes;
-    double share = left * facts->kv_share, page = (double)facts->kv_page_bytes;
-    int each = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
-    const char *where = facts->is_host ? "host" : "GPU";
-
-    if (settings->kv_memory > 0 && (double)settings->kv_memory < left)
-        share = (double)settings->kv_memory;
-    else if (settings->kv_memory > 0)
-        return ant_fail(
-            err, ANT_EUSAGE,
-            "--kv-memory asks for %.2f GB a rank, %.2f GB are free for it: %.2f GB on the %s, "
-            "%.2f GB weights, shared by %d",
-            (double)settings->kv_memory / 1e9, left / 1e9, (double)facts->free_bytes / 1e9, where,
-            weights / 1e9, sharers);
-    double pages = (double)each * config->max_seqs;
-    if (pages * page > share)
-        pages = share / page;
-    if (pages < each)
-        return ant_fail(
-            err, ANT_EUSAGE,
-            "does not fit: one sequence of %d tokens needs %.2f GB of KV cache, there is room "
-            "for %.2f GB (%.2f GB free on the %s, %.2f GB weights, ranks that share it: %d): "
-            "lower --max-model-len",
-            config->max_context, each * page / 1e9, share > 0 ? share / 1e9 : 0.0,
-            (double)facts->free_bytes / 1e9, where, weights / 1e9, sharers);
-    config->n_pages = (int)pages;
-    return 0;
-}
-
-/* No two ranks of a host on one GPU. Collective over the host. */
-static int check_units(struct run *run, int local_rank, struct ant_error *err)
-{
-    int size = ant_group_size(run->node), rank = ant_group_rank(run->node);
-    char mine[64] = "", (*all)[64] = ant_xcalloc((size_t)size, sizeof(*all));
-    int rc = run->ops ? run->ops->unit(local_rank, mine, err) : 0;
-    struct ant_error why;
-
-    if (ant_group_all_gather(run->node, mine, sizeof(mine), all, START_TIMEOUT_S, &why) < 0)
-        rc = ant_fail(err, ANT_EPEER, "%s", why.text);
-    for (int i = 0; i < size && rc == 0 && *mine; i++)
-        if (i != rank && strcmp(all[i], mine) == 0)
-            rc = ant_fail(err, ANT_EUSAGE,
-                          "ranks %d and %d of this host would both use %s: give each rank a GPU "
-                          "of its own (srun --gpus-per-task=1) or start fewer ranks",
-                          i < rank ? i : rank, i < rank ? rank : i, mine);
-    free(all);
-    return rc;
-}
-
-static int choose_backend(struct run *run, int local_rank, struct ant_error *err)
-{
-    struct run_settings *settings = &run->settings;
-    struct ant_error why;
-    int rc = ant_backend_choose(&run->ops, ant_run_backends[settings->backend], err);
-    int units = check_units(run, local_rank, rc < 0 ? &why : err);
-
-    if (rc == 0 && !settings->max_num_seqs)
-        settings->max_num_seqs = run->ops->default_seqs;
-    if (rc == 0 && !settings->max_batched_tokens)
-        settings->max_batched_tokens = run->ops->default_rows;
-    return rc < 0 ? rc : units;
-}
-
-int ant_run_plan(struct run *run, struct ant_error *err)
-{
-    const struct run_settings *settings = &run->settings;
-    const struct ant_arch *arch = ant_checkpoint_arch(run->checkpoint);
-    const struct ant_card *card = &ant_job_cards(run->job)[run->layout.rank];
-    struct ant_engine_config *config = &run->engine_config;
-
-    if (settings->max_model_len > arch->context)
-        return ant_fail(err, ANT_EUSAGE,
-                        "--max-model-len %d is more than the %d the model was made for",
-                        settings->max_model_len, arch->context);
-    config->max_context = settings->max_model_len ? settings->max_model_len : arch->context;
-    ANT_TRY(choose_backend(run, card->local_rank, err));
-    config->max_seqs = settings->max_num_seqs;
-    config->max_step_rows = settings->max_batched_tokens;
-    config->no_prefix_sharing = settings->no_prefix_sharing;
-    config->n_lanes = run->layout.pp_size;
-    ANT_TRY(ant_shard_init(&run->shard, run->checkpoint, run->layout.tp_rank, run->layout.tp_size,
-                           run->layout.pp_rank, run->layout.pp_size, err));
-    struct ant_backend_config backend = {
-        .arch = &run->shard.arch,
-        .parallel = &run->parallel,
-        .vocab_start = run->shard.vocab_start,
-        .max_rows = config->max_step_rows,
-        .max_seqs = config->max_seqs,
-        .max_sampled =
-            config->max_seqs < config->max_step_rows ? config->max_seqs : config->max_step_rows,
-        .max_context = config->max_context,
-        .n_threads = settings->threads ? settings->threads : default_threads(card),
-        .local_rank = card->local_rank,
-        .kv_type = (enum ant_kv_type)settings->kv_type,
-    };
-    run->settings.threads = backend.n_threads;
-    ANT_TRY(run->ops->open(&run->be, &backend, err));
-    run->ops->facts(run->be, &run->facts);
-    config->steps_in_flight =
-        run->layout.tp_size * run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
-    ANT_TRY(ant_run_check_edits(run, &run->sampling, err));
-    run->weight_bytes = ant_model_weight_bytes(run->checkpoint, &run->shard, run->be);
-    return plan_pages(run, card->local_size, err);
-}
-
 /* ---- all of it ------------------------------------------------------------------------------ */
-
-int ant_run_agree(struct run *run, int rc, struct ant_error *err)
-{
-    return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
-}
-
-/* The ranks of a replica keep the same sequences: as many as the one with the least room can. */
-static int agree_on_pages(struct run *run, struct ant_error *err)
-{
-    int replica = run->layout.tp_size * run->layout.pp_size;
-    int *n_pages = ant_xcalloc((size_t)run->layout.world, sizeof(*n_pages));
-    const int *first = n_pages + run->layout.dp_rank * replica;
-    int mine = run->engine_config.n_pages;
-    int rc = ant_group_all_gather(run->world, &mine, sizeof(mine), n_pages, START_TIMEOUT_S, err);
-
-    for (int i = 0; i < replica && rc == 0; i++)
-        if (first[i] < run->engine_config.n_pages)
-            run->engine_config.n_pages = first[i];
-    free(n_pages);
-    return rc;
-}
-
-int ant_run_load(struct run *run, struct ant_error *err)
-{
-    double start = ant_now();
-
-    ANT_TRY(agree_on_pages(run, err));
-    int rc = ant_model_load(&run->model, run->checkpoint, &run->shard, &run->parallel, run->be,
-                            run->twins, run->settings.threads, err);
-    if (rc == 0)
-        rc = run->ops->kv_open(run->be, run->engine_config.n_pages, err);
-    /* Only when all are ready: the engines of a replica wait for one another. */
-    ANT_TRY(ant_run_agree(run, rc, err));
-    rc = ant_engine_start(&run->engine, run->model, run->tokenizer, &run->engine_config, err);
-    run->load_s = ant_now() - start;
-    return rc == ANT_EIO ? ANT_EPEER : rc; /* a thread that one rank alone cannot have */
-}
 
 /* 1 when there is nothing to do. */
 static int prepare(struct run *run, struct ant_error *err)
@@ -488,59 +258,6 @@ static int prepare(struct run *run, struct ant_error *err)
         ant_run_banner(run);
 
     return ant_run_load(run, err);
-}
-
-void ant_run_tear_down(struct run *run)
-{
-    ant_engine_stop(run->engine);
-    ant_model_close(run->model);
-    if (run->be)
-        run->ops->close(run->be);
-    ant_journal_close(run->journal);
-    ant_journal_release();
-    ant_work_close(run->work);
-    ant_counters_close(run->counters);
-    ant_deal_close(run->deal);
-    ant_chat_close(run->chat);
-    ant_prompts_close(run->prompts);
-    ant_tokenizer_close(run->tokenizer);
-    ant_checkpoint_close(run->checkpoint);
-    ant_journal_index_release(&run->earlier);
-    ant_journal_reader_close(run->reader);
-    ant_run_pulse_stop(run);
-    ant_run_release_rules(run);
-    free(run->part_path);
-    free(run->answers);
-    free(run->settings_json);
-    ant_store_stop();
-    ant_parallel_close(&run->parallel);
-    ant_group_close(run->twins);
-    ant_group_close(run->node);
-    ant_group_close(run->world);
-    ant_transport_close(run->transport);
-    ant_job_close(run->job);
-    free(run->settings.stop.items);
-    free(run->settings.stop_ids.items);
-}
-
-int ant_run_end_together(struct run *run, int code, const struct ant_error *err)
-{
-    int exit_code = (int)ant_exit_code(code);
-
-    if (ant_job_env_rank() == 0)
-        ant_cli_fail(run->argv[0], code, err);
-    ant_run_tear_down(run);
-    return exit_code;
-}
-
-int ant_run_end_alone(struct run *run, int code, const struct ant_error *err)
-{
-    int exit_code = ant_cli_fail(run->argv[0], code, err);
-
-    if (run->job && ant_job_size(run->job) > 1)
-        ant_job_abort(exit_code);
-    ant_run_tear_down(run);
-    return exit_code;
 }
 
 static int end_done(struct run *run)

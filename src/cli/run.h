@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One run of the main job: what its parts share. run.c sets up and takes down, record.c keeps the
- * journal and the results, answer.c moves rows through the engine, pulse.c keeps ranks in touch,
- * report.c talks to the person in front of it. Thread: control (the main thread). */
+/* One run of the main job: what its parts share. run.c is its course, setup.c starts and ends what
+ * bench has as well, record.c keeps the journal and the results, answer.c moves rows through the
+ * engine, pulse.c keeps ranks in touch, report.c talks to the person in front of it. Thread:
+ * control (the main thread). */
 #ifndef ANT_CLI_RUN_H
 #define ANT_CLI_RUN_H
 
@@ -140,10 +141,12 @@ static inline bool ant_run_leads(const struct run *run)
     return run->layout.tp_rank == 0 && run->layout.pp_rank == 0;
 }
 
-/* run.c: the parts of a run that bench has as well, in their order. */
+/* run.c */
 /* What the settings of these names can be: choices of options, ended by NULL. */
 extern const char *const ant_run_backends[], *const ant_run_kv_types[], *const ant_run_log_levels[];
 void ant_run_set_defaults(struct run_settings *settings);
+
+/* setup.c, in the order of their calls. */
 /* Who the ranks are, and groups of all of them and of those of a host. */
 int ant_run_launch(struct run *run, struct ant_error *err);
 /* Of the open checkpoint: a backend, and what goes where in memory. */
