@@ -114,7 +114,7 @@ struct ant_weight_spec {
     float offset;                    /* of a vector */
     float scale;                     /* of a vector; 0: 1 */
     int n_experts;                   /* 0, or `experts` holds what `parts` holds else, */
-    const struct ant_tensor *const *experts; /* (n_experts, n_parts): no bias */
+    const struct ant_tensor *const *experts; /* (n_experts, n_parts): no bias; moe.n_held of them */
 };
 struct ant_weight; /* a backend's own prepared form */
 
@@ -222,8 +222,9 @@ struct ant_backend_ops {
      * the share of the shared expert: the sigmoid of its product. Equal scores: the lower expert.
      */
     void (*route)(struct ant_backend *be, const struct ant_weight *router);
-    /* RESIDUAL += over the row's experts, in the order of their rank: weight *
-     * down(act(gate(NORMED)) * up(NORMED)). */
+    /* RESIDUAL += over those of the row's experts that this rank holds (moe.first_held, n_held), in
+     * the order of their rank: weight * down(act(gate(NORMED)) * up(NORMED)). Where others hold the
+     * rest, all_reduce follows. */
     void (*experts)(struct ant_backend *be, const struct ant_weight *gate_up,
                     const struct ant_weight *down);
     /* LAST = norm(RESIDUAL) * w for the sampled rows. */

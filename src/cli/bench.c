@@ -60,6 +60,8 @@ static const struct ant_option options[] = {
      .help = "Ranks that share each layer of a replica. Default 1."},
     {ANT_OPTION_INT, 0, "pp-size", "N", AT(run.pp_size), 1, 1024,
      .help = "Stages of a replica. Default 1."},
+    {ANT_OPTION_FLAG, 0, "enable-ep", NULL, AT(run.enable_ep),
+     .help = "Whole experts to each of the ranks that share a layer."},
     {ANT_OPTION_CHOICE, 0, "backend", "NAME", AT(run.backend), .choices = ant_run_backends,
      .help = "auto (default), cpu or cuda."},
     {ANT_OPTION_INT, 't', "threads", "N", AT(run.threads), 0, 4096,

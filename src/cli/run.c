@@ -57,6 +57,10 @@ static const struct ant_option options[] = {
      .help = "Ranks that share each layer of a replica (tensor parallel). Default 1."},
     {ANT_OPTION_INT, 0, "pp-size", "N", AT(pp_size), 1, 1024,
      .help = "Stages of a replica (pipeline parallel). Default 1."},
+    {ANT_OPTION_FLAG, 0, "enable-ep", NULL, AT(enable_ep),
+     .help =
+         "Spread the experts of a mixture over the ranks that share a layer, whole ones to each "
+         "(expert parallel), instead of splitting every one."},
     {ANT_OPTION_TEXT, 0, "partition", "HOW", AT(partition),
      .help = "Which replica answers a row: modulo (row % dp, the default), block, length (equal "
              "sums of prompt and longest answer), rank (the input's own column), or plugin:PATH "

@@ -31,6 +31,7 @@
 struct run_settings {
     const char *model, *input, *output, *time_limit;
     int dp_size, tp_size, pp_size;
+    bool enable_ep;
     const char *partition, *shard;
     bool no_steal;
     int samples, max_tokens, min_tokens, top_k;

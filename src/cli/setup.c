@@ -70,6 +70,7 @@ int ant_run_launch(struct run *run, struct ant_error *err)
     ant_log_set_rank(card->rank, ant_job_size(run->job), card->node_name);
     ANT_TRY(ant_layout_init(&run->layout, card->rank, ant_job_size(run->job), run->settings.dp_size,
                             run->settings.tp_size, run->settings.pp_size, err));
+    run->layout.ep = run->settings.enable_ep ? ANT_EP_REPLICA : ANT_EP_NONE;
     ANT_TRY(open_groups(run, err));
     bool may_be_gpu = strcmp(ant_run_backends[run->settings.backend], "cpu") != 0;
     return ant_parallel_open(&run->parallel, &run->layout, run->job, may_be_gpu, run->world,
@@ -176,8 +177,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     config->max_step_rows = settings->max_batched_tokens;
     config->no_prefix_sharing = settings->no_prefix_sharing;
     config->n_lanes = run->layout.pp_size;
-    ANT_TRY(ant_shard_init(&run->shard, run->checkpoint, run->layout.tp_rank, run->layout.tp_size,
-                           run->layout.pp_rank, run->layout.pp_size, err));
+    ANT_TRY(ant_shard_init(&run->shard, run->checkpoint, &run->layout, err));
     struct ant_backend_config backend = {
         .arch = &run->shard.arch,
         .parallel = &run->parallel,

@@ -7,7 +7,16 @@
 #include "base/error.h"
 #include "job/launch.h"
 
+/* Where a model's experts are (expert parallel). */
+enum ant_ep {
+    ANT_EP_NONE,    /* each on all tensor parallel ranks of a replica, split as the rest of it is */
+    ANT_EP_REPLICA, /* each whole on one of those ranks */
+    ANT_EP_JOB, /* each whole on one rank of the job: what ANT_EP_REPLICA gives a tensor parallel
+                   rank is spread over the ranks of the same place in all replicas */
+};
+
 struct ant_layout {
+    enum ant_ep ep; /* not by ant_layout_init */
     int world, dp_size, tp_size, pp_size;
     int rank, dp_rank, tp_rank,
         pp_rank; /* rank = (dp_rank * pp_size + pp_rank) * tp_size + tp_rank */

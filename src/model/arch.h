@@ -66,6 +66,11 @@ struct ant_moe {
     int n_groups, n_groups_used; /* SIGMOID: the chosen are of the groups whose two best sum
                                     highest; 0: no groups */
     double scale;                /* of the weights; 0: 1 */
+    /* The experts whose weights are held: `n_held` from `first_held` on, with `ff` units each. All,
+     * as read from a file; of a rank that shares its replica, what model/shard.h says: some experts
+     * whole, or of all of them some units. n_experts is always the number that the router chooses
+     * from. */
+    int first_held, n_held;
 };
 
 /* What differs from layer to layer. */

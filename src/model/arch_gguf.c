@@ -440,6 +440,7 @@ int ant_arch_read_gguf(struct ant_arch *out, const struct ant_gguf *gguf, struct
     snprintf(where, sizeof where, "'%.290s'", ant_gguf_path(gguf));
     ANT_TRY(ant_arch_check(&arch, where, err));
     ANT_TRY(read_all_factors(&source, &arch.rope));
+    arch.moe.n_held = arch.moe.n_experts;
     *out = arch;
     return 0;
 }

@@ -494,6 +494,7 @@ int ant_arch_read_config(struct ant_arch *out, struct ant_json config, struct an
     ANT_TRY(read_moe(config, family, &arch, err));
     ANT_TRY(ant_config_read_rope(config, family, &arch, err));
     ANT_TRY(ant_arch_check(&arch, config.where, err));
+    arch.moe.n_held = arch.moe.n_experts;
     *out = arch;
     return 0;
 }

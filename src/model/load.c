@@ -115,20 +115,19 @@ static void add_norm(struct load *load, struct ant_weight **handle, enum ant_rol
         add(load, handle, spec);
 }
 
-/* One matrix of every expert, or two of them stacked. */
+/* One matrix of every expert that this rank holds, or two of them stacked. */
 static void add_experts(struct load *load, struct ant_weight **handle, int n,
                         const enum ant_role *parts, int layer)
 {
     const struct ant_checkpoint *checkpoint = load->checkpoint;
-    int n_experts = load->shard->arch.moe.n_experts;
+    int first = load->shard->arch.moe.first_held, n_held = load->shard->arch.moe.n_held;
     const struct ant_tensor **list = load->experts + load->n_experts;
 
-    for (int expert = 0; expert < n_experts; expert++)
+    for (int k = 0; k < n_held; k++)
         for (int i = 0; i < n; i++)
             load->experts[load->n_experts++] =
-                take(load, parts[i], ant_checkpoint_expert(checkpoint, parts[i], layer, expert));
-    add(load, handle,
-        (struct ant_weight_spec){.n_parts = n, .n_experts = n_experts, .experts = list});
+                take(load, parts[i], ant_checkpoint_expert(checkpoint, parts[i], layer, first + k));
+    add(load, handle, (struct ant_weight_spec){.n_parts = n, .n_experts = n_held, .experts = list});
 }
 
 static void add_moe(struct load *load, struct ant_layer *layer, int i)
@@ -178,7 +177,7 @@ static void list_weights(struct load *load, struct ant_model *model)
                                norm_bias[] = {ANT_W_FINAL_NORM_BIAS};
     const struct ant_arch *arch = model->arch;
     const struct ant_shard *shard = load->shard;
-    size_t n_layers = (size_t)arch->n_layers, n_experts = 3 * (size_t)arch->moe.n_experts;
+    size_t n_layers = (size_t)arch->n_layers, n_experts = 3 * (size_t)arch->moe.n_held;
     size_t n_jobs = 3 + MAX_LAYER_WEIGHTS * n_layers;
 
     load->jobs = ant_xcalloc(n_jobs, sizeof(*load->jobs));

@@ -120,6 +120,36 @@ static int split_units(struct ant_range *out, const struct ant_shard *shard,
                     n, block, shard->tp_size);
 }
 
+/* Whole experts: a share of them for each rank of the stage, and of that share one for each of
+ * `n_holders`. */
+static int split_experts(struct ant_shard *shard, const struct ant_checkpoint *checkpoint,
+                         const struct ant_layout *layout, struct ant_error *err)
+{
+    struct ant_moe *moe = &shard->arch.moe;
+    bool is_whole = layout->ep != ANT_EP_NONE;
+    struct ant_range mine = {0, moe->n_experts};
+
+    shard->expert_ff = (struct ant_range){0, moe->ff};
+    if (!is_whole)
+        ANT_TRY(split_units(&shard->expert_ff, shard, checkpoint, ANT_W_EXPERT_DOWN, moe->ff, err));
+    else
+        mine = part_of(moe->n_experts, 1, layout->tp_rank, layout->tp_size);
+    shard->n_holders = layout->ep == ANT_EP_JOB ? layout->dp_size : 1;
+    shard->holder = layout->ep == ANT_EP_JOB ? layout->dp_rank : 0;
+    if (is_whole && moe->n_experts < layout->tp_size * shard->n_holders)
+        return ant_fail(err, ANT_EUSAGE,
+                        "%d experts cannot be spread over %d ranks, one each at least: %s",
+                        moe->n_experts, layout->tp_size * shard->n_holders,
+                        moe->n_experts > 0 ? "start fewer of them, or without --enable-ep"
+                                           : "--enable-ep is for mixtures of experts");
+    for (int i = 0; i <= shard->n_holders; i++)
+        shard->expert_start[i] = mine.first + part_of(mine.count, 1, i, shard->n_holders).first;
+    moe->ff = shard->expert_ff.count;
+    moe->first_held = shard->expert_start[shard->holder];
+    moe->n_held = shard->expert_start[shard->holder + 1] - moe->first_held;
+    return 0;
+}
+
 static int split_tensors(struct ant_shard *shard, const struct ant_checkpoint *checkpoint,
                          struct ant_error *err)
 {
@@ -132,8 +162,6 @@ static int split_tensors(struct ant_shard *shard, const struct ant_checkpoint *c
     ANT_TRY(split_heads(shard, arch, err));
     ANT_TRY(check_heads(shard, checkpoint, err));
     ANT_TRY(split_units(&shard->ff, shard, checkpoint, ANT_W_DOWN, arch->ff, err));
-    ANT_TRY(
-        split_units(&shard->expert_ff, shard, checkpoint, ANT_W_EXPERT_DOWN, arch->moe.ff, err));
     ANT_TRY(split_units(&shard->shared_ff, shard, checkpoint, ANT_W_SHARED_DOWN,
                         arch->moe.shared_ff, err));
     shard->vocab = part_of(arch->vocab, 1, shard->tp_rank, shard->tp_size);
@@ -143,7 +171,6 @@ static int split_tensors(struct ant_shard *shard, const struct ant_checkpoint *c
     shard->arch.n_heads = shard->heads.count;
     shard->arch.n_kv_heads = shard->kv_heads.count;
     shard->arch.ff = shard->ff.count;
-    shard->arch.moe.ff = shard->expert_ff.count;
     shard->arch.moe.shared_ff = shard->shared_ff.count;
     return 0;
 }
@@ -176,25 +203,28 @@ static int split_layers(struct ant_shard *shard, const struct ant_arch *arch, st
     return 0;
 }
 
-int ant_shard_init(struct ant_shard *out, const struct ant_checkpoint *checkpoint, int tp_rank,
-                   int tp_size, int pp_rank, int pp_size, struct ant_error *err)
+int ant_shard_init(struct ant_shard *out, const struct ant_checkpoint *checkpoint,
+                   const struct ant_layout *layout, struct ant_error *err)
 {
     const struct ant_arch *arch = ant_checkpoint_arch(checkpoint);
 
     *out = (struct ant_shard){
-        .tp_rank = tp_rank,
-        .tp_size = tp_size,
-        .pp_rank = pp_rank,
-        .pp_size = pp_size,
+        .tp_rank = layout->tp_rank,
+        .tp_size = layout->tp_size,
+        .pp_rank = layout->pp_rank,
+        .pp_size = layout->pp_size,
         .arch = *arch,
     };
     ANT_TRY(split_tensors(out, checkpoint, err));
+    ANT_TRY(split_experts(out, checkpoint, layout, err));
     return split_layers(out, arch, err);
 }
 
 void ant_shard_whole(struct ant_shard *out, const struct ant_checkpoint *checkpoint)
 {
-    if (ant_shard_init(out, checkpoint, 0, 1, 0, 1, NULL) < 0)
+    static const struct ant_layout alone = {.world = 1, .dp_size = 1, .tp_size = 1, .pp_size = 1};
+
+    if (ant_shard_init(out, checkpoint, &alone, NULL) < 0)
         ant_die("a model that its one rank cannot hold");
 }
 
@@ -219,6 +249,8 @@ void ant_shard_piece(const struct ant_shard *shard, enum ant_role role,
     int64_t first = range->first * unit, count = range->count * unit;
     int last = tensor->n_dims - 1;
 
+    if (count == tensor->shape[rule->split == COLUMNS ? last : 0])
+        return;
     if (rule->split == COLUMNS) {
         tensor->shape[last] = count;
         tensor->bytes = (size_t)tensor->shape[0] * ant_row_bytes(tensor->type, count);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which part of the model one rank of a replica holds: some of the layers (pipeline), and of each
- * the heads, hidden units and tokens that are its share (tensor parallel).
+ * the heads, hidden units and tokens that are its share (tensor parallel), and of its experts
+ * either some of the hidden units of all or all of some (expert parallel).
  *
  * Products split by rows give each rank its own part of the output; products split by columns give
  * each rank a summand of the whole output. Pure integers and views of tensors. Thread: control. */
 #ifndef ANT_MODEL_SHARD_H
 #define ANT_MODEL_SHARD_H
 
+#include "job/layout.h"
 #include "model/checkpoint.h"
 
 enum { ANT_MAX_TP = 1024 };
@@ -20,12 +22,16 @@ struct ant_shard {
     int tp_rank, tp_size, pp_rank, pp_size;
     struct ant_range layers, heads, kv_heads, ff, expert_ff, shared_ff, vocab;
     int vocab_start[ANT_MAX_TP + 1]; /* the first token of each rank of the stage, and the end */
+    /* The experts that this rank adds to the rows of its replica: from expert_start[0] to
+     * expert_start[n_holders]. Holder i has those from expert_start[i] on; this rank is holder
+     * `holder`. More than one only with ANT_EP_JOB: then holder i is of replica i. */
+    int holder, n_holders, expert_start[ANT_MAX_EXPERTS + 1];
     struct ant_arch arch; /* the model as far as this rank is concerned: its heads, units, layers */
 };
 
 /* Errors: ANT_EUSAGE with the reason why the model cannot be split so. */
-int ant_shard_init(struct ant_shard *out, const struct ant_checkpoint *checkpoint, int tp_rank,
-                   int tp_size, int pp_rank, int pp_size, struct ant_error *err);
+int ant_shard_init(struct ant_shard *out, const struct ant_checkpoint *checkpoint,
+                   const struct ant_layout *layout, struct ant_error *err);
 
 /* All of the model: the only rank of its replica. */
 void ant_shard_whole(struct ant_shard *out, const struct ant_checkpoint *checkpoint);

@@ -169,8 +169,8 @@ static void place_moe(struct cpu_backend *cpu, struct arena *arena)
     to->ids = take(arena, (size_t)places, sizeof *to->ids);
     to->places = take(arena, (size_t)places, sizeof *to->places);
     to->weights = take(arena, (size_t)places, sizeof *to->weights);
-    to->first = take(arena, (size_t)moe->n_experts + 1, sizeof *to->first);
-    to->products = take(arena, (size_t)moe->n_experts, sizeof *to->products);
+    to->first = take(arena, (size_t)moe->n_held + 1, sizeof *to->first);
+    to->products = take(arena, (size_t)moe->n_held, sizeof *to->products);
 }
 
 /* Inputs of products, as many and as wide as there can be. */

@@ -70,10 +70,11 @@ struct cpu_product {
 struct cpu_moe {
     struct cpu_slot logits;          /* (rows, experts and the share of the shared one) */
     struct cpu_slot in, hidden, out; /* (places, hidden), (places, moe.ff), (places, hidden) */
-    int32_t *ids, *places;           /* (rows, n_used), best first */
+    int32_t *ids, *places;           /* (rows, n_used), best first; place -1: of an expert that
+                                        others hold */
     float *weights;                  /* (rows, n_used) */
-    int32_t *first;                  /* (n_experts + 1) place of an expert's first row */
-    struct cpu_product *products;    /* (n_experts) */
+    int32_t *first;                  /* (n_held + 1) place of a held expert's first row */
+    struct cpu_product *products;    /* (n_held) */
 };
 
 /* New rows of one sequence: those within one page, or those of one query tile. */

@@ -10,6 +10,8 @@
 
 #include "backend/cpu/cpu.h"
 
+enum { NOWHERE = -1 };
+
 struct moe_job {
     struct cpu_backend *cpu;
     const float *bias; /* of the router, or NULL */
@@ -130,22 +132,28 @@ static void choose_member(void *arg, int member)
         }
 }
 
-/* Rows sorted by expert, and by row within one. */
+/* Rows sorted by expert, and by row within one; those of experts that others hold have no place.
+ */
 static void sort_places(struct cpu_backend *cpu)
 {
     const struct ant_moe *moe = &cpu->arch.moe;
     struct cpu_moe *at = &cpu->moe;
     int n = cpu->batch->n_rows * moe->n_used;
     int32_t next[ANT_MAX_EXPERTS];
-    memset(at->first, 0, ((size_t)moe->n_experts + 1) * sizeof *at->first);
-    for (int i = 0; i < n; i++)
-        at->first[at->ids[i] + 1]++;
-    for (int i = 0; i < moe->n_experts; i++) {
+    memset(at->first, 0, ((size_t)moe->n_held + 1) * sizeof *at->first);
+    for (int i = 0; i < n; i++) {
+        int held = at->ids[i] - moe->first_held;
+        at->places[i] = held >= 0 && held < moe->n_held ? held : NOWHERE;
+        if (at->places[i] != NOWHERE)
+            at->first[held + 1]++;
+    }
+    for (int i = 0; i < moe->n_held; i++) {
         at->first[i + 1] += at->first[i];
         next[i] = at->first[i];
     }
     for (int i = 0; i < n; i++)
-        at->places[i] = next[at->ids[i]]++;
+        if (at->places[i] != NOWHERE)
+            at->places[i] = next[at->places[i]]++;
 }
 
 void ant_cpu_route(struct ant_backend *be, const struct ant_weight *router)
@@ -178,8 +186,9 @@ static void gather_member(void *arg, int member)
     while (ant_cursor_next(&job->cursor, &row, &end))
         for (; row < end; row++)
             for (int i = row * n; i < (row + 1) * n; i++)
-                memcpy(row_of(&cpu->moe.in, cpu->moe.places[i]),
-                       cpu_slot_row(cpu, ANT_SLOT_NORMED, row), bytes);
+                if (cpu->moe.places[i] != NOWHERE)
+                    memcpy(row_of(&cpu->moe.in, cpu->moe.places[i]),
+                           cpu_slot_row(cpu, ANT_SLOT_NORMED, row), bytes);
 }
 
 static void combine_member(void *arg, int member)
@@ -193,6 +202,8 @@ static void combine_member(void *arg, int member)
         for (; row < end; row++) {
             float *residual = cpu_slot_row(cpu, ANT_SLOT_RESIDUAL, row);
             for (int i = row * n; i < (row + 1) * n; i++) {
+                if (cpu->moe.places[i] == NOWHERE)
+                    continue;
                 const float *x = row_of(out, cpu->moe.places[i]);
                 float weight = cpu->moe.weights[i];
                 for (int j = 0; j < cpu->arch.hidden; j++)
@@ -201,7 +212,7 @@ static void combine_member(void *arg, int member)
         }
 }
 
-/* Every expert's matrix by the rows that chose it. */
+/* Every held expert's matrix by the rows that chose it. */
 static void multiply(struct cpu_backend *cpu, const struct ant_weight *w, const struct cpu_slot *in,
                      const struct cpu_slot *out, enum ant_epilogue epilogue)
 {
@@ -219,8 +230,8 @@ void ant_cpu_experts(struct ant_backend *be, const struct ant_weight *gate_up,
 {
     struct cpu_backend *cpu = cpu_of(be);
     const struct cpu_moe *at = &cpu->moe;
-    int n_experts = cpu->arch.moe.n_experts;
-    if (n_experts == 0 || gate_up->n_experts != n_experts || down->n_experts != n_experts)
+    int n_held = cpu->arch.moe.n_held;
+    if (n_held == 0 || gate_up->n_experts != n_held || down->n_experts != n_held)
         ant_cpu_fail(cpu, ANT_EBUG, "experts that do not fit the model");
     if (cpu->failed || cpu->batch->n_rows == 0)
         return;
