@@ -22,7 +22,10 @@
 #include "model/arch.h"
 #include "model/tensor.h"
 
-enum { ANT_PAGE_TOKENS = 32 }; /* tokens in a page of the KV cache */
+enum {
+    ANT_PAGE_TOKENS = 32, /* tokens in a page of the KV cache */
+    ANT_MAX_TOP = 20,     /* most of ant_draw.n_top */
+};
 
 /* A change to one logit x before it is drawn from, in this order: x + bias; then divided by factor
  * if above 0, else multiplied by it; then less penalty. */
@@ -43,6 +46,9 @@ struct ant_draw {
     const struct ant_edit *edits; /* (n_edits) each id once; only where edits_logits */
     int32_t n_edits;
     bool only_edited; /* no other ids may be drawn than those in `edits` */
+    bool is_given;    /* nothing is drawn: `given` is the id, what is wanted is its logprob */
+    int32_t given;
+    int32_t n_top; /* so many of the most probable ids are wanted too; only where ranks_logits */
 };
 
 /* One step: rows of several sequences, prefill chunks and single decode tokens
@@ -71,8 +77,10 @@ struct ant_batch {
  * the next step_wait. */
 struct ant_drawn {
     const int32_t *ids;
-    const float *logprobs; /* of the drawn id under the unmodified distribution
-                              (temperature 1) */
+    const float *logprobs;  /* of the drawn id under the unmodified distribution
+                               (temperature 1): a function of the logits and the id alone */
+    const int32_t *top_ids; /* (n_sampled, ANT_MAX_TOP): n_top of each row, best first; of equal */
+    const float *top_logprobs; /* ones the lower id is. Ids that there are too few of: -1 */
 };
 
 /* Activations, by name. Rows are those of the batch, or the sampled ones for
@@ -150,6 +158,7 @@ struct ant_backend_facts {
                              measured */
     double peak_flops;    /* of products of the level's own type, flop/s; 0: not measured */
     bool edits_logits;    /* draws may have edits */
+    bool ranks_logits;    /* draws may be given, and have n_top */
     int steps_in_flight;  /* steps that may have ended but not been waited for, 1 or 2: a device
                              is given its next step while it works on one */
 };
@@ -241,7 +250,7 @@ struct ant_backend_ops {
     void (*send)(struct ant_backend *be, enum ant_slot slot, int to);
     void (*receive)(struct ant_backend *be, enum ant_slot slot, int from);
 
-    /* Draw an id from each row of LOGITS by its ant_draw. */
+    /* Draw an id from each row of LOGITS by its ant_draw, or look at the one it gives. */
     void (*sample)(struct ant_backend *be);
 
     /* Copy `n` floats of row `row` of a slot to the host, for tests and

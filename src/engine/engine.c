@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -60,6 +61,8 @@ void ant_request_free(struct ant_request *request)
         return;
     free(request->prompt);
     ant_ids_release(&request->output);
+    ant_logprobs_release(&request->logprobs);
+    ant_logprobs_release(&request->prompt_logprobs);
     free(request);
 }
 
@@ -115,6 +118,8 @@ static void take_in(struct ant_engine *engine, const struct lane *lane)
         if (!(request = ant_ring_pop(engine->inbox)))
             break;
         request->t_admitted = ant_now();
+        if (request->has_prompt_logprobs && request->prompt_logprobs.n == 0)
+            ant_logprobs_add(&request->prompt_logprobs, NAN, NULL, NULL); /* nothing is before it */
         ant_sched_add(lane->sched, request);
     }
 }
@@ -168,6 +173,39 @@ static void count_step(struct ant_engine *engine, const struct lane *lane, doubl
     atomic_fetch_add_explicit(&engine->prompt_tokens, counts.prefill_rows, memory_order_relaxed);
 }
 
+/* What a step says of sampled row `i`, to the end of a list. */
+static void add_logprob(struct ant_logprobs *logprobs, const struct ant_drawn *drawn, int i)
+{
+    size_t top = (size_t)i * ANT_MAX_TOP;
+    bool has_top = logprobs->n_top > 0;
+
+    ant_logprobs_add(logprobs, drawn->logprobs[i], has_top ? drawn->top_ids + top : NULL,
+                     has_top ? drawn->top_logprobs + top : NULL);
+}
+
+/* The token in this place was known; its log probability may be wanted. */
+static void append_given(const struct ant_sample *sample, const struct ant_drawn *drawn, int i)
+{
+    struct ant_request *request = sample->request;
+    bool is_prompt = sample->place < request->n_prompt;
+
+    if (is_prompt && request->has_prompt_logprobs)
+        add_logprob(&request->prompt_logprobs, drawn, i);
+    if (!is_prompt && request->has_logprobs)
+        add_logprob(&request->logprobs, drawn, i);
+    if (sample->place + 1 == request->n_prompt + (int)request->output.len)
+        request->finish = request->whole;
+}
+
+static void append_token(const struct ant_engine *engine, struct ant_request *request,
+                         const struct ant_drawn *drawn, int i)
+{
+    ant_ids_add(&request->output, drawn->ids[i]);
+    if (request->has_logprobs)
+        add_logprob(&request->logprobs, drawn, i);
+    ant_stop_check(request, engine->tokenizer, engine->config.max_context);
+}
+
 static void append_drawn(struct ant_engine *engine, const struct lane *lane,
                          const struct ant_drawn *drawn)
 {
@@ -177,16 +215,20 @@ static void append_drawn(struct ant_engine *engine, const struct lane *lane,
 
     ant_sched_counts(lane->sched, &counts);
     for (int i = 0; i < counts.n_sampled; i++) {
-        struct ant_request *request = ant_sched_sampled(lane->sched, i);
+        const struct ant_sample *sample = ant_sched_sampled(lane->sched, i);
+        struct ant_request *request = sample->request;
         if (!request)
             continue;
-        if (request->t_first == 0)
+        if (sample->is_given) {
+            append_given(sample, drawn, i);
+        } else {
+            append_token(engine, request, drawn, i);
+            n++;
+        }
+        if (request->t_first == 0 && (!sample->is_given || request->finish != ANT_FINISH_NONE))
             request->t_first = now;
-        ant_ids_add(&request->output, drawn->ids[i]);
-        ant_stop_check(request, engine->tokenizer, engine->config.max_context);
         if (request->finish != ANT_FINISH_NONE)
             request->t_done = now;
-        n++;
     }
     atomic_fetch_add_explicit(&engine->output_tokens, n, memory_order_relaxed);
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/logprobs.h"
 #include "base/mem.h"
 #include "engine/sampling.h"
 #include "model/model.h"
@@ -55,6 +56,11 @@ struct ant_request {
     struct ant_ids output; /* owned; may start non-empty: an answer to be gone on with, shorter than
                               it may become */
     uint32_t n_reported;   /* of output: known already to who asks for gains */
+    enum ant_finish whole; /* other than NONE: the output is all there and ended so, only its log
+                              probabilities are wanted, of the prompt's and its own tokens */
+    bool has_logprobs, has_prompt_logprobs; /* wanted: below, n_top of them as it is there */
+    struct ant_logprobs logprobs;           /* owned; of the output */
+    struct ant_logprobs prompt_logprobs;    /* owned; the first token has none */
     enum ant_finish finish;
     int stop_string; /* index into stops->strings of the one that ended it, or -1 */
     double t_admitted, t_first, t_done; /* ant_now() */
@@ -64,6 +70,7 @@ void ant_request_free(struct ant_request *request);
 struct ant_engine_config {
     int max_seqs;           /* sequences in flight */
     int max_step_rows;      /* token budget of one step */
+    int max_sampled;        /* rows of a step whose logits are wanted; 0: one a sequence */
     int max_context;        /* prompt and answer together */
     int n_pages;            /* of the KV cache */
     int first_page;         /* of a scheduler that has a part of them */

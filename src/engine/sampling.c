@@ -268,8 +268,27 @@ int32_t ant_draw_token(const float *logits, int vocab, const struct ant_draw *dr
     int32_t best = argmax(from, vocab, draw), drawn = best;
     if (draw->temperature >= MIN_TEMPERATURE)
         drawn = draw_random(from, vocab, draw, best, candidates);
-    bool is_changed = draw->n_banned > 0 || draw->n_edits > 0;
-    float max = logits[is_changed ? argmax(logits, vocab, &plain) : best];
-    *logprob = logits[drawn] - max - log_sum(logits, vocab, max);
+    if (logprob) {
+        bool is_changed = draw->n_banned > 0 || draw->n_edits > 0;
+        float max = logits[is_changed ? argmax(logits, vocab, &plain) : best];
+        *logprob = logits[drawn] - max - log_sum(logits, vocab, max);
+    }
     return drawn;
+}
+
+void ant_draw_top(const float *logits, int vocab, int n, int32_t *out)
+{
+    int have = 0;
+
+    for (int32_t i = 0; i < vocab && n > 0; i++) {
+        float x = logits[i];
+        if (have == n ? !(x > logits[out[n - 1]]) : x != x)
+            continue;
+        int at = have < n ? have++ : n - 1;
+        for (; at > 0 && x > logits[out[at - 1]]; at--)
+            out[at] = out[at - 1];
+        out[at] = i;
+    }
+    while (have < n)
+        out[have++] = -1;
 }

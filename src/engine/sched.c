@@ -22,6 +22,7 @@ struct sequence {
     int n_drawn;           /* tokens of the answer, with the one that is being drawn */
     int drawn_at;          /* which draw of the step planned last gives that one */
     int n_cached;          /* tokens in the KV cache once the planned steps have run */
+    int first_wanted;      /* row from which on logits are wanted */
     int n_planned;         /* those that the step being planned adds */
     int n_published;       /* of its first pages: others can find them */
     int32_t *pages;        /* owned, room for the longest sequence */
@@ -32,9 +33,9 @@ struct sequence {
 struct step {
     int32_t *tokens, *positions, *row_start, *context, *page_start, *pages, *sampled;
     struct ant_draw *draws;
-    struct ant_request **requests; /* (n_sampled) who draws; NULL: has ended meanwhile */
-    struct ant_edits edits;        /* of all draws, in their order */
-    int n_rows, n_seqs, n_sampled, decode_rows;
+    struct ant_sample *samples; /* (n_sampled) */
+    struct ant_edits edits;     /* of all draws, in their order */
+    int n_rows, n_seqs, n_sampled, n_drawn, decode_rows;
 };
 
 struct ant_sched {
@@ -69,6 +70,28 @@ static int n_tokens(const struct sequence *sequence)
     return sequence->request->n_prompt + sequence->n_drawn;
 }
 
+static bool is_whole(const struct ant_request *request)
+{
+    return request->whole != ANT_FINISH_NONE;
+}
+
+/* Rows to be computed before a token is drawn; of an answer that is whole, all that ever are. */
+static int n_wanted(const struct sequence *sequence)
+{
+    return n_tokens(sequence) - is_whole(sequence->request);
+}
+
+/* The first row whose logits are wanted: before the first token without a log probability, or the
+ * one that draws. */
+static int first_wanted(const struct ant_request *request)
+{
+    if (request->has_prompt_logprobs && request->prompt_logprobs.n < (uint32_t)request->n_prompt)
+        return (int)request->prompt_logprobs.n - 1;
+    if (request->has_logprobs)
+        return request->n_prompt + (int)request->logprobs.n - 1;
+    return n_known(request) - 1;
+}
+
 static int32_t known_token(const struct ant_request *request, int t)
 {
     return t < request->n_prompt ? request->prompt[t] : request->output.data[t - request->n_prompt];
@@ -79,6 +102,7 @@ static int32_t known_token(const struct ant_request *request, int t)
 static void open_step(struct step *step, const struct ant_engine_config *config)
 {
     size_t rows = (size_t)config->max_step_rows, seqs = (size_t)config->max_seqs;
+    size_t sampled = (size_t)config->max_sampled;
 
     step->tokens = ant_xcalloc(rows, sizeof(*step->tokens));
     step->positions = ant_xcalloc(rows, sizeof(*step->positions));
@@ -86,9 +110,9 @@ static void open_step(struct step *step, const struct ant_engine_config *config)
     step->context = ant_xcalloc(seqs, sizeof(*step->context));
     step->page_start = ant_xcalloc(seqs + 1, sizeof(*step->page_start));
     step->pages = ant_xcalloc(seqs * (size_t)pages_for(config->max_context), sizeof(*step->pages));
-    step->sampled = ant_xcalloc(seqs, sizeof(*step->sampled));
-    step->draws = ant_xcalloc(seqs, sizeof(*step->draws));
-    step->requests = ant_xcalloc(seqs, sizeof(struct ant_request *));
+    step->sampled = ant_xcalloc(sampled, sizeof(*step->sampled));
+    step->draws = ant_xcalloc(sampled, sizeof(*step->draws));
+    step->samples = ant_xcalloc(sampled, sizeof(*step->samples));
 }
 
 static void close_step(struct step *step)
@@ -101,7 +125,7 @@ static void close_step(struct step *step)
     free(step->pages);
     free(step->sampled);
     free(step->draws);
-    free(step->requests);
+    free(step->samples);
     ant_edits_release(&step->edits);
 }
 
@@ -112,6 +136,8 @@ struct ant_sched *ant_sched_open(const struct ant_engine_config *config)
     const char *check = getenv("ANTIPHON_CHECK");
 
     sched->config = *config;
+    if (sched->config.max_sampled == 0)
+        sched->config.max_sampled = config->max_seqs;
     sched->is_checked = check && *check == '1';
     sched->running = ant_xcalloc(seqs, sizeof(*sched->running));
     for (size_t i = 0; i < seqs; i++)
@@ -120,7 +146,7 @@ struct ant_sched *ant_sched_open(const struct ant_engine_config *config)
     sched->pages = ant_pages_open(config->n_pages);
     sched->outlook = ant_outlook_open((int)most);
     for (int i = 0; i < ANT_MAX_STEPS_IN_FLIGHT; i++)
-        open_step(&sched->steps[i], config);
+        open_step(&sched->steps[i], &sched->config);
     return sched;
 }
 
@@ -197,13 +223,13 @@ static void publish_pages(struct ant_sched *sched, struct sequence *sequence, in
     }
 }
 
-/* Take the pages that others have filled with the same tokens; one token at least is left to
- * compute. */
+/* Take the pages that others have filled with the same tokens, up to the first row whose logits are
+ * wanted. */
 static void share_pages(struct ant_sched *sched, struct sequence *sequence)
 {
     int32_t held[ANT_PAGE_TOKENS], page;
 
-    for (int i = 0; i < (n_tokens(sequence) - 1) / ANT_PAGE_TOKENS; i++) {
+    for (int i = 0; i < sequence->first_wanted / ANT_PAGE_TOKENS; i++) {
         page_tokens(sequence->request, i, held);
         page = ant_pages_share(sched->pages, page_before(sequence, i), held);
         if (page == ANT_NO_PAGE)
@@ -245,7 +271,7 @@ static void preempt_youngest(struct ant_sched *sched)
 static bool is_decoding(const struct sequence *sequence)
 {
     return sequence->n_cached >= sequence->request->n_prompt &&
-           n_tokens(sequence) - sequence->n_cached == 1;
+           n_tokens(sequence) - sequence->n_cached == 1 && !is_whole(sequence->request);
 }
 
 /* Its newest token is not known yet. */
@@ -296,6 +322,8 @@ static int expected_growth(const struct ant_sched *sched, const struct sequence 
     bool may_end = stops->n_strings > 0 || stops->n_ids > stops->n_eos ||
                    (stops->n_eos > 0 && !request->sampling.ignore_eos);
 
+    if (is_whole(request))
+        return 0;
     if (!may_end || sched->n_ended == 0)
         return left;
     double mean = (double)sched->n_drawn / (double)sched->n_ended, now = n_tokens(sequence);
@@ -359,7 +387,11 @@ static bool admit(struct ant_sched *sched)
     if (!request || request->finish != ANT_FINISH_NONE)
         return false;
     *sequence = (struct sequence){
-        .request = request, .n_drawn = (int)request->output.len, .pages = sequence->pages};
+        .request = request,
+        .n_drawn = (int)request->output.len,
+        .first_wanted = first_wanted(request),
+        .pages = sequence->pages,
+    };
     share_pages(sched, sequence);
     int wanted = pages_for(n_tokens(sequence) + 1) - sequence->n_pages;
     if (sched->n_running > 0 && (wanted + sched->n_running > ant_pages_available(sched->pages) ||
@@ -378,34 +410,67 @@ static bool admit(struct ant_sched *sched)
     return true;
 }
 
-static int plan_prefills(struct ant_sched *sched, int budget)
+/* Rows of the sequence that are computed without their logits, before those with. */
+static int n_unwanted(const struct sequence *sequence)
+{
+    int n = sequence->first_wanted - sequence->n_cached;
+
+    return n > 0 ? n : 0;
+}
+
+/* `samples` bounds the rows whose logits are wanted. */
+static void plan_prefills(struct ant_sched *sched, int budget, int samples)
 {
     int rows = 0;
 
-    for (int i = 0; rows < budget; i++) {
+    for (int i = 0; rows < budget && samples > 0; i++) {
         if (i == sched->n_running && !admit(sched))
             break;
         struct sequence *sequence = &sched->running[i];
         if (is_decoding(sequence))
             continue;
-        int left = n_tokens(sequence) - sequence->n_cached, end;
-        sequence->n_planned = left < budget - rows ? left : budget - rows;
-        rows += sequence->n_planned;
-        end = sequence->n_cached + sequence->n_planned;
+        int n = n_wanted(sequence) - sequence->n_cached, unwanted = n_unwanted(sequence), end;
+        n = n < budget - rows ? n : budget - rows;
+        n = n < unwanted + samples ? n : unwanted + samples;
+        samples -= n > unwanted ? n - unwanted : 0;
+        rows += n;
+        sequence->n_planned = n;
+        end = sequence->n_cached + n;
         publish_pages(sched, sequence,
                       end < sequence->request->n_prompt ? end : sequence->request->n_prompt);
     }
-    return rows;
+}
+
+/* The row planned last has its logits computed; of the token in the next place. */
+static struct ant_draw *emit_sample(struct step *step, const struct sequence *sequence, int place,
+                                    bool is_given)
+{
+    step->sampled[step->n_sampled] = step->n_rows - 1;
+    step->samples[step->n_sampled] = (struct ant_sample){sequence->request, place, is_given};
+    return &step->draws[step->n_sampled++];
+}
+
+/* The token behind the row planned last is known: its log probability is wanted. */
+static void emit_given(struct step *step, const struct sequence *sequence, int place)
+{
+    const struct ant_request *request = sequence->request;
+    const struct ant_logprobs *to =
+        place < request->n_prompt ? &request->prompt_logprobs : &request->logprobs;
+
+    *emit_sample(step, sequence, place, true) = (struct ant_draw){
+        .is_given = true, .given = known_token(request, place), .n_top = to->n_top};
 }
 
 static void emit_draw(struct step *step, struct sequence *sequence)
 {
     const struct ant_request *request = sequence->request;
     const struct ant_sampling *sampling = &request->sampling;
-    struct ant_draw *draw = &step->draws[step->n_sampled];
+    struct ant_draw *draw;
     bool is_early = sequence->n_drawn + 1 < sampling->min_tokens;
     int n_passed = sampling->ignore_eos ? request->stops->n_eos : 0;
 
+    sequence->drawn_at = step->n_sampled;
+    draw = emit_sample(step, sequence, n_tokens(sequence), false);
     *draw = (struct ant_draw){
         .temperature = sampling->temperature,
         .top_p = sampling->top_p,
@@ -415,15 +480,14 @@ static void emit_draw(struct step *step, struct sequence *sequence)
         .position = (uint64_t)sequence->n_drawn,
         .banned = request->stops->ids + n_passed,
         .n_banned = is_early ? request->stops->n_ids - n_passed : 0,
+        .n_top = request->has_logprobs ? request->logprobs.n_top : 0,
     };
     int first = step->edits.n;
     ant_edits_add(&step->edits, request);
     draw->n_edits = step->edits.n - first;
     draw->only_edited = request->rules && request->rules->n_allowed > 0;
-    step->sampled[step->n_sampled] = step->n_rows - 1;
-    step->requests[step->n_sampled] = sequence->request;
     sequence->n_drawn++;
-    sequence->drawn_at = step->n_sampled++;
+    step->n_drawn++;
 }
 
 /* Write the planned rows of one sequence into the step. */
@@ -436,6 +500,8 @@ static void emit(const struct ant_sched *sched, struct step *step, struct sequen
         step->tokens[step->n_rows] =
             t < known ? known_token(sequence->request, t) : ~sequence->drawn_at;
         step->positions[step->n_rows++] = t;
+        if (t >= sequence->first_wanted && t + 1 < n_tokens(sequence))
+            emit_given(step, sequence, t + 1);
     }
     for (int i = 0; i < n_pages; i++)
         step->pages[first_page + i] = sched->config.first_page + sequence->pages[i];
@@ -447,12 +513,19 @@ static void emit(const struct ant_sched *sched, struct step *step, struct sequen
         emit_draw(step, sequence);
 }
 
-/* Sequences whose answer is as long as it may be with what is being drawn: nothing more to plan. */
+/* Nothing more is to be planned for the sequence: with what is being drawn its answer is as long as
+ * it may be, or it is whole and what was wanted of it is under way. */
+static bool is_planned(const struct ant_sched *sched, const struct sequence *sequence)
+{
+    if (is_whole(sequence->request))
+        return sequence->n_cached == n_wanted(sequence);
+    return ant_stop_is_longest(sequence->request, sequence->n_drawn, sched->config.max_context);
+}
+
 static void let_go(struct ant_sched *sched)
 {
     for (int i = sched->n_running - 1; i >= 0; i--) {
-        const struct sequence *sequence = &sched->running[i];
-        if (ant_stop_is_longest(sequence->request, sequence->n_drawn, sched->config.max_context))
+        if (is_planned(sched, &sched->running[i]))
             remove_running(sched, i, &sched->leaving[sched->n_leaving++]);
     }
 }
@@ -465,10 +538,11 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
     if (sched->n_in_flight == ANT_MAX_STEPS_IN_FLIGHT)
         ant_die("a step more than %d was planned", ANT_MAX_STEPS_IN_FLIGHT);
     sched->has_preempted = false;
-    step->n_rows = step->n_seqs = step->n_sampled = 0;
+    step->n_rows = step->n_seqs = step->n_sampled = step->n_drawn = 0;
     ant_edits_clear(&step->edits);
     step->decode_rows = plan_decodes(sched);
-    plan_prefills(sched, sched->config.max_step_rows - step->decode_rows);
+    plan_prefills(sched, sched->config.max_step_rows - step->decode_rows,
+                  sched->config.max_sampled - step->decode_rows);
     for (int i = 0; i < sched->n_running; i++)
         if (sched->running[i].n_planned > 0)
             emit(sched, step, &sched->running[i]);
@@ -477,7 +551,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
     for (int i = 0, first = 0; i < step->n_sampled; first += step->draws[i++].n_edits)
         step->draws[i].edits = step->draws[i].n_edits ? step->edits.items + first : NULL;
     let_go(sched);
-    sched->n_drawn += step->n_sampled;
+    sched->n_drawn += step->n_drawn;
     sched->n_in_flight++;
     *batch = (struct ant_batch){
         .n_rows = step->n_rows,
@@ -497,9 +571,9 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
 
 /* ---- after the step ------------------------------------------------------------------------- */
 
-struct ant_request *ant_sched_sampled(const struct ant_sched *sched, int i)
+const struct ant_sample *ant_sched_sampled(const struct ant_sched *sched, int i)
 {
-    return sched->steps[sched->oldest].requests[i];
+    return &sched->steps[sched->oldest].samples[i];
 }
 
 /* Every page is accounted for; every sequence has the pages its cached tokens need. */
@@ -532,7 +606,7 @@ static struct ant_request *drop_draw(struct ant_sched *sched, const struct seque
 {
     sched->n_ended += sequence->request->finish != ANT_FINISH_LENGTH;
     if (is_drawing(sequence))
-        sched->steps[sched->oldest].requests[sequence->drawn_at] = NULL;
+        sched->steps[sched->oldest].samples[sequence->drawn_at].request = NULL;
     return sequence->request;
 }
 

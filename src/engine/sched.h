@@ -12,6 +12,9 @@
  * also when that one is planned in the same step, and when it has ended and its pages are not yet
  * needed. What a preempted sequence has computed is kept the same way.
  *
+ * Where log probabilities of tokens that are known are wanted, the rows before these have their
+ * logits computed, as many in a step as there is room for, and are not shared.
+ *
  * Up to two steps may be planned and not yet committed: a sequence then goes on with a token that
  * is not known yet. If it turns out to have ended, what it draws in the later step is dropped.
  * Steps run in the order they were planned in: so a sequence's pages can be given to another as
@@ -40,12 +43,18 @@ void ant_sched_add(struct ant_sched *sched, struct ant_request *request);
 /* True when there is a step to run; `batch` is valid until the step is committed. */
 bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch);
 
-/* The oldest step not yet committed has run: the request whose next token is its i-th sampled row;
- * NULL when the request has ended before. */
-struct ant_request *ant_sched_sampled(const struct ant_sched *sched, int i);
+/* What the i-th sampled row of a step is. Those of a request follow each other, first to last. */
+struct ant_sample {
+    struct ant_request *request; /* NULL: has ended before */
+    int32_t place;               /* of the token among those of prompt and answer */
+    bool is_given;               /* known before: its log probability is wanted */
+};
 
-/* The tokens that step drew were appended to the requests' outputs, and `finish` is set in those
- * that have ended. */
+/* Of the oldest step not yet committed, which has run. */
+const struct ant_sample *ant_sched_sampled(const struct ant_sched *sched, int i);
+
+/* What that step gave was appended to the requests' outputs and log probabilities, and `finish` is
+ * set in those that have ended. */
 void ant_sched_commit(struct ant_sched *sched);
 
 /* Take back one request whose `finish` is set, its pages freed; NULL when there is none. After

@@ -197,7 +197,7 @@ int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_er
         model->first_step = (model->first_step + 1) % model->shard.pp_size;
         model->n_steps--;
     }
-    *out = (struct ant_drawn){NULL, NULL};
+    *out = (struct ant_drawn){0};
     if (model->failed == 0 && is_drawn)
         model->failed = model->be->ops->step_wait(model->be, out, &model->error);
     return model->failed < 0 ? ant_fail(err, (enum ant_err)model->failed, "%s", model->error.text)

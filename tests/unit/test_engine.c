@@ -3,6 +3,7 @@
  * threads or order, and end where they should. Run under the thread sanitizer too. */
 #include "config.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,6 +59,7 @@ struct answers {
     struct ant_ids ids[N_PROMPTS];
     enum ant_finish finish[N_PROMPTS];
     char *text[N_PROMPTS];
+    struct ant_logprobs logprobs[N_PROMPTS], prompt_logprobs[N_PROMPTS];
 };
 
 static void answers_release(struct answers *answers)
@@ -65,11 +67,15 @@ static void answers_release(struct answers *answers)
     for (int i = 0; i < N_PROMPTS; i++) {
         ant_ids_release(&answers->ids[i]);
         free(answers->text[i]);
+        ant_logprobs_release(&answers->logprobs[i]);
+        ant_logprobs_release(&answers->prompt_logprobs[i]);
     }
 }
 
 /* What the requests of a run begin with: the first tokens of these answers; NULL: nothing. */
 static const struct answers *begun;
+/* Log probabilities are wanted; and only those, of answers that are given by `begun`. */
+static bool wants_logprobs, wants_prompt_logprobs, is_scored;
 /* What a run was told of its answers while they were under way; NULL: it does not ask. */
 static struct ant_ids *gained;
 
@@ -89,7 +95,13 @@ static struct ant_request *make_request(int i, const struct ant_sampling *sampli
     request->sampling = *sampling;
     request->stops = stops;
     if (begun)
-        ant_ids_append(&request->output, begun->ids[i].data, begun->ids[i].len * (size_t)i / 23);
+        ant_ids_append(&request->output, begun->ids[i].data,
+                       is_scored ? begun->ids[i].len : begun->ids[i].len * (size_t)i / 23);
+    request->whole = is_scored ? begun->finish[i] : ANT_FINISH_NONE;
+    request->has_logprobs = wants_logprobs;
+    request->logprobs.n_top = 3;
+    request->has_prompt_logprobs = wants_prompt_logprobs;
+    request->prompt_logprobs.n_top = 2;
     request->n_reported = (uint32_t)request->output.len;
     return request;
 }
@@ -106,6 +118,12 @@ static void keep(struct answers *answers, struct ant_request *request)
     answers->ids[request->row] = request->output;
     answers->finish[request->row] = request->finish;
     answers->text[request->row] = text.data;
+    answers->logprobs[request->row] = request->logprobs;
+    answers->prompt_logprobs[request->row] = request->prompt_logprobs;
+    assert_int_equal(request->logprobs.n, request->has_logprobs ? request->output.len : 0);
+    assert_int_equal(request->prompt_logprobs.n,
+                     request->has_prompt_logprobs ? request->n_prompt : 0);
+    request->logprobs = request->prompt_logprobs = (struct ant_logprobs){0};
     request->output = (struct ant_ids){0};
     ant_request_free(request);
 }
@@ -197,6 +215,19 @@ static void assert_same(const struct answers *a, const struct answers *b)
     }
 }
 
+static void assert_same_logprobs(const struct ant_logprobs *a, const struct ant_logprobs *b)
+{
+    size_t n = a->n, n_top = (size_t)a->n_top;
+
+    assert_int_equal(a->n, b->n);
+    assert_int_equal(a->n_top, b->n_top);
+    if (n == 0)
+        return;
+    assert_memory_equal(a->values, b->values, n * sizeof(float));
+    assert_memory_equal(a->top_ids, b->top_ids, n * n_top * sizeof(int32_t));
+    assert_memory_equal(a->top, b->top, n * n_top * sizeof(float));
+}
+
 static const struct setup plain = {.max_seqs = 8, .max_rows = 64, .n_pages = 64, .n_threads = 1};
 
 static void check_setups(const struct ant_sampling *sampling)
@@ -264,6 +295,51 @@ static void test_goes_on_where_it_was(void **state)
     }
     begun = NULL;
     answers_release(&expected);
+}
+
+/* Log probabilities are the same bits in every batch, of tokens just drawn and of known ones.
+ * Greedy answers are of the most probable ids, which come first, in order. */
+static void test_logprobs(void **state)
+{
+    static const struct setup setups[] = {{1, 64, 3, 1, false, false},
+                                          {64, 512, 256, 3, true, false},
+                                          {8, 9, 6, 2, true, false},
+                                          {3, 2, 12, 2, false, false}};
+    const struct ant_stops stops = {0};
+    struct ant_sampling sampling = {.max_tokens = 20, .top_p = 1};
+    struct answers expected, answers;
+
+    (void)state;
+    wants_logprobs = wants_prompt_logprobs = true;
+    for (int is_random = 0; is_random < 2; is_random++) {
+        sampling.temperature = (float)is_random;
+        run(&plain, &sampling, &stops, &expected);
+        for (int i = 0; i < N_PROMPTS; i++) {
+            const struct ant_logprobs *all = &expected.logprobs[i];
+            for (uint32_t k = 0; k < all->n; k++) {
+                assert_true(all->values[k] <= all->top[3 * k] && all->top[3 * k] < 0);
+                assert_true(all->top[3 * k] >= all->top[3 * k + 1]);
+                assert_true(all->top[3 * k + 1] >= all->top[3 * k + 2]);
+            }
+            assert_true(isnan(expected.prompt_logprobs[i].values[0]));
+            assert_true(is_random || ant_logprobs_are_greedy(all, expected.ids[i].data));
+        }
+        for (size_t i = 0; i < 3 * sizeof(setups) / sizeof(*setups); i++) {
+            begun = i % 3 ? &expected : NULL;
+            is_scored = i % 3 == 2;
+            run(&setups[i / 3], &sampling, &stops, &answers);
+            assert_same(&answers, &expected);
+            for (int k = 0; k < N_PROMPTS; k++) {
+                assert_same_logprobs(&answers.logprobs[k], &expected.logprobs[k]);
+                assert_same_logprobs(&answers.prompt_logprobs[k], &expected.prompt_logprobs[k]);
+            }
+            answers_release(&answers);
+        }
+        begun = NULL;
+        is_scored = false;
+        answers_release(&expected);
+    }
+    wants_logprobs = wants_prompt_logprobs = false;
 }
 
 static void test_seed_matters(void **state)
@@ -391,10 +467,15 @@ static void test_too_small_a_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy_is_invariant),  cmocka_unit_test(test_sampled_is_invariant),
-        cmocka_unit_test(test_goes_on_where_it_was), cmocka_unit_test(test_seed_matters),
-        cmocka_unit_test(test_length_ends),          cmocka_unit_test(test_ids_end),
-        cmocka_unit_test(test_strings_end),          cmocka_unit_test(test_too_small_a_cache),
+        cmocka_unit_test(test_greedy_is_invariant),
+        cmocka_unit_test(test_sampled_is_invariant),
+        cmocka_unit_test(test_goes_on_where_it_was),
+        cmocka_unit_test(test_seed_matters),
+        cmocka_unit_test(test_length_ends),
+        cmocka_unit_test(test_ids_end),
+        cmocka_unit_test(test_strings_end),
+        cmocka_unit_test(test_too_small_a_cache),
+        cmocka_unit_test(test_logprobs),
     };
     setenv("ANTIPHON_CHECK", "1", 1);
     return cmocka_run_group_tests(tests, open_all, close_all);

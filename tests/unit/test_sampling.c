@@ -229,6 +229,38 @@ static void test_check(void **state)
     REFUSED(bad.top_k = -1, "top_k");
 }
 
+/* Against looking for the best again and again, with ties, NaN and infinity among the logits. */
+static void test_top_ids(void **state)
+{
+    enum { N = 97, MOST = 20 };
+    float logits[N], left[N];
+    int32_t top[MOST];
+
+    (void)state;
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < N; i++)
+            logits[i] = (float)((i * 7919 + round * 104729) % (round + 3));
+        logits[round] = NAN;
+        logits[2 * round % N] = -INFINITY;
+        if (round == 49)
+            for (int i = 3; i < N; i++)
+                logits[i] = NAN;
+        for (int n = 0; n <= MOST; n++) {
+            memcpy(left, logits, sizeof(left));
+            ant_draw_top(logits, N, n, top);
+            for (int k = 0; k < n; k++) {
+                int best = -1;
+                for (int i = 0; i < N; i++)
+                    if (!isnan(left[i]) && (best < 0 || left[i] > left[best]))
+                        best = i;
+                assert_int_equal(top[k], best);
+                if (best >= 0)
+                    left[best] = NAN;
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_tiny_settings_are_greedy),
         cmocka_unit_test(test_hostile_logits),
         cmocka_unit_test(test_banned_are_never_drawn),
+        cmocka_unit_test(test_top_ids),
         cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

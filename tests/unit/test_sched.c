@@ -126,7 +126,7 @@ static void fake_end(struct fake *fake, struct ant_sched *sched)
     assert_int_equal(counts.n_sampled, fake->n_drawn[0]);
     fake->prefill_rows += counts.prefill_rows;
     for (int i = 0; i < fake->n_drawn[0]; i++) {
-        struct ant_request *request = ant_sched_sampled(sched, i);
+        struct ant_request *request = ant_sched_sampled(sched, i)->request;
         if (!request)
             continue;
         assert_int_equal(request->finish, ANT_FINISH_NONE);

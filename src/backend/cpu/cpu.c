@@ -3,6 +3,7 @@
 
 #include "backend/cpu/cpu.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,17 @@ static bool ids_in_range(const int32_t *ids, int n, int limit)
     return true;
 }
 
+static bool draws_in_range(const struct ant_batch *batch, int vocab)
+{
+    for (int i = 0; batch->draws && i < batch->n_sampled; i++) {
+        const struct ant_draw *draw = &batch->draws[i];
+        if (draw->n_top < 0 || draw->n_top > ANT_MAX_TOP ||
+            (draw->is_given && (draw->given < 0 || draw->given >= vocab)))
+            return false;
+    }
+    return true;
+}
+
 static void step_begin(struct ant_backend *be, const struct ant_batch *batch)
 {
     struct cpu_backend *cpu = cpu_of(be);
@@ -64,6 +76,8 @@ static void step_begin(struct ant_backend *be, const struct ant_batch *batch)
     else if (!ids_in_range(batch->tokens, batch->n_rows, cpu->arch.vocab) ||
              (batch->sampled && !ids_in_range(batch->sampled, batch->n_sampled, batch->n_rows)))
         ant_cpu_fail(cpu, ANT_EBUG, "a token id or row outside its range");
+    else if (!draws_in_range(batch, cpu->arch.vocab))
+        ant_cpu_fail(cpu, ANT_EBUG, "a draw outside its range");
     else if (!ant_cpu_plan(cpu))
         ant_cpu_fail(cpu, ANT_EBUG, "a position or page outside its range");
 }
@@ -82,7 +96,7 @@ static int step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_e
             *err = cpu->error;
         return cpu->failed;
     }
-    *out = (struct ant_drawn){cpu->ids, cpu->logprobs};
+    *out = (struct ant_drawn){cpu->ids, cpu->logprobs, cpu->top_ids, cpu->top_logprobs};
     return 0;
 }
 
@@ -93,21 +107,36 @@ struct sample_job {
     struct ant_cursor cursor;
 };
 
+/* Whatever the row is drawn by, the logprob of an id is reckoned in one way. */
+static void sample_row(struct cpu_backend *cpu, int row, void *work)
+{
+    const struct ant_draw *draw = &cpu->batch->draws[row];
+    const float *logits = cpu_slot_row(cpu, ANT_SLOT_LOGITS, row);
+    int32_t *top_ids = cpu->top_ids + (size_t)row * ANT_MAX_TOP;
+    int best, vocab = cpu->arch.vocab;
+    float of_best;
+
+    cpu->dsp.greedy(logits, vocab, &best, &of_best);
+    if (draw->is_given)
+        cpu->ids[row] = draw->given;
+    else if (draw->temperature == 0 && draw->n_banned == 0 && draw->n_edits == 0)
+        cpu->ids[row] = best;
+    else
+        cpu->ids[row] = ant_draw_token(logits, vocab, draw, work, NULL);
+    cpu->logprobs[row] = logits[cpu->ids[row]] - logits[best] + of_best;
+    ant_draw_top(logits, vocab, draw->n_top, top_ids);
+    for (int i = 0; i < draw->n_top; i++)
+        cpu->top_logprobs[(size_t)row * ANT_MAX_TOP + (size_t)i] =
+            top_ids[i] < 0 ? -INFINITY : logits[top_ids[i]] - logits[best] + of_best;
+}
+
 static void sample_member(void *arg, int member)
 {
     struct sample_job *job = arg;
-    struct cpu_backend *cpu = job->cpu;
     int row, end;
     while (ant_cursor_next(&job->cursor, &row, &end))
-        for (; row < end; row++) {
-            const struct ant_draw *draw = &cpu->batch->draws[row];
-            const float *logits = cpu_slot_row(cpu, ANT_SLOT_LOGITS, row);
-            if (draw->temperature == 0 && draw->n_banned == 0 && draw->n_edits == 0)
-                cpu->dsp.greedy(logits, cpu->arch.vocab, &cpu->ids[row], &cpu->logprobs[row]);
-            else
-                cpu->ids[row] = ant_draw_token(logits, cpu->arch.vocab, draw,
-                                               cpu->scratch[member].draw, &cpu->logprobs[row]);
-        }
+        for (; row < end; row++)
+            sample_row(job->cpu, row, job->cpu->scratch[member].draw);
 }
 
 static void sample(struct ant_backend *be)
@@ -240,6 +269,8 @@ static void place(struct cpu_backend *cpu, struct arena *arena)
             take(arena, (size_t)sampled * (size_t)ant_cpu_most_columns(cpu), sizeof(float));
     cpu->ids = take(arena, (size_t)sampled, sizeof *cpu->ids);
     cpu->logprobs = take(arena, (size_t)sampled, sizeof *cpu->logprobs);
+    cpu->top_ids = take(arena, (size_t)sampled * ANT_MAX_TOP, sizeof *cpu->top_ids);
+    cpu->top_logprobs = take(arena, (size_t)sampled * ANT_MAX_TOP, sizeof *cpu->top_logprobs);
     for (int i = 0; i < cpu->n_members; i++)
         place_scratch(cpu, arena, &cpu->scratch[i]);
 }
@@ -442,6 +473,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
                                       .workspace_bytes = cpu->workspace_bytes,
                                       .steps_in_flight = 1,
                                       .edits_logits = true,
+                                      .ranks_logits = true,
                                       .kv_page_bytes = ant_cpu_page_bytes(cpu),
                                       .free_bytes = cpu->free_bytes,
                                       .is_host = true,

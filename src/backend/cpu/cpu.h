@@ -115,8 +115,8 @@ struct cpu_backend {
     int n_page_spans, n_query_spans;
     float *
         columns; /* (sampled, most columns of a rank): logits on their way; in a stage of several */
-    int32_t *ids;
-    float *logprobs;
+    int32_t *ids, *top_ids; /* (sampled), (sampled, ANT_MAX_TOP): of struct ant_drawn */
+    float *logprobs, *top_logprobs;
 
     uint8_t *kv; /* owned mapping */
     size_t kv_bytes;

@@ -371,7 +371,9 @@ int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant
         return cuda->failed;
     }
     cuda->n_waited++;
-    *out =
-        (struct ant_drawn){step->drawn, (const float *)(const void *)step->drawn + step->n_drawn};
+    *out = (struct ant_drawn){
+        .ids = step->drawn,
+        .logprobs = (const float *)(const void *)step->drawn + step->n_drawn,
+    };
     return 0;
 }
