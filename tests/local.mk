@@ -44,6 +44,7 @@ UNIT_TESTS += tests/unit/test_jinja_golden
 UNIT_TESTS += tests/unit/test_launch
 UNIT_TESTS += tests/unit/test_layout
 UNIT_TESTS += tests/unit/test_journal
+UNIT_TESTS += tests/unit/test_timeline
 UNIT_TESTS += tests/unit/test_journal_owner
 tests_unit_test_journal_owner_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
 UNIT_TESTS += tests/unit/test_prompts

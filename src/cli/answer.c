@@ -320,6 +320,7 @@ static int turn(struct run *run, struct feed *feed, struct ant_error *err)
                        (feed->next != NULL) + feed->in_flight;
     run->counts.is_idle =
         (!feed->next && feed->in_flight == 0 && feed->more == ANT_WORK_NONE) || is_drained;
+    ant_run_trace(run, false);
     return ant_run_pulse(run, err);
 }
 
@@ -352,10 +353,12 @@ int ant_run_answer(struct run *run, struct ant_error *err)
     run->last_save = ant_now();
     run->n_opened = run->settings.samples;
     ant_run_pulse_start(run);
+    ant_run_trace_start(run);
     while (rc == 0 && run->pulse.orders.next == RUN_GO_ON)
         rc = turn(run, &feed, err);
     if (rc == 0 && run->pulse.orders.next == RUN_SAVE)
         rc = save_rest(run, &feed, err);
+    ant_run_trace(run, true);
     ant_request_free(feed.next);
     return rc < 0 ? rc : ant_journal_sync(run->journal, err);
 }

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,9 +120,12 @@ static int write_results(const struct merge_settings *settings, const char *job,
                 (unsigned long long)index.dropped_bytes);
     int rc = open_prompts(&prompts, settings, manifest, err);
     if (rc == 0)
+        rc = ant_timeline_collect(&plan.timeline, job, INT_MAX, ANT_MOMENTS_KEPT, err);
+    if (rc == 0)
         rc = ant_results_write(&plan, prompts, NULL, &n_ok, &n_failed, err);
     ant_prompts_close(prompts);
     ant_journal_index_release(&index);
+    ant_moments_release(&plan.timeline);
     if (rc < 0)
         return rc;
     int64_t missing = plan.n_rows * plan.n_samples - n_ok - n_failed;

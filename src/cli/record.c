@@ -234,6 +234,8 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
     int rc = gather_all(run, &index, err);
     if (rc == 0)
         rc = gather_reports(run, reports, err);
+    if (rc == 0)
+        rc = ant_run_trace_gather(run, &plan.timeline, NO_TIMEOUT, err);
     plan.entries = index.entries;
     plan.n_entries = index.n;
     plan.root = ant_run_facts_root(facts, &plan.n_root);
@@ -247,6 +249,7 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
         ant_run_summary(run, reports, ant_run_answers(run), n_ok, n_failed);
     ant_run_facts_close(facts);
     ant_journal_index_release(&index);
+    ant_moments_release(&plan.timeline);
     free(reports);
     return rc;
 }

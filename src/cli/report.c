@@ -221,6 +221,8 @@ void ant_run_report(const struct run *run, struct ant_rank_report *out)
         .bandwidth = facts.bandwidth,
         .peak_memory = (double)usage.ru_maxrss * 1024,
     };
+    snprintf(out->host, sizeof(out->host), "%s",
+             ant_job_cards(run->job)[run->layout.rank].node_name);
 }
 
 static double busy(const struct ant_rank_report *report)

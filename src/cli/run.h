@@ -130,6 +130,11 @@ struct run {
     struct ant_stop stop;     /* what this rank knows of; on rank 0 what any rank knows of */
     struct run_pulse pulse;
     double load_s, last_save;
+    struct run_trace {
+        struct ant_timeline *file; /* NULL: this rank does not lead, or it cannot be written */
+        struct ant_moments moments;
+        double last;
+    } trace;
     struct report_clock {
         double last_line;
         bool is_terminal;
@@ -191,6 +196,15 @@ int ant_run_pulse(struct run *run, struct ant_error *err);
 /* Tell what comes next if it may take long. */
 void ant_run_doing(struct run *run, enum run_doing doing);
 void ant_run_pulse_stop(struct run *run);
+
+/* trace.c: what this replica has done as time goes by. Note it when it is time, or `now`: cheap to
+ * call often. */
+void ant_run_trace_start(struct run *run);
+void ant_run_trace(struct run *run, bool now);
+/* Collective: on rank 0 the notes of all ranks and starts. */
+int ant_run_trace_gather(struct run *run, struct ant_moments *out, double timeout,
+                         struct ant_error *err);
+void ant_run_trace_stop(struct run *run);
 
 /* shard.c: of the open prompts the rows of this job, and its output. */
 int ant_run_take_shard(struct run *run, struct ant_error *err);

@@ -260,6 +260,7 @@ void ant_run_tear_down(struct run *run)
     ant_journal_index_release(&run->earlier);
     ant_journal_reader_close(run->reader);
     ant_run_pulse_stop(run);
+    ant_run_trace_stop(run);
     ant_run_release_rules(run);
     free(run->part_path);
     free(run->answers);

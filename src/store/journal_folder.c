@@ -32,6 +32,11 @@ char *ant_journal_file_path(const char *out_path, int rank, int start)
     return ant_xasprintf("%s.journal/r%d.s%d.aj", out_path, rank, start);
 }
 
+char *ant_journal_timeline_path(const char *out_path, int rank, int start)
+{
+    return ant_xasprintf("%s.journal/r%d.s%d.csv", out_path, rank, start);
+}
+
 /* ---- files of the folder ----------------------------------------------------------------------
  */
 
@@ -88,15 +93,20 @@ int ant_journal_list(const char *out_path, struct ant_journal_name **names, size
     return 0;
 }
 
-static int remove_file(const char *out_path, const char *name, struct ant_error *err)
+/* Takes the path over. */
+static int remove_path(char *path, struct ant_error *err)
 {
-    char *path = ant_journal_in_folder(out_path, name);
     int rc = 0;
 
     if (unlink(path) < 0 && errno != ENOENT)
         rc = ant_fail(err, ANT_EIO, "cannot remove '%s': %s", path, strerror(errno));
     free(path);
     return rc;
+}
+
+static int remove_file(const char *out_path, const char *name, struct ant_error *err)
+{
+    return remove_path(ant_journal_in_folder(out_path, name), err);
 }
 
 static int remove_journals(const char *out_path, struct ant_error *err)
@@ -106,10 +116,9 @@ static int remove_journals(const char *out_path, struct ant_error *err)
     int rc = ant_journal_list(out_path, &names, &n, err);
 
     for (size_t i = 0; i < n && rc == 0; i++) {
-        char *path = ant_journal_file_path(out_path, names[i].rank, names[i].start);
-        if (unlink(path) < 0 && errno != ENOENT)
-            rc = ant_fail(err, ANT_EIO, "cannot remove '%s': %s", path, strerror(errno));
-        free(path);
+        rc = remove_path(ant_journal_timeline_path(out_path, names[i].rank, names[i].start), err);
+        if (rc == 0)
+            rc = remove_path(ant_journal_file_path(out_path, names[i].rank, names[i].start), err);
     }
     free(names);
     return rc;

@@ -15,6 +15,7 @@ struct ant_journal_name {
 
 /* Path of a rank's file, or of any other file in the folder. Caller frees. */
 char *ant_journal_file_path(const char *out_path, int rank, int start);
+char *ant_journal_timeline_path(const char *out_path, int rank, int start); /* beside it */
 char *ant_journal_in_folder(const char *out_path, const char *name);
 
 /* The journal files of the folder, sorted by (start, rank); malloc'd. No folder: none. */

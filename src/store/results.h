@@ -17,6 +17,7 @@
 #include "job/group.h"
 #include "store/journal.h"
 #include "store/prompts.h"
+#include "store/timeline.h"
 
 /* MPI is there for parallel HDF5 alone: started here, right after the launch when there is more
  * than one rank (its start is a fence that must not wait for hours), ended here. No-ops in a world
@@ -40,6 +41,7 @@ struct ant_fact {
  * ranks. */
 struct ant_rank_report {
     int32_t rank, dp_rank;
+    int32_t shard; /* read back from a merged file: whose */
     int64_t rows, failed, prompt_tokens, output_tokens, steps, preemptions;
     int64_t shared_tokens; /* of prompts, that need not be computed; not in prompt_tokens */
     int64_t stolen;        /* of the rows: taken from other replicas */
@@ -47,6 +49,7 @@ struct ant_rank_report {
     double weight_bytes, kv_bytes, flops; /* moved and done over the run */
     double bandwidth;                     /* measured at start, bytes/s */
     double peak_memory;                   /* bytes */
+    char host[64];
 };
 
 struct ant_results_plan {
@@ -62,6 +65,7 @@ struct ant_results_plan {
     size_t n_root, n_provenance;
     const struct ant_rank_report *reports;
     size_t n_reports;
+    struct ant_moments timeline; /* borrowed; of all starts, by start, rank and time */
 };
 
 /* Collective over `world` (NULL: alone); every rank passes an equal plan. Payloads are read from
@@ -118,6 +122,24 @@ int ant_results_find(struct ant_results *results, int64_t row, int64_t *index,
 /* Result `index`, in the order of rows and samples; borrowed until the next call. */
 int ant_results_read(struct ant_results *results, int64_t index, struct ant_answer *out,
                      struct ant_error *err);
+/* Its numbers alone: text, tokens and error are NULL, of tokens how many there are. */
+int ant_results_read_numbers(struct ant_results *results, int64_t index, struct ant_answer *out,
+                             struct ant_error *err);
+
+/* What each rank did, and when: nothing if the file does not say. Of a file merged from shards,
+ * those of shard after shard. Release the one with free(), the other with ant_moments_release. */
+int ant_results_reports(const struct ant_results *results, struct ant_rank_report **out, size_t *n,
+                        struct ant_error *err);
+int ant_results_timeline(const struct ant_results *results, struct ant_moments *out,
+                         struct ant_error *err);
+/* Every attribute of /provenance, as text; not of shards. Both strings are owned. */
+struct ant_results_note {
+    char *name, *text;
+};
+int ant_results_notes(const struct ant_results *results, struct ant_results_note **out, size_t *n,
+                      struct ant_error *err);
+void ant_results_notes_release(struct ant_results_note *notes, size_t n);
+
 /* The id of a result as text, whatever kind it is; borrowed until the next call. */
 struct ant_results_id {
     enum ant_id_kind kind;

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -126,88 +125,14 @@ static int put_root(hid_t file, const struct ant_results_plan *plan,
     return 0;
 }
 
-/* /performance: a column a member, a row a rank. */
-enum { MEMBER_I32, MEMBER_I64, MEMBER_REAL };
-enum { TOTAL_NONE, TOTAL_SUM, TOTAL_MAX };
-static const struct member {
-    const char *name;
-    size_t offset;
-    int type, total;
-} members[] = {
-#define MEMBER(name, type, total)                                                                  \
-    {                                                                                              \
-#name, offsetof(struct ant_rank_report, name), type, total                                 \
-    }
-    MEMBER(rank, MEMBER_I32, TOTAL_NONE),         MEMBER(dp_rank, MEMBER_I32, TOTAL_NONE),
-    MEMBER(rows, MEMBER_I64, TOTAL_SUM),          MEMBER(failed, MEMBER_I64, TOTAL_SUM),
-    MEMBER(prompt_tokens, MEMBER_I64, TOTAL_SUM), MEMBER(output_tokens, MEMBER_I64, TOTAL_SUM),
-    MEMBER(shared_tokens, MEMBER_I64, TOTAL_SUM), MEMBER(steps, MEMBER_I64, TOTAL_SUM),
-    MEMBER(preemptions, MEMBER_I64, TOTAL_SUM),   MEMBER(stolen, MEMBER_I64, TOTAL_SUM),
-    MEMBER(load_s, MEMBER_REAL, TOTAL_MAX),       MEMBER(prefill_s, MEMBER_REAL, TOTAL_MAX),
-    MEMBER(decode_s, MEMBER_REAL, TOTAL_MAX),     MEMBER(idle_s, MEMBER_REAL, TOTAL_MAX),
-    MEMBER(total_s, MEMBER_REAL, TOTAL_MAX),      MEMBER(weight_bytes, MEMBER_REAL, TOTAL_SUM),
-    MEMBER(kv_bytes, MEMBER_REAL, TOTAL_SUM),     MEMBER(flops, MEMBER_REAL, TOTAL_SUM),
-    MEMBER(bandwidth, MEMBER_REAL, TOTAL_NONE),   MEMBER(peak_memory, MEMBER_REAL, TOTAL_SUM),
-#undef MEMBER
-};
-
-static double member_of(const struct ant_rank_report *report, const struct member *member)
-{
-    const char *at = (const char *)report + member->offset;
-    int32_t small;
-    int64_t large;
-    double real;
-
-    if (member->type == MEMBER_I32) {
-        memcpy(&small, at, sizeof(small));
-        return small;
-    }
-    if (member->type == MEMBER_I64) {
-        memcpy(&large, at, sizeof(large));
-        return (double)large;
-    }
-    memcpy(&real, at, sizeof(real));
-    return real;
-}
-
-/* Every member is exact as a double: counts stay below 2^53. */
-static int put_member(hid_t group, const struct ant_results_plan *plan, const struct member *member,
-                      struct ant_error *err)
-{
-    hsize_t n = (hsize_t)plan->n_reports;
-    double *values = ant_xcalloc(plan->n_reports + 1, sizeof(*values)), total = 0;
-    int rc = 0;
-
-    for (size_t i = 0; i < plan->n_reports; i++) {
-        values[i] = member_of(&plan->reports[i], member);
-        total = member->total == TOTAL_SUM ? total + values[i] : fmax(total, values[i]);
-    }
-    hid_t type = member->type == MEMBER_I32   ? H5T_STD_I32LE
-                 : member->type == MEMBER_I64 ? H5T_STD_I64LE
-                                              : H5T_IEEE_F64LE;
-    hid_t space = H5Screate_simple(1, &n, NULL);
-    hid_t dataset =
-        H5Dcreate2(group, member->name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    if (dataset < 0 ||
-        (n > 0 && H5Dwrite(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0))
-        rc = ant_h5_fail(err, ANT_EIO, "cannot write dataset '/performance/%s'", member->name);
-    if (rc == 0 && member->total != TOTAL_NONE)
-        rc = member->type == MEMBER_I64 ? ant_h5_put_int(group, member->name, (int64_t)total, err)
-                                        : ant_h5_put_real(group, member->name, total, err);
-    ant_h5_close(dataset);
-    ant_h5_close(space);
-    free(values);
-    return rc;
-}
-
 static int fill_file(hid_t file, const struct ant_results_plan *plan,
                      const struct ant_results_layout *layout, struct ant_error *err)
 {
-    static const char *const names[] = {"results", "provenance", "performance"};
-    hid_t groups[] = {H5I_INVALID_HID, H5I_INVALID_HID, H5I_INVALID_HID};
+    static const char *const names[] = {"results", "provenance"};
+    hid_t groups[] = {H5I_INVALID_HID, H5I_INVALID_HID};
     int rc = put_root(file, plan, layout, err);
 
-    for (int i = 0; i < 3 && rc == 0; i++) {
+    for (int i = 0; i < 2 && rc == 0; i++) {
         groups[i] = H5Gcreate2(file, names[i], H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
         if (groups[i] < 0)
             rc = ant_h5_fail(err, ANT_EIO, "cannot create group '/%s'", names[i]);
@@ -216,9 +141,9 @@ static int fill_file(hid_t file, const struct ant_results_plan *plan,
         rc = create_columns(groups[0], layout, err);
     for (size_t i = 0; i < plan->n_provenance && rc == 0; i++)
         rc = put_fact(groups[1], &plan->provenance[i], err);
-    for (size_t i = 0; i < sizeof(members) / sizeof(*members) && rc == 0; i++)
-        rc = put_member(groups[2], plan, &members[i], err);
-    for (int i = 0; i < 3; i++)
+    if (rc == 0)
+        rc = ant_results_put_performance(file, plan, err);
+    for (int i = 0; i < 2; i++)
         ant_h5_close(groups[i]);
     return rc;
 }

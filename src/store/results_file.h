@@ -18,6 +18,14 @@ hid_t ant_results_type_open(const struct ant_results_column *column);
 int ant_results_file_create(const char *part, const struct ant_results_plan *plan,
                             const struct ant_results_layout *layout, struct ant_error *err);
 
+/* One rank, while creating it: /performance and /timeline. */
+int ant_results_put_performance(hid_t file, const struct ant_results_plan *plan,
+                                struct ant_error *err);
+
+/* Of results that are open: the file, and its name in errors. */
+hid_t ant_results_handle(const struct ant_results *results);
+const char *ant_results_path(const struct ant_results *results);
+
 /* Every rank, when it has written: put what it wrote on the disk. */
 int ant_results_file_sync(const char *part, struct ant_error *err);
 

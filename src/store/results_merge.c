@@ -473,15 +473,15 @@ static int put_root(struct merger *m, struct ant_error *err)
     return rc;
 }
 
-/* What each shard says of itself, as it is: /shards/N/provenance and performance. */
+/* What each shard says of itself, as it is: /shards/N/provenance, performance and timeline. */
 static int copy_history(struct merger *m, hid_t from, int i, struct ant_error *err)
 {
-    static const char *const groups[] = {"provenance", "performance"};
+    static const char *const groups[] = {"provenance", "performance", "timeline"};
     hid_t links = H5Pcreate(H5P_LINK_CREATE);
     int rc = 0;
 
     H5Pset_create_intermediate_group(links, 1);
-    for (size_t k = 0; k < 2 && rc == 0; k++) {
+    for (size_t k = 0; k < 3 && rc == 0; k++) {
         char *name = ant_xasprintf("shards/%d/%s", m->parts[i].shard.number, groups[k]);
         if (H5Lexists(from, groups[k], H5P_DEFAULT) > 0 &&
             H5Ocopy(from, groups[k], m->file, name, H5P_DEFAULT, links) < 0)

@@ -254,6 +254,16 @@ void ant_results_close(struct ant_results *results)
     free(results);
 }
 
+hid_t ant_results_handle(const struct ant_results *results)
+{
+    return results->file;
+}
+
+const char *ant_results_path(const struct ant_results *results)
+{
+    return results->path;
+}
+
 int64_t ant_results_count(const struct ant_results *results)
 {
     return results->n;
@@ -402,6 +412,20 @@ int ant_results_read(struct ant_results *results, int64_t index, struct ant_answ
     ANT_TRY(read_text(&columns[ERROR], &columns[ERROR_OFFSETS], index, &results->error,
                       &answer.error, &answer.error_bytes, err));
     ANT_TRY(read_tokens(results, index, &answer, err));
+    *out = answer;
+    return 0;
+}
+
+int ant_results_read_numbers(struct ant_results *results, int64_t index, struct ant_answer *out,
+                             struct ant_error *err)
+{
+    struct ant_h5_column *columns = results->columns;
+    struct ant_answer answer = {0};
+    int64_t first = 0, n = 0;
+
+    ANT_TRY(read_numbers(results, index, &answer, err));
+    ANT_TRY(read_range(&columns[TOKENS_OFFSETS], &columns[TOKENS], index, &first, &n, err));
+    answer.n_tokens = (uint32_t)n;
     *out = answer;
     return 0;
 }
