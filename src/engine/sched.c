@@ -48,7 +48,8 @@ struct ant_sched {
     struct ant_outlook *outlook;
     int64_t preemptions, shared_tokens;
     int64_t n_drawn, n_ended; /* tokens, and answers that ended before they had to */
-    bool has_preempted;       /* in the step being planned */
+    double lead;        /* steps that admission is behind the pace of the cache; below 0: ahead */
+    bool has_preempted; /* in the step being planned */
     bool is_checked, is_held;
 
     struct step steps[ANT_MAX_STEPS_IN_FLIGHT]; /* a circle */
@@ -331,23 +332,69 @@ static int expected_growth(const struct ant_sched *sched, const struct sequence 
     return growth < left ? (int)growth : left;
 }
 
+/* Ask the outlook about the sequences that run; *shared: pages that several of them have, which
+ * are there all along. */
+static void look_at_running(struct ant_sched *sched, int *shared)
+{
+    *shared = sched->config.n_pages - ant_pages_available(sched->pages);
+    ant_outlook_clear(sched->outlook);
+    for (int i = 0; i < sched->n_running; i++) {
+        const struct sequence *it = &sched->running[i];
+        int own = it->n_pages - it->n_shared, end = n_tokens(it) + expected_growth(sched, it);
+        *shared -= own;
+        ant_outlook_add(sched->outlook, own, pages_for(end) - it->n_pages);
+    }
+}
+
+/* And about one that would come to them. */
+static void look_at_newcomer(struct ant_sched *sched, const struct sequence *it)
+{
+    int now = pages_for(n_tokens(it)), end = n_tokens(it) + expected_growth(sched, it);
+
+    ant_outlook_add(sched->outlook, now - it->n_shared, pages_for(end) - now);
+}
+
+/* Pages at the worst moment to come. Sequences turn their pages at different steps: half a page
+ * more for each than if all did at once. */
+static int worst_moment(const struct ant_sched *sched, int shared, int n_newcomers)
+{
+    return shared + ant_outlook_peak(sched->outlook) + (sched->n_running + n_newcomers) / 2;
+}
+
+/* Would all that wait and may run fit beside those that run? */
+static bool have_all_room(struct ant_sched *sched)
+{
+    int shared, n = sched->config.max_seqs - sched->n_running;
+
+    n = n < sched->waiting.count ? n : sched->waiting.count;
+    look_at_running(sched, &shared);
+    for (int i = 0; i < n; i++) {
+        struct ant_request *request = ant_queue_at(&sched->waiting, i);
+        look_at_newcomer(
+            sched, &(struct sequence){.request = request, .n_drawn = (int)request->output.len});
+    }
+    return worst_moment(sched, shared, n) <= sched->config.n_pages;
+}
+
 /* Will there be pages for the sequence, and for those that run to grow? Otherwise one of them would
- * have to be thrown out soon. */
+ * have to be thrown out soon.
+ *
+ * Beyond half of the cache sequences come in at the pace at which it can let them through, unless
+ * all that wait fit. If it were filled at once, answers of one length would all be at their longest
+ * at once, fewer could run together, and those left over would run almost alone in the end, where
+ * a step costs nearly as much as a full one. */
 static bool has_room(struct ant_sched *sched, const struct sequence *newest)
 {
-    int shared = sched->config.n_pages - ant_pages_available(sched->pages);
+    int shared, growth = expected_growth(sched, newest), n_pages = sched->config.n_pages;
+    double pages = pages_for(n_tokens(newest) + growth / 2) - newest->n_shared; /* on average */
 
-    ant_outlook_clear(sched->outlook);
-    for (int i = 0; i <= sched->n_running; i++) {
-        const struct sequence *it = &sched->running[i];
-        int own = it->n_pages - it->n_shared;
-        int now = n_tokens(it), end = now + expected_growth(sched, it);
-        shared -= own;
-        if (it == newest)
-            own = pages_for(now) - it->n_shared;
-        ant_outlook_add(sched->outlook, own, pages_for(end) - it->n_shared - own);
-    }
-    return shared + ant_outlook_peak(sched->outlook) <= sched->config.n_pages;
+    look_at_running(sched, &shared);
+    look_at_newcomer(sched, newest);
+    int worst = worst_moment(sched, shared, 1);
+    if (worst > n_pages || (2 * worst > n_pages && sched->lead < 0 && !have_all_room(sched)))
+        return false;
+    sched->lead = fmax(sched->lead - pages * growth / n_pages, -growth / 2);
+    return true;
 }
 
 /* The request to be admitted next, brought to the queue's front: one that was thrown out, else the
@@ -369,13 +416,6 @@ static struct ant_request *bring_next(struct ant_sched *sched)
     return ant_queue_bring(queue, at);
 }
 
-/* Few are left: one that waits now would run almost alone in the end, where a step costs nearly as
- * much as a full one. Computing some again is cheaper. */
-static bool is_tail(const struct ant_sched *sched)
-{
-    return 4 * sched->waiting.count <= sched->n_running;
-}
-
 /* Admit a request if the cache has room for it, with a page to spare for each that runs. */
 static bool admit(struct ant_sched *sched)
 {
@@ -395,7 +435,7 @@ static bool admit(struct ant_sched *sched)
     share_pages(sched, sequence);
     int wanted = pages_for(n_tokens(sequence) + 1) - sequence->n_pages;
     if (sched->n_running > 0 && (wanted + sched->n_running > ant_pages_available(sched->pages) ||
-                                 (!is_tail(sched) && !has_room(sched, sequence)))) {
+                                 !has_room(sched, sequence))) {
         give_pages(sched, sequence);
         return false;
     }
@@ -538,6 +578,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
     if (sched->n_in_flight == ANT_MAX_STEPS_IN_FLIGHT)
         ant_die("a step more than %d was planned", ANT_MAX_STEPS_IN_FLIGHT);
     sched->has_preempted = false;
+    sched->lead = fmin(sched->lead + 1, 1);
     step->n_rows = step->n_seqs = step->n_sampled = step->n_drawn = 0;
     ant_edits_clear(&step->edits);
     step->decode_rows = plan_decodes(sched);

@@ -26,6 +26,9 @@ static int random_below(int n)
 }
 
 static const struct ant_stops no_stops;
+/* An end that may come at any time: how long an answer becomes can only be expected. */
+static const int32_t some_end = 1 << 20;
+static const struct ant_stops may_stop = {.ids = &some_end, .n_ids = 1, .n_eos = 1};
 
 /* The first `n_common` tokens are those of every prompt of the family. */
 static struct ant_request *make_request(int row, int family, int n_common, int n_prompt,
@@ -206,8 +209,10 @@ static int64_t run_depth(const struct ant_engine_config *config, int n, uint32_t
         for (int k = random_below(4); k > 0 && added < n; k--) {
             int n_prompt = 1 + random_below(config->max_context * 2 / 3);
             int n_output = 1 + random_below(config->max_context - n_prompt);
-            ant_sched_add(sched, make_request(added++, random_below(3), random_below(2 * n_prompt),
-                                              n_prompt, n_output));
+            struct ant_request *request = make_request(
+                added++, random_below(3), random_below(2 * n_prompt), n_prompt, n_output);
+            request->stops = &may_stop;
+            ant_sched_add(sched, request);
         }
         returned += run_once(&fake, sched, config);
     }
@@ -248,10 +253,10 @@ static void test_plenty(void **state)
 static void test_scarce_pages(void **state)
 {
     struct ant_engine_config config = {
-        .max_seqs = 16, .max_step_rows = 64, .max_context = 200, .n_pages = 10};
+        .max_seqs = 16, .max_step_rows = 64, .max_context = 200, .n_pages = 9};
 
     (void)state;
-    assert_true(run_traffic(&config, 150, 2) > 0);
+    assert_true(run_traffic(&config, 400, 2) > 0);
 }
 
 static void test_corners(void **state)
@@ -393,6 +398,42 @@ static void test_known_lengths_do_not_thrash(void **state)
     free(fake.cache);
 }
 
+/* Answers of one length that do not all fit: they come in at different times, so that none is
+ * thrown out, and none is left to run when the others have ended. */
+static void test_equal_lengths_share_the_cache(void **state)
+{
+    enum { N = 48, IN = 32, OUT = 239, PAGES = 9 };
+    struct ant_engine_config config = {
+        .max_seqs = 64, .max_step_rows = 512, .max_context = 400, .n_pages = N * PAGES * 85 / 100};
+    struct ant_sched *sched = ant_sched_open(&config);
+    struct ant_sched_counts counts;
+    struct ant_request *request;
+    struct ant_batch batch;
+    int steps = 0, most = 0;
+
+    (void)state;
+    for (int i = 0; i < N; i++)
+        ant_sched_add(sched, make_request(i, 0, 0, IN, OUT));
+    for (int returned = 0; returned < N; steps++) {
+        assert_true(ant_sched_plan(sched, &batch));
+        ant_sched_counts(sched, &counts);
+        most = counts.running > most ? counts.running : most;
+        for (int i = 0; i < counts.n_sampled; i++) {
+            request = ant_sched_sampled(sched, i);
+            ant_ids_add(&request->output, 1);
+            if (request->output.len == OUT)
+                request->finish = ANT_FINISH_LENGTH;
+        }
+        ant_sched_commit(sched);
+        for (; (request = ant_sched_retire(sched)); returned++)
+            ant_request_free(request);
+    }
+    assert_int_equal(counts.preemptions, 0);
+    assert_int_equal(most, N);
+    assert_true(steps < OUT * 8 / 5);
+    ant_sched_close(sched);
+}
+
 /* Unfinished requests are freed with the scheduler (a leak checker sees to it). */
 static void test_close_in_flight(void **state)
 {
@@ -420,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_equal_prompts),
         cmocka_unit_test(test_outlook),
         cmocka_unit_test(test_known_lengths_do_not_thrash),
+        cmocka_unit_test(test_equal_lengths_share_the_cache),
         cmocka_unit_test(test_close_in_flight),
     };
     setenv("ANTIPHON_CHECK", "1", 1);
