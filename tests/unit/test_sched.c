@@ -419,7 +419,7 @@ static void test_equal_lengths_share_the_cache(void **state)
         ant_sched_counts(sched, &counts);
         most = counts.running > most ? counts.running : most;
         for (int i = 0; i < counts.n_sampled; i++) {
-            request = ant_sched_sampled(sched, i);
+            request = ant_sched_sampled(sched, i)->request;
             ant_ids_add(&request->output, 1);
             if (request->output.len == OUT)
                 request->finish = ANT_FINISH_LENGTH;
