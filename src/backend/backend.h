@@ -135,7 +135,8 @@ struct ant_backend_config {
     int n_threads;                       /* CPU: 0 = every core of the process */
     int local_rank;
     enum ant_kv_type kv_type;
-    bool reads_slots; /* read_slot will be called: each operation is launched by itself */
+    bool reads_slots;      /* read_slot will be called: each operation is launched by itself */
+    bool times_operations; /* for `counts`, also where that makes steps slower */
     /* The ranks that hold the rest of the replica (borrowed; NULL: nobody), and the tokens whose
      * rows of the embedding and of the output the ranks of a stage have: rank i from vocab_start[i]
      * to vocab_start[i + 1] (NULL: this one has all). `arch` is what this rank has of the model. */
@@ -167,7 +168,8 @@ struct ant_backend_facts {
  */
 struct ant_backend_counts {
     double weight_bytes, kv_bytes, flops;
-    double seconds_gemm, seconds_attention, seconds_other;
+    double seconds_gemm, seconds_attention, seconds_other; /* of operations; 0: not timed */
+    double joules; /* that the device has taken since kv_open; 0: not known */
 };
 
 struct ant_backend; /* each backend's own; begins with `const struct

@@ -76,6 +76,10 @@ static const struct ant_option options[] = {
      .help = "Memory of a rank for the KV cache. Default: as for antiphon run."},
     {ANT_OPTION_CHOICE, 0, "kv-type", "TYPE", AT(run.kv_type), .choices = ant_run_kv_types,
      .help = "Elements of the KV cache; auto is bf16."},
+    {ANT_OPTION_FLAG, 0, "operations", NULL, AT(run.times_operations),
+     .help =
+         "Time products, attention and the rest apart: on a GPU operation by operation, without "
+         "captured steps, which takes longer."},
     {ANT_OPTION_CHOICE, 0, "log-level", "LEVEL", AT(run.log_level), .choices = ant_run_log_levels,
      .help = "error, warn, info (default), debug or trace."},
     {0},
@@ -295,6 +299,7 @@ static int measure_rank(struct bench *bench, const struct bench_work *work, int 
     sample->gemm_s = new.seconds_gemm - old.seconds_gemm;
     sample->attention_s = new.seconds_attention - old.seconds_attention;
     sample->other_s = new.seconds_other - old.seconds_other;
+    sample->joules = new.joules - old.joules;
     return 0;
 }
 
@@ -323,6 +328,7 @@ static void sum_up(const struct bench_sample *ranks, int n, struct bench_sample 
         out->gemm_s += r->gemm_s / n;
         out->attention_s += r->attention_s / n;
         out->other_s += r->other_s / n;
+        out->joules += r->joules;
     }
     out->first_s /= (double)out->n;
     out->stream /= (double)out->n;

@@ -35,7 +35,8 @@ struct bench_sample {
     double prefill_share; /* of the engine's busy time, the rows of prompts */
     int64_t n, prompt_tokens, prefilled_tokens, output_tokens, steps;
     double weight_bytes, kv_bytes, flops; /* of the backend */
-    double gemm_s, attention_s, other_s;
+    double gemm_s, attention_s, other_s;  /* mean over ranks; 0: operations were not timed */
+    double joules;
 };
 
 /* The machine's limits, summed over ranks. */

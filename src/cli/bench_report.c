@@ -110,6 +110,13 @@ void ant_bench_print(const struct bench *bench, const struct bench_result *resul
         printf("%4.0f %%\n", 100 * floor / s->wall_s);
     else
         printf("%6s\n", "-");
+    if (bench->run.settings.times_operations)
+        printf("%8s products %.3f s, attention %.3f s, other operations %.3f s\n", "", s->gemm_s,
+               s->attention_s, s->other_s);
+    if (s->joules > 0)
+        printf("%8s %.4f J a token of answer, %.0f W a rank\n", "",
+               s->joules / (double)s->output_tokens,
+               s->joules / s->wall_s / bench->run.layout.world);
     fflush(stdout);
 }
 
@@ -126,10 +133,10 @@ static json_t *sample_json(const struct bench *bench, const struct bench_sample 
         (double)(s->prompt_tokens + s->output_tokens) / s->wall_s, "stream_tokens_per_s", s->stream,
         "first_token_s", s->first_s);
     json_t *work =
-        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "weight_bytes", s->weight_bytes,
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "weight_bytes", s->weight_bytes,
                   "kv_bytes", s->kv_bytes, "flops", s->flops, "gemm_s", s->gemm_s, "attention_s",
                   s->attention_s, "other_s", s->other_s, "prefill_share", s->prefill_share,
-                  "floor_s", ant_bench_floor(&bench->limits, s));
+                  "floor_s", ant_bench_floor(&bench->limits, s), "joules", s->joules);
 
     json_object_update_new(json, work);
     return json;

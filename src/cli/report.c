@@ -219,6 +219,7 @@ void ant_run_report(const struct run *run, struct ant_rank_report *out)
         .kv_bytes = counts.kv_bytes,
         .flops = counts.flops,
         .bandwidth = facts.bandwidth,
+        .joules = counts.joules,
         .peak_memory = (double)usage.ru_maxrss * 1024,
     };
     snprintf(out->host, sizeof(out->host), "%s",
@@ -293,6 +294,19 @@ static void print_limits(const struct run *run, const struct ant_rank_report *re
     printf("\n");
 }
 
+/* Every rank has a device of its own. */
+static void print_energy(const struct run *run, const struct ant_rank_report *reports,
+                         int64_t output, double seconds)
+{
+    double joules = 0;
+
+    for (int i = 0; i < run->layout.world; i++)
+        joules += reports[i].joules;
+    if (joules > 0 && output > 0)
+        printf("energy   %.1f kJ, %.4f J a token of answer, %.0f W a rank\n", joules / 1e3,
+               joules / (double)output, joules / seconds / run->layout.world);
+}
+
 void ant_run_summary(const struct run *run, const struct ant_rank_report *reports, int64_t n_rows,
                      int64_t n_ok, int64_t n_failed)
 {
@@ -319,6 +333,7 @@ void ant_run_summary(const struct run *run, const struct ant_rank_report *report
         printf("%lld more shared, ", (long long)shared);
     printf("%lld output (%.0f/s)\n", (long long)output, (double)output / answers);
     print_limits(run, reports);
+    print_energy(run, reports, output, answers);
     printf("antiphon: COMPLETE %lld/%lld rows, %lld failed\n", (long long)(n_ok + n_failed),
            (long long)n_rows, (long long)n_failed);
     fflush(stdout);

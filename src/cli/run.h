@@ -45,7 +45,7 @@ struct run_settings {
     const char *system, *chat_template, *chat_variables, *chat_date;
     int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type;
     int64_t kv_memory;
-    bool no_prefix_sharing;
+    bool no_prefix_sharing, times_operations;
     bool restart_over;
     double save_every, drain, margin, watchdog;
     int progress, log_level;

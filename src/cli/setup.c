@@ -190,6 +190,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         .n_threads = settings->threads ? settings->threads : default_threads(card),
         .local_rank = card->local_rank,
         .kv_type = (enum ant_kv_type)settings->kv_type,
+        .times_operations = settings->times_operations,
     };
     run->settings.threads = backend.n_threads;
     ANT_TRY(run->ops->open(&run->be, &backend, err));

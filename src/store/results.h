@@ -48,6 +48,7 @@ struct ant_rank_report {
     double load_s, prefill_s, decode_s, idle_s, total_s;
     double weight_bytes, kv_bytes, flops; /* moved and done over the run */
     double bandwidth;                     /* measured at start, bytes/s */
+    double joules;                        /* that the device has taken; 0: not known */
     double peak_memory;                   /* bytes */
     char host[64];
 };

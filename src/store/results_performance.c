@@ -41,7 +41,7 @@ static const struct member report_members[] = {
     AT(idle_s, REAL, TOTAL_MAX),       AT(total_s, REAL, TOTAL_MAX),
     AT(weight_bytes, REAL, TOTAL_SUM), AT(kv_bytes, REAL, TOTAL_SUM),
     AT(flops, REAL, TOTAL_SUM),        AT(bandwidth, REAL, TOTAL_NONE),
-    AT(peak_memory, REAL, TOTAL_SUM),
+    AT(peak_memory, REAL, TOTAL_SUM),  AT(joules, REAL, TOTAL_SUM),
 };
 #undef AT
 

@@ -336,6 +336,7 @@ static void close_cuda(struct ant_backend *be)
             cudaEventDestroy(cuda->steps[i].done);
     }
     ant_cuda_parallel_close(cuda);
+    ant_cuda_meter_close(cuda);
     ant_cuda_weight_close(cuda);
     while (cuda->weights) {
         struct ant_weight *w = cuda->weights;
@@ -440,6 +441,7 @@ static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
 {
     struct cuda_backend *cuda = cuda_of(be);
     size_t layers = (size_t)cuda->arch.n_layers, bytes;
+    char name[64];
 
     ANT_CUDA_TRY("cannot use the GPU", cudaSetDevice(cuda->device));
     ANT_TRY(ant_cuda_weight_finish(cuda, err));
@@ -456,6 +458,8 @@ static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
     ANT_CUDA_TRY("cannot allocate the KV cache", e);
     cuda->n_pages = n_pages;
     cuda->plan.marks = ant_xcalloc((size_t)n_pages, sizeof(*cuda->plan.marks));
+    ANT_TRY(unit(cuda->config.local_rank, name, err));
+    ant_cuda_meter_open(cuda, name);
     return measure_bandwidth(cuda, err);
 }
 
@@ -477,7 +481,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
         .free_bytes = cuda->free_bytes,
         .kv_share = KV_SHARE,
         .bandwidth = cuda->bandwidth,
-        .steps_in_flight = CUDA_STEPS,
+        .steps_in_flight = cuda->config.times_operations ? 1 : CUDA_STEPS,
     };
     snprintf(out->device, sizeof(out->device), "%.80s, %d multiprocessors, %s", cuda->prop.name,
              cuda->prop.multiProcessorCount, cuda->level);
@@ -486,6 +490,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
 static void counts(const struct ant_backend *be, struct ant_backend_counts *out)
 {
     *out = cuda_of_const(be)->counts;
+    out->joules = ant_cuda_joules(cuda_of_const(be));
 }
 
 const struct ant_backend_ops ant_backend_cuda = {

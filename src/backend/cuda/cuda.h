@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the CUDA backend: what its files share. cuda.c opens, closes and tells facts; cuda_ops.c
  * enqueues the operations; cuda_step.c uploads a step's integers, captures and replays graphs,
- * fetches what was drawn; cuda_weight.c brings weights to the device. Nothing outside
- * src/backend/cuda includes this.
+ * fetches what was drawn; cuda_weight.c brings weights to the device; cuda_meter.c counts energy
+ * and time. Nothing outside src/backend/cuda includes this.
  *
  * One stream does everything in order, so that activations, the descriptor of a step and what it
  * draws exist once on the device; only their pinned counterparts on the host are a ring. */
@@ -109,6 +109,9 @@ struct cuda_backend {
 
     struct ant_device_group *stage, *replica; /* owned; NULL: of one rank */
 
+    struct ant_cuda_energy *energy; /* owned; NULL: it is not known */
+    struct ant_cuda_marks *marks;   /* owned; NULL: operations are not timed */
+
     /* The step being enqueued. */
     struct cuda_step steps[CUDA_STEPS];
     int n_begun, n_waited; /* steps so far */
@@ -177,6 +180,15 @@ bool ant_cuda_is_on(const struct cuda_backend *cuda);
 void ant_cuda_done(struct cuda_backend *cuda, cudaError_t e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int ant_cuda_rows_of(const struct cuda_backend *cuda, enum ant_slot slot);
+
+/* cuda_meter.c. `unit`: the GPU's name as ops->unit tells it. */
+void ant_cuda_meter_open(struct cuda_backend *cuda, const char *unit);
+void ant_cuda_meter_close(struct cuda_backend *cuda);
+double ant_cuda_joules(const struct cuda_backend *cuda); /* since then; 0: not known */
+/* A step begins; an operation, by what it is called in errors, was enqueued; the step has run. */
+void ant_cuda_mark_begin(struct cuda_backend *cuda);
+void ant_cuda_mark(struct cuda_backend *cuda, const char *operation);
+void ant_cuda_mark_end(struct cuda_backend *cuda);
 
 /* cuda_parallel.c. Collective over the replica. */
 int ant_cuda_parallel_open(struct cuda_backend *cuda, struct ant_error *err);

@@ -20,6 +20,7 @@ void ant_cuda_done(struct cuda_backend *cuda, cudaError_t e, const char *format,
     char what[128];
     va_list args;
 
+    ant_cuda_mark(cuda, format);
     if (e == cudaSuccess && cuda->is_checked)
         e = cudaStreamSynchronize(cuda->stream);
     if (e == cudaSuccess || cuda->failed)
@@ -120,13 +121,13 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, enum
     int rc = ant_gemm_run(cuda->gemm, plan, &call, cuda->stream, &cuda->error);
     if (rc < 0)
         cuda->failed = rc;
-    else if (w->bias && !is_bias_fused)
+    ant_cuda_done(cuda, cudaSuccess, "product of %d rows with %d x %d", rows, w->n, w->k);
+    if (!cuda->failed && w->bias && !is_bias_fused)
         ant_cuda_done(
             cuda,
             kern_bias((struct kern_bias){.out = out, .bias = w->bias, .rows = rows, .n = w->n},
                       cuda->stream),
             "bias of %d rows", rows);
-    ant_cuda_done(cuda, cudaSuccess, "product of %d rows with %d x %d", rows, w->n, w->k);
 }
 
 void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,

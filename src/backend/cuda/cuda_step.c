@@ -47,7 +47,8 @@ static bool can_capture(const struct cuda_backend *cuda, const struct ant_batch 
 {
     return batch->n_rows <= CUDA_GRAPH_ROWS && batch->n_seqs == batch->n_rows &&
            batch->n_sampled == batch->n_rows && cuda->plan.n_rounds == 1 &&
-           cuda->plan.n_prefill == 0 && !cuda->config.reads_slots && !cuda->is_checked;
+           cuda->plan.n_prefill == 0 && !cuda->config.reads_slots && !cuda->is_checked &&
+           !cuda->marks;
 }
 
 /* ---- the descriptor ------------------------------------------------------------------------- */
@@ -317,6 +318,7 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
     fail_device(cuda, "cannot send a step to the GPU",
                 cudaMemcpyAsync(cuda->descriptor, step->host, cuda->at.tail + tail,
                                 cudaMemcpyHostToDevice, cuda->stream));
+    ant_cuda_mark_begin(cuda);
     if (cuda->mode == CUDA_CAPTURE)
         fail_device(cuda, "cannot capture a step",
                     cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeRelaxed));
@@ -371,6 +373,7 @@ int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant
         return cuda->failed;
     }
     cuda->n_waited++;
+    ant_cuda_mark_end(cuda);
     *out = (struct ant_drawn){
         .ids = step->drawn,
         .logprobs = (const float *)(const void *)step->drawn + step->n_drawn,

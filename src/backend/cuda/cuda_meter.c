@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a run costs: the energy that the GPU has taken, from the driver's management library, which
+ * is looked for when the program runs; and the time of each operation, between events, where the
+ * backend was asked to time them. */
+#include "config.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/cuda.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+/* ---- energy --------------------------------------------------------------------------------- */
+
+/* The few functions of libnvidia-ml that are needed; all return 0 for success. */
+struct ant_cuda_energy {
+    void *library, *device;
+    int (*shutdown)(void);
+    int (*total)(void *device, unsigned long long *millijoules); /* since the driver was loaded */
+    unsigned long long first;
+};
+
+static bool open_energy(struct ant_cuda_energy *energy, const char *unit)
+{
+    int (*init)(void), (*find)(const char *uuid, void **device);
+
+    energy->library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!energy->library)
+        return false;
+    *(void **)&init = dlsym(energy->library, "nvmlInit_v2");
+    *(void **)&find = dlsym(energy->library, "nvmlDeviceGetHandleByUUID");
+    *(void **)&energy->total = dlsym(energy->library, "nvmlDeviceGetTotalEnergyConsumption");
+    *(void **)&energy->shutdown = dlsym(energy->library, "nvmlShutdown");
+    if (!init || !find || !energy->total || !energy->shutdown || init() != 0) {
+        energy->shutdown = NULL;
+        return false;
+    }
+    return find(unit, &energy->device) == 0 && energy->total(energy->device, &energy->first) == 0;
+}
+
+static void close_energy(struct ant_cuda_energy *energy)
+{
+    if (!energy)
+        return;
+    if (energy->shutdown)
+        energy->shutdown();
+    if (energy->library)
+        dlclose(energy->library);
+    free(energy);
+}
+
+double ant_cuda_joules(const struct cuda_backend *cuda)
+{
+    unsigned long long now;
+
+    if (!cuda->energy || cuda->energy->total(cuda->energy->device, &now) != 0)
+        return 0;
+    return (double)(now - cuda->energy->first) * 1e-3;
+}
+
+/* ---- times of operations -------------------------------------------------------------------- */
+
+/* The end of an operation, which is the beginning of the next. */
+struct mark {
+    cudaEvent_t event;
+    double *seconds; /* what the operation's time is added to; NULL: nothing, a step begins */
+};
+
+struct ant_cuda_marks {
+    struct mark *items; /* (n_made) events are made once and used again in each step */
+    int n, n_made;
+};
+
+static void add_mark(struct cuda_backend *cuda, double *seconds)
+{
+    struct ant_cuda_marks *marks = cuda->marks;
+
+    if (marks->n == marks->n_made) {
+        marks->items = ant_xrealloc(marks->items, (size_t)marks->n_made + 1, sizeof(struct mark));
+        if (cudaEventCreate(&marks->items[marks->n_made].event) != cudaSuccess)
+            return;
+        marks->n_made++;
+    }
+    marks->items[marks->n].seconds = seconds;
+    cudaEventRecord(marks->items[marks->n++].event, cuda->stream);
+}
+
+void ant_cuda_mark_begin(struct cuda_backend *cuda)
+{
+    if (!cuda->marks)
+        return;
+    cuda->marks->n = 0;
+    add_mark(cuda, NULL);
+}
+
+void ant_cuda_mark(struct cuda_backend *cuda, const char *operation)
+{
+    struct ant_backend_counts *counts = &cuda->counts;
+
+    if (cuda->marks)
+        add_mark(cuda, strstr(operation, "product")     ? &counts->seconds_gemm
+                       : strstr(operation, "attention") ? &counts->seconds_attention
+                                                        : &counts->seconds_other);
+}
+
+void ant_cuda_mark_end(struct cuda_backend *cuda)
+{
+    for (int i = 1; cuda->marks && i < cuda->marks->n; i++) {
+        const struct mark *mark = &cuda->marks->items[i];
+        float ms = 0;
+        cudaEventElapsedTime(&ms, mark[-1].event, mark->event);
+        *mark->seconds += (double)ms * 1e-3;
+    }
+}
+
+/* ---- both ----------------------------------------------------------------------------------- */
+
+void ant_cuda_meter_open(struct cuda_backend *cuda, const char *unit)
+{
+    struct ant_cuda_energy *energy = ant_xcalloc(1, sizeof(*energy));
+
+    if (open_energy(energy, unit)) {
+        cuda->energy = energy;
+    } else {
+        ant_log(ANT_LOG_INFO, "cuda",
+                "the GPU's energy is not counted: no libnvidia-ml.so.1 here, "
+                "or it does not tell");
+        close_energy(energy);
+    }
+    if (cuda->config.times_operations)
+        cuda->marks = ant_xcalloc(1, sizeof(*cuda->marks));
+}
+
+void ant_cuda_meter_close(struct cuda_backend *cuda)
+{
+    close_energy(cuda->energy);
+    for (int i = 0; cuda->marks && i < cuda->marks->n_made; i++)
+        cudaEventDestroy(cuda->marks->items[i].event);
+    if (cuda->marks)
+        free(cuda->marks->items);
+    free(cuda->marks);
+}
