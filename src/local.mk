@@ -57,7 +57,8 @@ libantiphon_a_SOURCES += \
 	src/store/journal_owner.c src/store/journal_read.c src/store/prompts.c \
 	src/store/results.c src/store/results_file.c src/store/results_layout.c \
 	src/store/results_check.c src/store/results_merge.c src/store/results_read.c \
-	src/store/results_performance.c src/store/results_slice.c src/store/timeline.c
+	src/store/results_performance.c src/store/results_reopen.c src/store/results_slice.c \
+	src/store/timeline.c
 
 # text
 noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/charsmap.h src/text/chat.h \

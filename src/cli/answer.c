@@ -73,8 +73,8 @@ static int row_tokens(const struct run *run, const struct ant_prompt *prompt, st
     return 0;
 }
 
-static int make_request(const struct run *run, const struct ant_prompt *prompt, int sample,
-                        struct ant_request **out, struct ant_error *err)
+int ant_run_request(const struct run *run, const struct ant_prompt *prompt, int sample,
+                    struct ant_request **out, struct ant_error *err)
 {
     struct ant_sampling sampling;
     struct ant_ids tokens = {0};
@@ -167,7 +167,7 @@ static int open_sample(struct run *run, int64_t row, int sample, struct ant_requ
 
     if (rc < 0 && rc != ANT_EDATA)
         return ant_fail(err, rc, "%s", why.text);
-    if (rc < 0 || make_request(run, &prompt, sample, &request, &why) < 0)
+    if (rc < 0 || ant_run_request(run, &prompt, sample, &request, &why) < 0)
         return journal_failure(run, row, sample, &why, err);
     rc = resume(run, request, err);
     if (rc == 0 && request->finish == ANT_FINISH_NONE) {

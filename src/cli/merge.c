@@ -95,6 +95,7 @@ static int write_results(const struct merge_settings *settings, const char *job,
         {.name = "input_digest", .kind = ANT_FACT_TEXT, .text = manifest->input_digest},
         {.name = "model_digest", .kind = ANT_FACT_TEXT, .text = manifest->model_digest},
         {.name = "settings_digest", .kind = ANT_FACT_TEXT, .text = settings_digest},
+        {.name = "answer_settings", .kind = ANT_FACT_TEXT, .text = manifest->answers},
         {.name = "prompts", .kind = ANT_FACT_TEXT, .text = is_chat ? "chat" : "text"},
     };
     const struct ant_fact provenance[] = {
@@ -102,7 +103,7 @@ static int write_results(const struct merge_settings *settings, const char *job,
         {.name = "libraries", .kind = ANT_FACT_TEXT, .text = ant_store_versions()},
         {.name = "command", .kind = ANT_FACT_TEXT, .text = "antiphon merge"},
         {.name = "ended", .kind = ANT_FACT_TEXT, .text = now},
-        {.name = "settings", .kind = ANT_FACT_TEXT, .text = manifest->answers},
+        {.name = "input", .kind = ANT_FACT_TEXT, .text = manifest->input ? manifest->input : ""},
     };
     struct ant_journal_index index = {0};
     struct ant_prompts *prompts = NULL;

@@ -137,10 +137,12 @@ struct ant_run_facts *ant_run_facts_open(const struct run *run, const char *inpu
     add_root(facts, "input_digest", input);
     add_root(facts, "model_digest", model);
     add_root(facts, "settings_digest", answers);
+    add_root(facts, "answer_settings", run->answers);
     add_root(facts, "prompts", run->chat ? "chat" : "text");
     add_program(facts, run);
     add_place(facts, run);
     add_text(facts, "model", ant_xstrdup(run->settings.model));
+    add_text(facts, "input", ant_xstrdup(run->settings.input));
     add_text(facts, "tokenizer_digest", digest_text(ant_tokenizer_digest(run->tokenizer)));
     add_text(facts, "settings", ant_xstrdup(settings));
     return facts;

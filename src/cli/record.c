@@ -19,47 +19,52 @@
 
 /* ---- the journal: what is done already, what is left ---------------------------------------- */
 
-/* What says whether two jobs would give the same results: digests of the input, of the model and of
- * the settings that change answers. */
-struct identity {
-    char input[ANT_DIGEST_TEXT], model[ANT_DIGEST_TEXT], settings[ANT_DIGEST_TEXT];
-};
-
-static void identify(const struct run *run, struct identity *out)
+void ant_run_identify(const struct run *run, struct run_identity *out)
 {
     ant_digest_text(out->input, ant_prompts_fingerprint(run->prompts));
     ant_digest_text(out->model, ant_checkpoint_digest(run->checkpoint));
     ant_digest_text(out->settings, ant_digest(run->answers, strlen(run->answers)));
 }
 
-/* Is the output there already, whole, and of this very job? 1 if so; of another job: refused,
- * results are not overwritten by accident. */
-static int compare_output(const struct run *run, const struct identity *mine, struct ant_error *err)
+static int compare_results(const struct ant_results *results, const char *path,
+                           const struct ant_manifest *mine, struct ant_error *err)
 {
-    const struct {
-        const char *name, *mine, *what;
-    } facts[] = {{"input_digest", mine->input, "other prompts"},
-                 {"model_digest", mine->model, "another model"},
-                 {"settings_digest", mine->settings, "other settings"}};
+    struct ant_manifest theirs = {0};
+
+    ANT_TRY(ant_results_manifest(&theirs, results, err));
+    int rc = ant_manifest_compare(path, &theirs, mine, err);
+    ant_manifest_release(&theirs);
+    return rc;
+}
+
+/* The output may be there already. Whole, and of this very job: 1. Its rows that are not OK are to
+ * be answered again: it becomes a job to go on with. Of another job: refused, results are not
+ * overwritten by accident. */
+static int look_at_output(const struct run *run, const struct ant_manifest *mine,
+                          struct ant_error *err)
+{
     const char *path = run->settings.output;
+    bool retries = run->settings.retry_failed;
     struct ant_results *results;
 
     if (run->settings.restart_over || access(path, F_OK) != 0)
         return 0;
     ANT_TRY(ant_results_open(&results, path, err));
-    int rc = ant_results_complete(results);
-    for (size_t i = 0; i < sizeof(facts) / sizeof(*facts) && rc > 0; i++) {
-        char *fact = NULL;
-        rc = ant_results_fact(results, facts[i].name, &fact, err) < 0 ? ANT_EDATA : 1;
-        if (rc > 0 && strcmp(fact, facts[i].mine) != 0)
-            rc = ant_fail(err, ANT_EUSAGE,
-                          "'%s' is there and holds answers to %s: choose another --output, or "
-                          "--restart-over to replace it",
-                          path, facts[i].what);
-        free(fact);
-    }
+    bool is_complete = ant_results_complete(results);
+    bool is_good = ant_results_ok(results) == ant_results_count(results);
+    int rc = is_complete || retries ? compare_results(results, path, mine, err) : 0;
     ant_results_close(results);
-    return rc;
+    ANT_TRY(rc);
+
+    enum ant_journal_state state = ant_journal_state(path);
+    if (is_good || (is_complete && !retries)) {
+        if (is_good || state != ANT_JOURNAL_REOPENED) /* else it goes on with --retry-failed */
+            ant_journal_tidy(path);
+        return 1;
+    }
+    if (!retries || state == ANT_JOURNAL_REOPENED || (state == ANT_JOURNAL_BEGUN && !is_complete))
+        return 0;
+    return ant_results_reopen(path, err);
 }
 
 int64_t ant_run_answers(const struct run *run)
@@ -86,9 +91,9 @@ static int check_space(const struct run *run, struct ant_error *err)
  * already. */
 static int prepare_journal(struct run *run, struct ant_error *err)
 {
-    struct identity mine;
+    struct run_identity mine;
 
-    identify(run, &mine);
+    ant_run_identify(run, &mine);
     struct ant_manifest manifest = {
         .n_rows = run->n_rows,
         .shard = run->part,
@@ -98,9 +103,7 @@ static int prepare_journal(struct run *run, struct ant_error *err)
         .answers = run->answers,
         .input = run->settings.input,
     };
-    int rc = compare_output(run, &mine, err);
-    if (rc > 0)
-        ant_journal_tidy(run->settings.output);
+    int rc = look_at_output(run, &manifest, err);
     if (rc == 0)
         rc = check_space(run, err);
     if (rc == 0)
@@ -152,11 +155,9 @@ static int gather_index(struct run *run, const struct ant_journal_index *mine,
 static int replay_journal(struct run *run, struct ant_error *err)
 {
     struct ant_journal_index mine = {0};
-    int rc = 0;
+    int rc =
+        ant_journal_replay(&mine, run->settings.output, run->layout.rank, run->layout.world, err);
 
-    if (run->attempt > 1)
-        rc = ant_journal_replay(&mine, run->settings.output, run->layout.rank, run->layout.world,
-                                err);
     rc = ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
     if (rc == 0)
         rc = gather_index(run, &mine, &run->earlier, START_TIMEOUT_S, err);
@@ -225,8 +226,8 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
         .n_reports = (size_t)run->layout.world,
     };
     struct ant_journal_index index = {0};
-    struct identity identity;
-    identify(run, &identity);
+    struct run_identity identity;
+    ant_run_identify(run, &identity);
     struct ant_run_facts *facts = ant_run_facts_open(run, identity.input, identity.model,
                                                      identity.settings, run->settings_json);
     int64_t n_ok = 0, n_failed = 0;

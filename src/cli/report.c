@@ -87,7 +87,7 @@ void ant_run_banner(const struct run *run)
     printf(", dealt %s", dealt[run->partition]);
     if (run->settings.samples > 1)
         printf(", %d answers each", run->settings.samples);
-    if (run->attempt > 1)
+    if (run->attempt > 1 || run->earlier.n > 0)
         printf("; start %d, %zu done before, %zu begun", run->attempt, run->earlier.n,
                count_begun(run));
     printf("\noutput   %s\n", run->settings.output);

@@ -32,7 +32,9 @@ static const struct ant_option options[] = {
              "command goes on where it was stopped."},
     {ANT_OPTION_FLAG, 0, "restart-over", NULL, AT(restart_over),
      .help = "Begin anew: throw away what an earlier job left in FILE and FILE.journal."},
-
+    {ANT_OPTION_FLAG, 0, "retry-failed", NULL, AT(retry_failed),
+     .help = "If FILE is there: answer those of its rows again that have no answer, for a reason "
+             "that is gone by now, and keep the others."},
     {ANT_OPTION_REAL, 0, "save-every", "SECONDS", AT(save_every), 0, 86400,
      .help = "Time between saves of unfinished answers, which a restart goes on with; 0: only when "
              "it is stopped in order. Default 10."},
@@ -217,7 +219,7 @@ static int read_time_limit(struct run *run, struct ant_error *err)
 
 /* ---- what to run: model, prompts, stop rules ------------------------------------------------ */
 
-static int open_inputs(struct run *run, struct ant_error *err)
+int ant_run_open_inputs(struct run *run, struct ant_error *err)
 {
     const struct run_settings *settings = &run->settings;
 
@@ -253,7 +255,7 @@ static int open_inputs(struct run *run, struct ant_error *err)
 /* 1 when there is nothing to do. */
 static int prepare(struct run *run, struct ant_error *err)
 {
-    ANT_TRY(ant_run_agree(run, open_inputs(run, err), err));
+    ANT_TRY(ant_run_agree(run, ant_run_open_inputs(run, err), err));
     ANT_TRY(ant_run_agree(run, ant_run_plan(run, err), err));
     int rc = ant_run_open_journal(run, err);
     if (rc != 0)
@@ -304,6 +306,8 @@ static int run_main(int argc, char **argv)
     int rc = ant_option_parse(options, &help, &run.settings, argc, argv, &first_operand, &err);
     if (rc == 0 && first_operand < argc)
         rc = ant_fail(&err, ANT_EUSAGE, "'%s' is not an option", argv[first_operand]);
+    if (rc == 0 && run.settings.restart_over && run.settings.retry_failed)
+        rc = ant_fail(&err, ANT_EUSAGE, "--restart-over answers all rows, --retry-failed some");
     if (rc != 0)
         return rc > 0 ? ANT_EXIT_DONE : ant_run_end_together(&run, rc, &err);
     ant_log_set_level((enum ant_log_level)run.settings.log_level);

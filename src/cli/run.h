@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One run of the main job: what its parts share. run.c is its course, setup.c starts and ends what
- * bench has as well, record.c keeps the journal and the results, answer.c moves rows through the
+ * bench and verify have as well, record.c keeps the journal and the results, answer.c moves rows through the
  * engine, pulse.c keeps ranks in touch, report.c talks to the person in front of it. Thread:
  * control (the main thread). */
 #ifndef ANT_CLI_RUN_H
@@ -46,7 +46,7 @@ struct run_settings {
     int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type;
     int64_t kv_memory;
     bool no_prefix_sharing, times_operations;
-    bool restart_over;
+    bool restart_over, retry_failed;
     double save_every, drain, margin, watchdog;
     int progress, log_level;
 };
@@ -151,6 +151,8 @@ static inline bool ant_run_leads(const struct run *run)
 /* What the settings of these names can be: choices of options, ended by NULL. */
 extern const char *const ant_run_backends[], *const ant_run_kv_types[], *const ant_run_log_levels[];
 void ant_run_set_defaults(struct run_settings *settings);
+/* What to run: model, prompts, stop rules. */
+int ant_run_open_inputs(struct run *run, struct ant_error *err);
 
 /* setup.c, in the order of their calls. */
 /* Who the ranks are, and groups of all of them and of those of a host. */
@@ -175,7 +177,13 @@ void ant_run_release_rules(struct run *run);
 int ant_run_check_edits(const struct run *run, const struct ant_sampling *sampling,
                         struct ant_error *err);
 
-/* record.c: how many answers the job has in all, every sample counted. */
+/* record.c: what says whether two jobs would give the same results: digests of the input, of the
+ * model and of the settings that change answers. */
+struct run_identity {
+    char input[ANT_DIGEST_TEXT], model[ANT_DIGEST_TEXT], settings[ANT_DIGEST_TEXT];
+};
+void ant_run_identify(const struct run *run, struct run_identity *out);
+/* How many answers the job has in all, every sample counted. */
 int64_t ant_run_answers(const struct run *run);
 
 /* chat.c: the chat template, if this run needs one; and the ids that a prompt begins with. */
@@ -183,7 +191,10 @@ int ant_run_open_chat(struct run *run, struct ant_error *err);
 int ant_run_prompt_ids(const struct run *run, const struct ant_prompt *prompt, struct ant_ids *out,
                        struct ant_error *err);
 
-/* answer.c: answer this rank's rows, journal every answer, until all ranks have, or all stop:
+/* answer.c: a sample of a row as a request, its failure if there is one. */
+int ant_run_request(const struct run *run, const struct ant_prompt *prompt, int sample,
+                    struct ant_request **out, struct ant_error *err);
+/* Answer this rank's rows, journal every answer, until all ranks have, or all stop:
  * pulse.orders.next says which. */
 int ant_run_answer(struct run *run, struct ant_error *err);
 

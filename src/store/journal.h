@@ -5,15 +5,13 @@
  *     manifest.json       what job this is, see struct ant_manifest
  *     owner               locked by the job that is writing, and its name as text
  *     halt                somebody wants that job to stop: "drain" or "now"
- *     r<rank>.s<start>.aj frames, one after the other, little-endian:
- *         u32 magic "AJF1"   u32 length of the payload   u32 CRC32C of length and all behind it
- *         u64 row   u16 sample   u8 kind (1 done, 2 part, 3 failed)   payload
- *     payload of done and failed:
- *         u8 status   u8 finish   i32 prompt_tokens, dp_rank, attempt   u64 seed
- *         f32 t_first, t_total   u32 n_tokens, text_bytes, error_bytes
- *         i32 tokens[n_tokens]   text   error
- *     payload of part, tokens [first, first + n_tokens) of an answer under way:
- *         u32 first, n_tokens   i32 tokens[n_tokens]
+ *     r<rank>.s<start>.aj frames, one after the other, little-endian; start 0 is what was taken
+ * over from a results file: u32 magic "AJF1"   u32 length of the payload   u32 CRC32C of length and
+ * all behind it u64 row   u16 sample   u8 kind (1 done, 2 part, 3 failed)   payload payload of done
+ * and failed: u8 status   u8 finish   i32 prompt_tokens, dp_rank, attempt   u64 seed f32 t_first,
+ * t_total   u32 n_tokens, text_bytes, error_bytes i32 tokens[n_tokens]   text   error payload of
+ * part, tokens [first, first + n_tokens) of an answer under way: u32 first, n_tokens   i32
+ * tokens[n_tokens]
  *
  * Replay steps over frames of other kinds. Thread: control. Errors name the file: ANT_EIO,
  * ANT_EDATA, ANT_EUSAGE (another job owns it; settings differ). */
@@ -145,6 +143,14 @@ int ant_journal_prepare(const char *out_path, const struct ant_manifest *manifes
 /* The manifest of a folder; ANT_ENOENT when there is none. Free with ant_manifest_release. */
 int ant_manifest_read(struct ant_manifest *out, const char *out_path, struct ant_error *err);
 void ant_manifest_release(struct ant_manifest *manifest);
+/* Of the same job? ANT_EUSAGE says what differs between what `path` was begun with and this. */
+int ant_manifest_compare(const char *path, const struct ant_manifest *was,
+                         const struct ant_manifest *is, struct ant_error *err);
+
+/* What is in the folder: nothing to go on with, a job under way, or one that ant_results_reopen has
+ * made of a results file. */
+enum ant_journal_state { ANT_JOURNAL_NONE, ANT_JOURNAL_BEGUN, ANT_JOURNAL_REOPENED };
+enum ant_journal_state ant_journal_state(const char *out_path);
 
 /* Every rank: open its own new file for appending. */
 int ant_journal_open(struct ant_journal **out, const char *out_path, int rank, int start,

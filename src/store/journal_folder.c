@@ -3,7 +3,6 @@
 #include "config.h"
 
 #include "store/journal_folder.h"
-#include "store/journal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -187,9 +186,10 @@ static json_t *lines_of(const char *text)
     return lines;
 }
 
-static int write_manifest(const char *path, const struct ant_manifest *manifest,
-                          struct ant_error *err)
+int ant_manifest_write(const char *out_path, const struct ant_manifest *manifest,
+                       struct ant_error *err)
 {
+    char *path = ant_journal_in_folder(out_path, "manifest.json");
     char *input = printable(manifest->input ? manifest->input : "",
                             manifest->input ? strlen(manifest->input) : 0);
     json_t *json = json_pack(
@@ -209,6 +209,7 @@ static int write_manifest(const char *path, const struct ant_manifest *manifest,
 
     free(text);
     free(input);
+    free(path);
     json_decref(json);
     return rc;
 }
@@ -223,6 +224,16 @@ static char *join_lines(const json_t *lines)
     json_array_foreach(lines, i, line)
         ant_buf_printf(&out, "%s\n", json_is_string(line) ? json_string_value(line) : "");
     return out.data ? out.data : ant_xstrdup("");
+}
+
+/* Settings as they come back from a manifest. Caller frees. */
+static char *as_stored(const char *answers)
+{
+    json_t *lines = lines_of(answers);
+    char *text = join_lines(lines);
+
+    json_decref(lines);
+    return text;
 }
 
 /* None: the whole input. */
@@ -309,7 +320,7 @@ void ant_manifest_release(struct ant_manifest *manifest)
 }
 
 /* The first line that differs between two lists of "name=value". */
-static int compare_settings(const char *folder, const char *was, const char *is,
+static int compare_settings(const char *path, const char *was, const char *is,
                             struct ant_error *err)
 {
     while (*was || *is) {
@@ -318,20 +329,20 @@ static int compare_settings(const char *folder, const char *was, const char *is,
             return ant_fail(err, ANT_EUSAGE,
                             "'%s' was begun with '%.*s', now it is '%.*s': use the same settings, "
                             "or --restart-over to throw away what is there",
-                            folder, n < SHOWN ? n : SHOWN, was, m < SHOWN ? m : SHOWN, is);
+                            path, n < SHOWN ? n : SHOWN, was, m < SHOWN ? m : SHOWN, is);
         was += n + (was[n] == '\n');
         is += m + (is[m] == '\n');
     }
     return 0;
 }
 
-static int fail_differs(const char *folder, const char *what, const char *was, const char *is,
+static int fail_differs(const char *path, const char *what, const char *was, const char *is,
                         struct ant_error *err)
 {
     return ant_fail(err, ANT_EUSAGE,
                     "'%s' was begun with another %s (%.40s, now %.40s): use the same, or "
                     "--restart-over to throw away what is there",
-                    folder, what, was, is);
+                    path, what, was, is);
 }
 
 static void describe_rows(char *out, size_t bytes, const struct ant_manifest *manifest)
@@ -342,24 +353,23 @@ static void describe_rows(char *out, size_t bytes, const struct ant_manifest *ma
                  (long long)manifest->shard.first_row);
 }
 
-static int compare_manifests(const char *folder, const struct ant_manifest *was,
-                             const struct ant_manifest *is, struct ant_error *err)
+int ant_manifest_compare(const char *path, const struct ant_manifest *was,
+                         const struct ant_manifest *is, struct ant_error *err)
 {
     char was_rows[64], is_rows[64];
 
     describe_rows(was_rows, sizeof(was_rows), was);
     describe_rows(is_rows, sizeof(is_rows), is);
     if (strcmp(was_rows, is_rows) != 0)
-        return fail_differs(folder, "number of rows", was_rows, is_rows, err);
+        return fail_differs(path, "number of rows", was_rows, is_rows, err);
     if (strcmp(was->input_digest, is->input_digest) != 0)
-        return fail_differs(folder, "input", was->input_digest, is->input_digest, err);
+        return fail_differs(path, "input", was->input_digest, is->input_digest, err);
     if (strcmp(was->model_digest, is->model_digest) != 0)
-        return fail_differs(folder, "model", was->model_digest, is->model_digest, err);
-    json_t *json = lines_of(is->answers); /* as it comes back from the file */
-    char *lines = join_lines(json);
-    int rc = compare_settings(folder, was->answers, lines, err);
-    json_decref(json);
-    free(lines);
+        return fail_differs(path, "model", was->model_digest, is->model_digest, err);
+    char *was_answers = as_stored(was->answers), *is_answers = as_stored(is->answers);
+    int rc = compare_settings(path, was_answers, is_answers, err);
+    free(was_answers);
+    free(is_answers);
     return rc;
 }
 
@@ -395,7 +405,7 @@ static int settle_manifest(const char *out_path, const struct ant_manifest *mani
     } else if (is_there) {
         rc = ant_manifest_read(&was, out_path, err);
         if (rc == 0)
-            rc = compare_manifests(folder, &was, manifest, err);
+            rc = ant_manifest_compare(folder, &was, manifest, err);
         ant_manifest_release(&was);
     } else if (n_files > 0) {
         rc = ant_fail(err, ANT_EDATA,
@@ -404,10 +414,31 @@ static int settle_manifest(const char *out_path, const struct ant_manifest *mani
                       path);
     }
     if (rc == 0 && !is_there)
-        rc = write_manifest(path, manifest, err);
+        rc = ant_manifest_write(out_path, manifest, err);
     free(folder);
     free(path);
     return rc;
+}
+
+enum ant_journal_state ant_journal_state(const char *out_path)
+{
+    char *manifest = ant_journal_in_folder(out_path, "manifest.json");
+    char *taken_over = ant_journal_file_path(out_path, 0, 0);
+    enum ant_journal_state state = ANT_JOURNAL_NONE;
+
+    if (access(manifest, F_OK) == 0)
+        state = access(taken_over, F_OK) == 0 ? ANT_JOURNAL_REOPENED : ANT_JOURNAL_BEGUN;
+    free(taken_over);
+    free(manifest);
+    return state;
+}
+
+int ant_journal_clear(const char *out_path, struct ant_error *err)
+{
+    ANT_TRY(make_folder(out_path, err));
+    ANT_TRY(ant_journal_claim(out_path, err));
+    ANT_TRY(remove_file(out_path, "manifest.json", err));
+    return remove_journals(out_path, err);
 }
 
 int ant_journal_prepare(const char *out_path, const struct ant_manifest *manifest,

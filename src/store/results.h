@@ -140,6 +140,12 @@ struct ant_results_note {
 int ant_results_notes(const struct ant_results *results, struct ant_results_note **out, size_t *n,
                       struct ant_error *err);
 void ant_results_notes_release(struct ant_results_note *notes, size_t n);
+/* What job a results file is of. Free with ant_manifest_release. */
+int ant_results_manifest(struct ant_manifest *out, const struct ant_results *results,
+                         struct ant_error *err);
+/* Make a results file, which stays, a job to go on with: a journal of the answers that are OK.
+ * Whole or not at all. ANT_EDATA: the file is damaged; ANT_EUSAGE: a job is at it. */
+int ant_results_reopen(const char *path, struct ant_error *err);
 
 /* The id of a result as text, whatever kind it is; borrowed until the next call. */
 struct ant_results_id {

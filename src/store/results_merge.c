@@ -23,8 +23,10 @@ enum {
     SHARD_METADATA_BYTES = 64 << 10,
 };
 
-static const char *const digest_names[] = {"input_digest", "model_digest", "settings_digest"};
-enum { N_DIGESTS = 3 };
+/* What parts must agree in, then what is taken over from the first. */
+static const char *const fact_names[] = {"input_digest", "model_digest",    "settings_digest",
+                                         "prompts",      "answer_settings", "provenance/input"};
+enum { N_DIGESTS = 3, N_ROOT = 5, N_FACTS = 6 };
 static const char offsets_end[] = "_offsets"; /* of the names of such columns */
 
 /* The file of a shard. */
@@ -33,7 +35,7 @@ struct part {
     struct ant_input_shard shard;
     int64_t n_rows, n_samples, n_ok, n_failed;
     bool is_complete;
-    char *digests[N_DIGESTS]; /* owned */
+    char *facts[N_FACTS]; /* owned */
 };
 
 /* A dataset of /results. */
@@ -80,8 +82,8 @@ static int read_part(struct part *part, struct ant_error *err)
     part->shard = ant_results_shard(results);
     if (part->shard.count == 0)
         part->shard = (struct ant_input_shard){.input_rows = part->n_rows, .count = 1};
-    for (int i = 0; i < N_DIGESTS && rc == 0; i++)
-        rc = ant_results_fact(results, digest_names[i], &part->digests[i], err);
+    for (int i = 0; i < N_FACTS && rc == 0; i++)
+        rc = ant_results_fact(results, fact_names[i], &part->facts[i], err);
     ant_results_close(results);
     return rc;
 }
@@ -167,7 +169,7 @@ static int check_alike(const struct merger *m, struct ant_error *err)
     for (int i = 1; i < m->n_parts; i++) {
         const struct part *part = &m->parts[i];
         for (int k = 0; k < N_DIGESTS; k++)
-            if (strcmp(part->digests[k], first->digests[k]) != 0)
+            if (strcmp(part->facts[k], first->facts[k]) != 0)
                 return ant_fail(err, ANT_EDATA, "'%s' holds answers to %s than '%s'", part->path,
                                 whats[k], first->path);
         if (part->shard.input_rows != first->shard.input_rows ||
@@ -459,8 +461,8 @@ static int put_root(struct merger *m, struct ant_error *err)
     ANT_TRY(ant_h5_put_text(m->file, "schema", ANT_RESULTS_SCHEMA, err));
     for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
         ANT_TRY(ant_h5_put_int(m->file, numbers[i].name, numbers[i].value, err));
-    for (int i = 0; i < N_DIGESTS; i++)
-        ANT_TRY(ant_h5_put_text(m->file, digest_names[i], first->digests[i], err));
+    for (int i = 0; i < N_ROOT; i++)
+        ANT_TRY(ant_h5_put_text(m->file, fact_names[i], first->facts[i], err));
     hid_t group = H5Gcreate2(m->file, "provenance", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     int rc = group < 0 ? ant_h5_fail(err, ANT_EIO, "cannot create group '/provenance'") : 0;
     if (rc == 0)
@@ -469,6 +471,8 @@ static int put_root(struct merger *m, struct ant_error *err)
         rc = ant_h5_put_text(group, "command", m->merge->command, err);
     if (rc == 0)
         rc = ant_h5_put_text(group, "ended", now, err);
+    if (rc == 0)
+        rc = ant_h5_put_text(group, "input", first->facts[N_ROOT], err);
     ant_h5_close(group);
     return rc;
 }
@@ -736,8 +740,8 @@ int ant_results_merge(const struct ant_results_merge *merge, struct ant_results_
         free(m.columns[k].name);
     }
     for (int i = 0; i < m.n_parts; i++)
-        for (int k = 0; k < N_DIGESTS; k++)
-            free(m.parts[i].digests[k]);
+        for (int k = 0; k < N_FACTS; k++)
+            free(m.parts[i].facts[k]);
     free(m.columns);
     free(m.parts);
     free(m.path);
