@@ -29,7 +29,8 @@ COMMAND_PAGES = \
 	share/man/antiphon-pack.1 \
 	share/man/antiphon-params.1 \
 	share/man/antiphon-run.1 \
-	share/man/antiphon-show.1
+	share/man/antiphon-show.1 \
+	share/man/antiphon-verify.1
 man1_MANS = $(COMMAND_PAGES)
 completiondir = $(datadir)/bash-completion/completions
 completion_DATA = share/completion/antiphon

@@ -6,7 +6,7 @@ src_antiphon_SOURCES = \
 	src/main.c src/cli/cli.c src/cli/cli.h \
 	src/cli/bench.c src/cli/bench.h src/cli/bench_report.c src/cli/bench_work.c \
 	src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/manual.c src/cli/merge.c \
-	src/cli/pack.c src/cli/params.c src/cli/show.c \
+	src/cli/pack.c src/cli/params.c src/cli/show.c src/cli/verify.c \
 	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/chat.c src/cli/provenance.c src/cli/rules.c \
 	src/cli/deal.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/setup.c src/cli/shard.c src/cli/trace.c
 src_antiphon_LDADD = $(ANT_LDADD)

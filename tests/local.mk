@@ -177,8 +177,8 @@ TESTS += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh
 EXTRA_DIST += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh tests/interop/h5py_files.py
 TESTS += tests/cli/batch.sh tests/cli/chat.sh
 EXTRA_DIST += tests/cli/batch.sh tests/cli/chat.sh
-TESTS += tests/cli/bench.sh
-EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py
+TESTS += tests/cli/bench.sh tests/cli/verify.sh
+EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py tests/cli/verify.sh
 
 AM_CPPFLAGS += $(CMOCKA_CFLAGS)
 LDADD += $(CMOCKA_LIBS)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <jansson.h>
 
@@ -76,6 +77,55 @@ char *ant_option_answers(const struct ant_option *table, const void *settings)
         if (option->answers)
             add_answer(&out, option, (const char *)settings + option->offset);
     return out.data;
+}
+
+static const struct ant_option *find_option(const struct ant_option *table, const char *name,
+                                            size_t bytes)
+{
+    for (; table->name; table++)
+        if (table->kind != ANT_OPTION_HEADING && strlen(table->name) == bytes &&
+            memcmp(table->name, name, bytes) == 0)
+            return table;
+    return NULL;
+}
+
+/* "--name=value" of a line, or "--name" of a flag; NULL when the line says nothing. */
+static char *word_of_line(const struct ant_option *table, const char *line, size_t bytes)
+{
+    const char *end = line + bytes, *equals = memchr(line, '=', bytes);
+    const struct ant_option *option =
+        equals ? find_option(table, line, (size_t)(equals - line)) : NULL;
+    struct ant_buf word = {0};
+
+    if (!option || (option->kind == ANT_OPTION_TEXT && equals + 1 == end))
+        return NULL;
+    if (option->kind == ANT_OPTION_FLAG)
+        return equals[1] == 't' ? ant_xasprintf("--%s", option->name) : NULL;
+    ant_buf_printf(&word, "--%s=", option->name);
+    for (const char *at = equals + 1; at < end; at++) {
+        bool is_escaped = *at == '\\' && at + 1 < end;
+        at += is_escaped;
+        ant_buf_add(&word, is_escaped && *at == 'n' ? "\n" : at, 1);
+    }
+    ant_buf_add(&word, "", 1);
+    return word.data;
+}
+
+char **ant_option_words(const struct ant_option *table, const char *answers, int *n)
+{
+    char **words = NULL;
+
+    for (*n = 0; *answers;) {
+        size_t bytes = strcspn(answers, "\n");
+        char *word = word_of_line(table, answers, bytes);
+        words = ant_xrealloc(words, (size_t)*n + 2, sizeof(*words));
+        if (word)
+            words[(*n)++] = word;
+        answers += bytes + (answers[bytes] == '\n');
+    }
+    words = ant_xrealloc(words, (size_t)*n + 1, sizeof(*words));
+    words[*n] = NULL;
+    return words;
 }
 
 /* --- the settings in full --------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One run of the main job: what its parts share. run.c is its course, setup.c starts and ends what
- * bench and verify have as well, record.c keeps the journal and the results, answer.c moves rows through the
- * engine, pulse.c keeps ranks in touch, report.c talks to the person in front of it. Thread:
- * control (the main thread). */
+ * bench and verify have as well, record.c keeps the journal and the results, answer.c moves rows
+ * through the engine, pulse.c keeps ranks in touch, report.c talks to the person in front of it.
+ * Thread: control (the main thread). */
 #ifndef ANT_CLI_RUN_H
 #define ANT_CLI_RUN_H
 

@@ -132,7 +132,7 @@ expect "the same job once more" 0 "COMPLETE already"
 run_args prompts srun4 --seed 6
 # shellcheck disable=SC2086
 on_nodes 2 4 "$antiphon" $args
-expect "another job to the same output" 64 "holds answers to other settings"
+expect "another job to the same output" 64 "was begun with 'seed=5', now it is 'seed=6'"
 same alone srun4 "the answers are left alone"
 run_args prompts seven
 # shellcheck disable=SC2086

@@ -123,7 +123,7 @@ same "the same answers after a kill" "$tmp/long.txt" "$tmp/killed.txt"
 job killed --samples 4
 # shellcheck disable=SC2086
 try "$antiphon" $args
-expect "another number of them is another job" 64 "holds answers to other settings"
+expect "another number of them is another job" 64 "was begun with another number of rows"
 job wrong --samples 0
 # shellcheck disable=SC2086
 try "$antiphon" $args
