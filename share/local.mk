@@ -28,6 +28,7 @@ COMMAND_PAGES = \
 	share/man/antiphon-merge.1 \
 	share/man/antiphon-pack.1 \
 	share/man/antiphon-params.1 \
+	share/man/antiphon-report.1 \
 	share/man/antiphon-run.1 \
 	share/man/antiphon-show.1 \
 	share/man/antiphon-verify.1

@@ -179,6 +179,8 @@ TESTS += tests/cli/batch.sh tests/cli/chat.sh
 EXTRA_DIST += tests/cli/batch.sh tests/cli/chat.sh
 TESTS += tests/cli/bench.sh tests/cli/verify.sh
 EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py tests/cli/verify.sh
+TESTS += tests/cli/report.sh
+EXTRA_DIST += tests/cli/report.sh tests/cli/report_check.py
 
 AM_CPPFLAGS += $(CMOCKA_CFLAGS)
 LDADD += $(CMOCKA_LIBS)

@@ -173,6 +173,14 @@ struct rows {
     size_t n;
 };
 
+/* No measurement is infinite. */
+static void drop_nonsense(double *values, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(values[i]))
+            values[i] = 0;
+}
+
 /* A dataset that is not there leaves zeros: versions differ in what they tell. */
 static int get_member(hid_t group, const struct table *table, const struct member *member,
                       char *rows, size_t n, const char *path, struct ant_error *err)
@@ -192,6 +200,8 @@ static int get_member(hid_t group, const struct table *table, const struct membe
         H5Dread(dataset, native, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
         rc = ant_h5_fail(err, ANT_EDATA, "'%s': dataset '/%s/%s' is not a list of %zu", path,
                          table->name, member->name, n);
+    if (member->type == REAL && rc == 0)
+        drop_nonsense((double *)(void *)values, n);
     for (size_t i = 0; i < n && rc == 0; i++)
         memcpy(rows + i * table->stride + member->offset, values + i * width,
                member->type == TEXT ? width - 1 : width);

@@ -22,6 +22,21 @@ enum { LONGEST_LINE = 512, LONGEST_FILE = 1 << 30 };
 /* ---- moments -----------------------------------------------------------------------------------
  */
 
+bool ant_moment_is_sane(const struct ant_moment *m)
+{
+    const int64_t counts[] = {m->prompt_tokens, m->output_tokens, m->rows,
+                              m->failed,        m->stolen,        m->left};
+    const double seconds[] = {m->time, m->prefill_s, m->decode_s, m->idle_s};
+
+    for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++)
+        if (counts[i] < 0 || counts[i] > INT64_C(1) << 53)
+            return false;
+    for (size_t i = 0; i < sizeof(seconds) / sizeof(*seconds); i++)
+        if (!isfinite(seconds[i]) || seconds[i] < 0 || seconds[i] > 1e12)
+            return false;
+    return m->running >= 0;
+}
+
 void ant_moments_add(struct ant_moments *moments, const struct ant_moment *moment)
 {
     if (moments->n == moments->cap) {
@@ -121,23 +136,6 @@ void ant_timeline_close(struct ant_timeline *timeline)
 /* ---- reading -----------------------------------------------------------------------------------
  */
 
-/* Lines may come from a disk that lost something: no number may be out of the range in which sums
- * and differences mean anything. */
-static bool is_sane(const struct ant_moment *m)
-{
-    const int64_t counts[] = {m->prompt_tokens, m->output_tokens, m->rows,
-                              m->failed,        m->stolen,        m->left};
-    const double seconds[] = {m->time, m->prefill_s, m->decode_s, m->idle_s};
-
-    for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++)
-        if (counts[i] < 0 || counts[i] > INT64_C(1) << 53)
-            return false;
-    for (size_t i = 0; i < sizeof(seconds) / sizeof(*seconds); i++)
-        if (!isfinite(seconds[i]) || seconds[i] < 0 || seconds[i] > 1e12)
-            return false;
-    return m->running >= 0;
-}
-
 static bool parse_line(const char *line, const struct ant_timeline_head *head,
                        struct ant_moment *out)
 {
@@ -157,7 +155,7 @@ static bool parse_line(const char *line, const struct ant_timeline_head *head,
     moment.stolen = stolen;
     moment.left = left;
     *out = moment;
-    return is_sane(&moment);
+    return ant_moment_is_sane(&moment);
 }
 
 /* Every whole line of a text, in place; false ends it. */

@@ -14,6 +14,7 @@
 #ifndef ANT_STORE_TIMELINE_H
 #define ANT_STORE_TIMELINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,10 @@ struct ant_moment {
     double prefill_s, decode_s, idle_s;
     int32_t shard; /* read back from merged results: whose */
 };
+
+/* Is every number in the range in which sums and differences mean something? What is read back may
+ * have been damaged. */
+bool ant_moment_is_sane(const struct ant_moment *moment);
 
 struct ant_moments {
     struct ant_moment *items; /* owned, by time within each rank and start */
