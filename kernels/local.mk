@@ -6,7 +6,7 @@
 # CPU
 KERNEL_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/kernels
 
-noinst_HEADERS += kernels/cpu/block512.h kernels/cpu/dsp.h kernels/cpu/panel.h
+noinst_HEADERS += kernels/cpu/amx.h kernels/cpu/block512.h kernels/cpu/dsp.h kernels/cpu/panel.h
 libantiphon_a_SOURCES += kernels/cpu/dsp_c.c kernels/cpu/quant_c.c kernels/cpu/panel.c
 
 if WITH_AVX2
@@ -26,7 +26,7 @@ endif
 if WITH_AMX
 noinst_LIBRARIES += libcpu_amx.a
 KERNEL_ARCHIVES += libcpu_amx.a
-libcpu_amx_a_SOURCES = kernels/cpu/dsp_amx.c
+libcpu_amx_a_SOURCES = kernels/cpu/dsp_amx.c kernels/cpu/quant_amx.c
 libcpu_amx_a_CFLAGS = $(AM_CFLAGS) $(ANT_AMX_CFLAGS)
 endif
 

@@ -142,6 +142,10 @@ void ant_dsp_init_amx(struct ant_dsp *dsp);
 void ant_quant_init_c(struct ant_dsp *dsp);
 void ant_quant_init_avx2(struct ant_dsp *dsp);
 void ant_quant_init_avx512(struct ant_dsp *dsp);
+void ant_quant_init_amx(struct ant_dsp *dsp);
+
+/* AVX-512's, for the rows that do not fill a tile of AMX. */
+ant_quant_tile_fn ant_quant_tile_avx512;
 
 /* Are panels of this format computed in float on this level? */
 static inline bool ant_dsp_in_float(const struct ant_dsp *dsp,

@@ -223,9 +223,8 @@ INLINE void tile(const struct block_shape one, int rows, const struct ant_quant 
     }
 }
 
-static void tile_quant_avx512(int rows, const struct ant_quant *a, size_t row_bytes,
-                              const struct ant_panel *panels, int n_panels, int n_blocks,
-                              float *acc)
+void ant_quant_tile_avx512(int rows, const struct ant_quant *a, size_t row_bytes,
+                           const struct ant_panel *panels, int n_panels, int n_blocks, float *acc)
 {
 #define TILE(shape) tile(shape, rows, a, row_bytes, panels, n_panels, n_blocks, acc)
     BLOCK_SHAPES(panels->format, TILE);
@@ -235,5 +234,5 @@ static void tile_quant_avx512(int rows, const struct ant_quant *a, size_t row_by
 void ant_quant_init_avx512(struct ant_dsp *dsp)
 {
     dsp->quantize = quantize_avx512;
-    dsp->tile_quant = tile_quant_avx512;
+    dsp->tile_quant = ant_quant_tile_avx512;
 }
