@@ -31,6 +31,7 @@ COMMAND_PAGES = \
 	share/man/antiphon-report.1 \
 	share/man/antiphon-run.1 \
 	share/man/antiphon-show.1 \
+	share/man/antiphon-top.1 \
 	share/man/antiphon-verify.1
 man1_MANS = $(COMMAND_PAGES)
 completiondir = $(datadir)/bash-completion/completions

@@ -10,7 +10,7 @@ src_antiphon_SOURCES = \
 	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/chat.c src/cli/provenance.c src/cli/rules.c \
 	src/cli/deal.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/setup.c src/cli/shard.c src/cli/trace.c
 src_antiphon_SOURCES += src/cli/history.c src/cli/history.h src/cli/history_chart.c \
-	src/cli/history_command.c src/cli/history_export.c src/cli/history_page.c
+	src/cli/history_command.c src/cli/history_export.c src/cli/history_page.c src/cli/top.c
 src_antiphon_LDADD = $(ANT_LDADD)
 
 # What programs of others may include.

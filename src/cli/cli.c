@@ -13,6 +13,7 @@ const struct ant_command *const ant_commands[] = {
     &ant_command_export,
     &ant_command_merge,
     &ant_command_verify,
+    &ant_command_top,
     &ant_command_report,
     &ant_command_halt,
     &ant_command_params,

@@ -19,6 +19,7 @@ extern const struct ant_command ant_command_export;
 extern const struct ant_command ant_command_merge;
 extern const struct ant_command ant_command_verify;
 extern const struct ant_command ant_command_report;
+extern const struct ant_command ant_command_top;
 extern const struct ant_command ant_command_halt;
 extern const struct ant_command ant_command_params;
 extern const struct ant_command ant_command_bench;

@@ -39,7 +39,8 @@ void ant_run_trace_start(struct run *run)
                                      .start = run->attempt,
                                      .dp_rank = run->layout.dp_rank,
                                      .dp_size = run->layout.dp_size,
-                                     .began = utc_now()};
+                                     .began = utc_now(),
+                                     .answered = (int64_t)run->earlier.n};
     struct ant_error err;
 
     if (!ant_run_leads(run))

@@ -129,6 +129,11 @@ int ant_journal_check_claim(struct ant_error *err);
  * that is comes back as text. ANT_ENOENT: nobody is running there. */
 int ant_journal_halt(const char *out_path, bool now, char *owner, size_t bytes,
                      struct ant_error *err);
+/* Who owns it, or did last, as text, and the seconds since he gave a sign: every second while he
+ * lives. By the clocks of this host and of the file system, and nothing is touched. ANT_ENOENT:
+ * nobody ever did. */
+int ant_journal_who(const char *out_path, char *owner, size_t bytes, double *silent,
+                    struct ant_error *err);
 /* The owner: has it been asked? */
 enum ant_halt { ANT_HALT_NO, ANT_HALT_DRAIN, ANT_HALT_NOW };
 enum ant_halt ant_journal_halt_asked(const char *out_path);

@@ -272,6 +272,30 @@ int ant_journal_halt(const char *out_path, bool now, char *owner, size_t bytes,
     return rc;
 }
 
+int ant_journal_who(const char *out_path, char *owner, size_t bytes, double *silent,
+                    struct ant_error *err)
+{
+    char *path = ant_journal_in_folder(out_path, "owner");
+    struct owner is = {.who = ""};
+    int rc = 0;
+
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        rc = ant_fail(err, errno == ENOENT ? ANT_ENOENT : ANT_EIO, "cannot open '%s': %s", path,
+                      strerror(errno));
+    else
+        read_owner(fd, &is);
+    if (fd >= 0)
+        close(fd);
+    struct timespec then = time_of(path), now;
+    free(path);
+    ANT_TRY(rc);
+    clock_gettime(CLOCK_REALTIME, &now);
+    *silent = (double)(now.tv_sec - then.tv_sec) + 1e-9 * (double)(now.tv_nsec - then.tv_nsec);
+    snprintf(owner, bytes, "%s", is.who);
+    return 0;
+}
+
 enum ant_halt ant_journal_halt_asked(const char *out_path)
 {
     char *path = ant_journal_in_folder(out_path, "halt"), *text = NULL;

@@ -95,9 +95,10 @@ int ant_timeline_open(struct ant_timeline **out, const char *out_path,
     timeline->head = *head;
     timeline->path = ant_journal_timeline_path(out_path, head->rank, head->start);
     timeline->fd = open(timeline->path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
-    int n = snprintf(text, sizeof(text), "# antiphon 1, replica %d of %d on %.63s, began %.3f\n%s",
+    int n = snprintf(text, sizeof(text),
+                     "# antiphon 1, replica %d of %d on %.63s, began %.3f with %lld answers\n%s",
                      head->dp_rank, head->dp_size, *head->host ? head->host : "-", head->began,
-                     column_names);
+                     (long long)head->answered, column_names);
     if (timeline->fd < 0)
         rc = ant_fail(err, ANT_EIO, "cannot create '%s': %s", timeline->path, strerror(errno));
     else
@@ -173,13 +174,17 @@ static char *next_line(char **text)
 static bool parse_head(char **text, struct ant_timeline_head *head)
 {
     const char *line = next_line(text), *names = line ? next_line(text) : NULL;
+    long long answered = 0;
     int end = 0;
 
-    return names &&
-           sscanf(line, "# antiphon 1, replica %d of %d on %63[^,], began %lf%n", &head->dp_rank,
-                  &head->dp_size, head->host, &head->began, &end) == 4 &&
-           line[end] == '\0' && strncmp(names, column_names, strlen(names)) == 0 &&
-           head->dp_rank >= 0 && isfinite(head->began) && head->began >= 0 && head->began < 1e12;
+    if (!names ||
+        sscanf(line, "# antiphon 1, replica %d of %d on %63[^,], began %lf with %lld answers%n",
+               &head->dp_rank, &head->dp_size, head->host, &head->began, &answered, &end) != 5)
+        return false;
+    head->answered = answered;
+    return line[end] == '\0' && strncmp(names, column_names, strlen(names)) == 0 &&
+           head->dp_rank >= 0 && answered >= 0 && isfinite(head->began) && head->began >= 0 &&
+           head->began < 1e12;
 }
 
 static void parse_lines(struct ant_timeline_file *file, char *text)

@@ -3,7 +3,7 @@
  * file of its own in the journal's folder, OUT.journal/r<rank>.s<start>.csv; the results keep the
  * lines of all, fewer of them, as /timeline.
  *
- *     # antiphon 1, replica 0 of 4 on n1, began 1763868000.125
+ *     # antiphon 1, replica 0 of 4 on n1, began 1763868000.125 with 0 answers
  *     time,prompt_tokens,output_tokens,...
  *     1763868001.250,4096,0,...
  *
@@ -48,7 +48,8 @@ void ant_moments_release(struct ant_moments *moments);
 /* Who writes a file. */
 struct ant_timeline_head {
     int rank, start, dp_rank, dp_size;
-    double began; /* to answer, seconds since 1970 */
+    double began;     /* to answer, seconds since 1970 */
+    int64_t answered; /* by earlier starts, of all replicas */
     char host[64];
 };
 

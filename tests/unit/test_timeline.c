@@ -85,8 +85,12 @@ static struct ant_moment moment_at(int rank, int start, int i)
 
 static void write_timeline(int rank, int start, int n)
 {
-    struct ant_timeline_head head = {
-        .rank = rank, .start = start, .dp_rank = rank, .dp_size = 4, .began = 1763868000.25};
+    struct ant_timeline_head head = {.rank = rank,
+                                     .start = start,
+                                     .dp_rank = rank,
+                                     .dp_size = 4,
+                                     .began = 1763868000.25,
+                                     .answered = 7};
     struct ant_timeline *timeline;
     char name[40];
 
@@ -136,6 +140,7 @@ static void test_written_and_read(void **state)
     assert_int_equal(files[1].head.dp_rank, 2);
     assert_int_equal(files[1].head.dp_size, 4);
     assert_true(files[1].head.began == 1763868000.25);
+    assert_int_equal(files[1].head.answered, 7);
     for (int i = 0; i < 200; i++) {
         const struct ant_moment wanted = moment_at(0, 1, i);
         assert_moment(&files[0].moments.items[i], &wanted);
@@ -179,7 +184,7 @@ static void test_thinned(void **state)
     ant_moments_release(&moments);
 }
 
-#define HEAD "# antiphon 1, replica 0 of 1 on n1, began 5\n"
+#define HEAD "# antiphon 1, replica 0 of 1 on n1, began 5 with 0 answers\n"
 #define NAMES                                                                                      \
     "time,prompt_tokens,output_tokens,rows,failed,stolen,left,running,prefill_s,decode_s,idle_s\n"
 #define GOOD "6,1,2,3,0,0,4,1,0.5,0.5,0\n"
@@ -195,8 +200,8 @@ static void test_strange_files(void **state)
         {HEAD, 0, 0},
         {HEAD NAMES, 1, 0},
         {HEAD "other,columns\n" GOOD, 0, 0},
-        {"# antiphon 2, replica 0 of 1 on n1, began 5\n" NAMES GOOD, 0, 0},
-        {"# antiphon 1, replica 0 of 1 on n1, began nan\n" NAMES GOOD, 0, 0},
+        {"# antiphon 2, replica 0 of 1 on n1, began 5 with 0 answers\n" NAMES GOOD, 0, 0},
+        {"# antiphon 1, replica 0 of 1 on n1, began nan with 0 answers\n" NAMES GOOD, 0, 0},
         {HEAD NAMES GOOD, 1, 1},
         {HEAD NAMES GOOD GOOD "6,1,2,3,0,0,4,1,0.5,0.5,0", 1, 2}, /* torn */
         {HEAD NAMES GOOD "6,1,2,3,0,0,4,1,0.5,0.5\n" GOOD, 1, 1},
