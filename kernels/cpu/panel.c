@@ -234,6 +234,42 @@ static void put_scales(const struct ant_panel_format *format, const struct raw *
     }
 }
 
+typedef uint32_t quad __attribute__((vector_size(16)));
+
+static quad quad_at(const uint8_t *at)
+{
+    quad q;
+    memcpy(&q, at, sizeof q);
+    return q;
+}
+
+/* Four pairs of each of four rows change places: row by row to pair by pair. */
+static void turn_pairs(const uint8_t *rows, size_t row_bytes, uint8_t *to)
+{
+    quad a = quad_at(rows), b = quad_at(rows + row_bytes);
+    quad c = quad_at(rows + 2 * row_bytes), d = quad_at(rows + 3 * row_bytes);
+    quad ab = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    quad cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    quad out[4] = {__builtin_shufflevector(ab, cd, 0, 1, 4, 5),
+                   __builtin_shufflevector(ab, cd, 2, 3, 6, 7)};
+    ab = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    out[2] = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+    out[3] = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    for (int i = 0; i < 4; i++)
+        memcpy(to + 64 * i, &out[i], sizeof out[i]);
+}
+
+/* A whole panel of 16-bit floats over whole blocks, which nearly all are. */
+static void turn_panel(const uint8_t *rows, size_t row_bytes, uint8_t *panel)
+{
+    for (size_t from = 0; from < row_bytes; from += 64)
+        for (int row = 0; row < ANT_PANEL_ROWS; row += 4)
+            for (size_t i = 0; i < 64; i += 16)
+                turn_pairs(rows + (size_t)row * row_bytes + from + i, row_bytes,
+                           panel + (from + i) * ANT_PANEL_ROWS + 4 * (size_t)row);
+}
+
 /* Pairs of neighbours, `bytes` long, a block's at a time: what is written stays in the first level
  * of cache until all rows are there. The last of an odd number has a neighbour of zeros. */
 static inline __attribute__((always_inline)) void pack_pairs(const uint8_t *rows, size_t row_bytes,
@@ -256,6 +292,8 @@ static void pack_floats(enum ant_type type, const uint8_t *rows, int n_rows, int
 {
     if (type == ANT_F32) /* a length that the compiler sees is a move */
         pack_pairs(rows, ant_row_bytes(type, k), n_rows, 8, panel);
+    else if (n_rows == ANT_PANEL_ROWS && k % ANT_PANEL_K == 0)
+        turn_panel(rows, ant_row_bytes(type, k), panel);
     else
         pack_pairs(rows, ant_row_bytes(type, k), n_rows, 4, panel);
 }
@@ -264,7 +302,8 @@ void ant_panel_pack(enum ant_type type, const void *rows, int n_rows, int64_t k,
 {
     const struct ant_panel_format *format = &ant_panel_formats[type];
     int n_blocks = ant_panel_blocks(k);
-    memset(panel, 0, ant_panel_bytes(format, n_blocks));
+    if (n_rows < ANT_PANEL_ROWS || k % ANT_PANEL_K != 0) /* else all of it is written */
+        memset(panel, 0, ant_panel_bytes(format, n_blocks));
     if (format->groups == 0) {
         pack_floats(type, rows, n_rows, k, panel);
         return;

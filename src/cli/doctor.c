@@ -405,7 +405,7 @@ static int meet(struct doctor *doctor, struct ant_error *err)
 
     for (int i = 0; i < doctor->size; i++)
         ranks[i] = i;
-    int rc = ant_transport_open(&doctor->transport, err);
+    int rc = ant_transport_open(&doctor->transport, false, err);
     if (rc == 0) {
         card.address =
             (unsigned char *)ant_transport_address(doctor->transport, &card.address_bytes);

@@ -64,7 +64,7 @@ static int open_groups(struct run *run, struct ant_error *err)
 int ant_run_launch(struct run *run, struct ant_error *err)
 {
     ANT_TRY(ant_job_open(&run->job, err));
-    ANT_TRY(ant_transport_open(&run->transport, err));
+    ANT_TRY(ant_transport_open(&run->transport, ant_job_size(run->job) == 1, err));
     ANT_TRY(exchange_cards(run, err));
     const struct ant_card *card = &ant_job_cards(run->job)[ant_job_rank(run->job)];
     ant_log_set_rank(card->rank, ant_job_size(run->job), card->node_name);

@@ -21,8 +21,9 @@
 struct ant_group;
 struct ant_transport; /* this process's UCX context and worker */
 
-/* Before the exchange: the transport's address goes into the card. */
-int ant_transport_open(struct ant_transport **out, struct ant_error *err);
+/* Before the exchange: the transport's address goes into the card. A rank that is alone starts
+ * nothing of UCX: it has no address, and nobody to send to. */
+int ant_transport_open(struct ant_transport **out, bool is_alone, struct ant_error *err);
 /* After every group is closed. What was sent goes out first. */
 void ant_transport_close(struct ant_transport *transport);
 /* Borrowed; NULL and zero bytes without UCX. */

@@ -80,7 +80,7 @@ int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
     };
     if (replica == 1)
         return 0;
-    ANT_TRY(ant_transport_open(&out->transport, err));
+    ANT_TRY(ant_transport_open(&out->transport, false, err));
     ANT_TRY(exchange_addresses(out, world, cards, timeout, err));
     if (with_devices)
         ANT_TRY(exchange_ids(out, layout, job, err));

@@ -162,22 +162,25 @@ static ucs_status_t make_worker(struct ant_transport *transport)
     return status;
 }
 
-int ant_transport_open(struct ant_transport **out, struct ant_error *err)
+int ant_transport_open(struct ant_transport **out, bool is_alone, struct ant_error *err)
 {
     struct ant_transport *transport = ant_xcalloc(1, sizeof(*transport));
     ucs_status_t status;
 
     transport->notes_end = &transport->notes;
+    *out = transport;
+    if (is_alone)
+        return 0;
     quieten_library();
     status = make_context(&transport->context);
     if (status == UCS_OK)
         status = make_worker(transport);
     if (status != UCS_OK) {
         ant_transport_close(transport);
+        *out = NULL;
         return ant_fail(err, ANT_EPEER, "cannot start UCX %s: %s", ant_transport_version(),
                         ucs_status_string(status));
     }
-    *out = transport;
     return 0;
 }
 
@@ -456,7 +459,8 @@ static int check_message(struct ant_transport *transport, struct ant_message *me
 
 int ant_flight_poll(struct ant_flight *flight, struct ant_error *err)
 {
-    ucp_worker_progress(flight->transport->worker);
+    if (flight->transport->worker)
+        ucp_worker_progress(flight->transport->worker);
     while (flight->landed < flight->count) {
         int rc = check_message(flight->transport, &flight->messages[flight->landed], err);
 
@@ -571,7 +575,7 @@ struct ant_note *ant_transport_take_note(struct ant_transport *transport)
 
 void ant_transport_progress(struct ant_transport *transport)
 {
-    while (ucp_worker_progress(transport->worker))
+    while (transport->worker && ucp_worker_progress(transport->worker))
         ;
 }
 

@@ -16,9 +16,9 @@ struct ant_transport {
     struct ant_watch_list watches;
 };
 
-int ant_transport_open(struct ant_transport **out, struct ant_error *err)
+int ant_transport_open(struct ant_transport **out, bool is_alone, struct ant_error *err)
 {
-    (void)err;
+    (void)is_alone, (void)err;
     *out = ant_xcalloc(1, sizeof(**out));
     return 0;
 }

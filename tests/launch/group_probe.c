@@ -56,7 +56,7 @@ static int open_probe(struct probe *probe, struct ant_error *err)
     probe->rank = ant_job_rank(probe->job);
     probe->size = ant_job_size(probe->job);
     start = ant_now();
-    ANT_TRY(ant_transport_open(&probe->transport, err));
+    ANT_TRY(ant_transport_open(&probe->transport, false, err));
     probe->transport_seconds = ant_now() - start;
 
     card.address = (unsigned char *)ant_transport_address(probe->transport, &card.address_bytes);

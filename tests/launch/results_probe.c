@@ -50,7 +50,7 @@ static int open_probe(struct probe *probe, struct ant_error *err)
     ANT_TRY(ant_job_open(&probe->job, err));
     probe->rank = ant_job_rank(probe->job);
     probe->size = ant_job_size(probe->job);
-    ANT_TRY(ant_transport_open(&probe->transport, err));
+    ANT_TRY(ant_transport_open(&probe->transport, false, err));
     card.address = (unsigned char *)ant_transport_address(probe->transport, &card.address_bytes);
     ANT_TRY(ant_job_exchange(probe->job, &card, err));
     int *ranks = ant_xcalloc((size_t)probe->size, sizeof(*ranks));

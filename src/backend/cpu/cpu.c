@@ -394,11 +394,14 @@ static int open_cpu(struct ant_backend **out, const struct ant_backend_config *c
 
 /* ---- what it tells ---- */
 
-enum { PEAK_TURNS = 200000 }; /* some milliseconds on any level */
+enum {
+    PEAK_TURNS = 200000,    /* some milliseconds on any level */
+    LOOK_BYTES = 256 << 20, /* of the weights: a start need not wait for all of a big model */
+};
 
 struct stream_job {
     struct cpu_backend *cpu;
-    size_t bytes; /* of every weight, for each member its share */
+    size_t bytes; /* of all weights to read, from the first of the list; each member its share */
     _Atomic uint64_t seen;
 };
 
@@ -407,20 +410,24 @@ static void stream_member(void *arg, int member)
 {
     struct stream_job *job = arg;
     uint64_t seen = 0;
-    for (const struct ant_weight *w = job->cpu->weights; w; w = w->next) {
-        size_t n = w->bytes / 64, members = (size_t)job->cpu->n_members;
+    size_t left = job->bytes;
+    for (const struct ant_weight *w = job->cpu->weights; w && left > 0; w = w->next) {
+        size_t bytes = w->bytes < left ? w->bytes : left;
+        left -= bytes;
+        size_t n = bytes / 64, members = (size_t)job->cpu->n_members;
         for (size_t i = n * (size_t)member / members; i < n * ((size_t)member + 1) / members; i++)
             seen += *(const uint64_t *)(const void *)(w->memory + 64 * i);
     }
     job->seen += seen; /* or the compiler would leave the reading out */
 }
 
-static void measure_bandwidth(struct cpu_backend *cpu)
+static void measure_bandwidth(struct cpu_backend *cpu, size_t limit)
 {
     struct stream_job job = {.cpu = cpu};
     double seconds = 0;
     for (const struct ant_weight *w = cpu->weights; w; w = w->next)
         job.bytes += w->bytes;
+    job.bytes = job.bytes < limit ? job.bytes : limit;
     cpu->failed = 0;
     ant_cpu_run(cpu, stream_member, &job, &seconds);
     cpu->bandwidth = job.bytes > 0 && seconds > 0 ? (double)job.bytes / seconds : 0;
@@ -443,7 +450,7 @@ static void measure(struct ant_backend *be)
     struct cpu_backend *cpu = cpu_of(be);
     double bandwidth = 0, start = ant_now();
     for (int i = 0; i < 3 || (i < 20 && ant_now() - start < 0.2); i++) {
-        measure_bandwidth(cpu);
+        measure_bandwidth(cpu, SIZE_MAX);
         bandwidth = cpu->bandwidth > bandwidth ? cpu->bandwidth : bandwidth;
     }
     cpu->bandwidth = bandwidth;
@@ -459,7 +466,7 @@ static void measure(struct ant_backend *be)
 static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
 {
     ANT_TRY(ant_cpu_kv_open(be, n_pages, err));
-    measure_bandwidth(cpu_of(be)); /* the weights are there, the engine not yet */
+    measure_bandwidth(cpu_of(be), LOOK_BYTES); /* the weights are there, the engine not yet */
     return 0;
 }
 
