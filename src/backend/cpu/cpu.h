@@ -19,6 +19,7 @@
 enum {
     CPU_CHUNK_BLOCKS = 20, /* most blocks of 32 k that a decoded panel holds at a time */
     CPU_ACC_ROWS = 96,     /* rows that a decoded panel is multiplied with at a time */
+    CPU_HELD_BYTES = 480 << 10, /* of activations that the second level of cache keeps */
     CPU_STREAM_ROWS = 4,   /* up to so many rows weights come from memory as fast as it can, */
     CPU_STREAMS = 4,       /* handed out in so many streams a member */
     CPU_ALONE = 16384,     /* values that one member is through with before another is awake */

@@ -168,10 +168,10 @@ static void do_item(const struct gemm_job *job, const struct cpu_product *produc
                     struct cpu_scratch *scratch, int index)
 {
     struct gemm_unit unit;
-    int row = product->row + index % product->n_splits * product->rows_per_split;
+    int row = product->row + index / product->n_units * product->rows_per_split;
     int end = product->row + product->n_rows, chunk_blocks = product->chunk_blocks;
     end = row + product->rows_per_split < end ? row + product->rows_per_split : end;
-    find_unit(job, product->w, index / product->n_splits, &unit);
+    find_unit(job, product->w, index % product->n_units, &unit);
     const struct ant_panel *panels = unit.panels;
     bool is_mixed = unit.n_panels == 2 && panels[0].format != panels[1].format;
     for (int rows; row < end; row += rows) {
@@ -257,7 +257,17 @@ static void convert(struct gemm_job *job)
 
 /* ---- the operation ---- */
 
-/* Units alone keep few members busy; with many rows ranges of them help. */
+/* Rows of the input that a member's second level of cache holds while it goes through the units. */
+static int held_rows(const struct gemm_job *job)
+{
+    size_t block =
+        job->has_quants ? sizeof(struct ant_quant) : ANT_PANEL_K * cpu_act_bytes(job->cpu);
+    int rows = CPU_HELD_BYTES / (int)((size_t)job->n_blocks * block);
+    return rows > CPU_ACC_ROWS ? rows : CPU_ACC_ROWS;
+}
+
+/* Units alone keep few members busy; with many rows ranges of them help. A range goes through all
+ * units before the next one does, and stays in the second level of cache meanwhile. */
 static void plan(struct gemm_job *job, struct cpu_product *product)
 {
     const struct ant_weight *w = product->w;
@@ -273,6 +283,8 @@ static void plan(struct gemm_job *job, struct cpu_product *product)
     int wanted = (4 * job->cpu->n_members + product->n_units - 1) / product->n_units;
     int most = (tiles + 3) / 4; /* a range is at least four tiles, or decoding takes over */
     int splits = job->cpu->n_members == 1 ? 1 : wanted < most ? wanted : most;
+    int parts = (product->n_rows + held_rows(job) - 1) / held_rows(job);
+    splits = splits > parts ? splits : parts;
     product->rows_per_split = (tiles + splits - 1) / splits * tile_rows;
     product->n_splits = (product->n_rows + product->rows_per_split - 1) / product->rows_per_split;
 }
