@@ -122,7 +122,9 @@ struct ant_weight_spec {
     float offset;                    /* of a vector */
     float scale;                     /* of a vector; 0: 1 */
     int n_experts;                   /* 0, or `experts` holds what `parts` holds else, */
-    const struct ant_tensor *const *experts; /* (n_experts, n_parts): no bias; moe.n_held of them */
+    const struct ant_tensor *const
+        *experts; /* (n_experts, n_parts): no bias; moe.n_held of them, */
+    int layer;    /* of this one of arch->n_layers */
 };
 struct ant_weight; /* a backend's own prepared form */
 
@@ -142,6 +144,8 @@ struct ant_backend_config {
      * to vocab_start[i + 1] (NULL: this one has all). `arch` is what this rank has of the model. */
     const struct ant_parallel *parallel;
     const int *vocab_start;
+    const struct ant_spread *spread; /* borrowed: who in parallel->experts has the experts that this
+                                        rank adds; NULL: it adds those that it holds */
 };
 
 /* What a backend tells of itself, for the plan, banner and report. */
@@ -233,9 +237,10 @@ struct ant_backend_ops {
      * the share of the shared expert: the sigmoid of its product. Equal scores: the lower expert.
      */
     void (*route)(struct ant_backend *be, const struct ant_weight *router);
-    /* RESIDUAL += over those of the row's experts that this rank holds (moe.first_held, n_held), in
-     * the order of their rank: weight * down(act(gate(NORMED)) * up(NORMED)). Where others hold the
-     * rest, all_reduce follows. */
+    /* RESIDUAL += over those of the row's experts that this rank adds, in the order of their rank:
+     * weight * down(act(gate(NORMED)) * up(NORMED)). It adds those that it holds (moe.first_held,
+     * n_held), the stage's other ranks the others' in all_reduce. With `spread` it adds more than
+     * it holds: their outputs come from the ranks that do, for whom it computes meanwhile. */
     void (*experts)(struct ant_backend *be, const struct ant_weight *gate_up,
                     const struct ant_weight *down);
     /* LAST = norm(RESIDUAL) * w for the sampled rows. */

@@ -62,6 +62,8 @@ static const struct ant_option options[] = {
      .help = "Stages of a replica. Default 1."},
     {ANT_OPTION_FLAG, 0, "enable-ep", NULL, AT(run.enable_ep),
      .help = "Whole experts to each of the ranks that share a layer."},
+    {ANT_OPTION_CHOICE, 0, "ep-scope", "WHO", AT(run.ep_scope), .choices = ant_run_ep_scopes,
+     .help = "Experts are shared by the ranks of a replica (default) or of the job."},
     {ANT_OPTION_CHOICE, 0, "backend", "NAME", AT(run.backend), .choices = ant_run_backends,
      .help = "auto (default), cpu or cuda."},
     {ANT_OPTION_INT, 't', "threads", "N", AT(run.threads), 0, 4096,

@@ -15,6 +15,7 @@
 
 const char *const ant_run_backends[] = {"auto", "cpu", "cuda", NULL};
 const char *const ant_run_kv_types[] = {"auto", "f32", "bf16", NULL};
+const char *const ant_run_ep_scopes[] = {"replica", "job", NULL};
 const char *const ant_run_log_levels[] = {"error", "warn", "info", "debug", "trace", NULL};
 
 #define AT(member) offsetof(struct run_settings, member)
@@ -63,6 +64,10 @@ static const struct ant_option options[] = {
      .help =
          "Spread the experts of a mixture over the ranks that share a layer, whole ones to each "
          "(expert parallel), instead of splitting every one."},
+    {ANT_OPTION_CHOICE, 0, "ep-scope", "WHO", AT(ep_scope), .choices = ant_run_ep_scopes,
+     .help =
+         "Which ranks have the experts between them: those of a replica (the default), or those "
+         "of the job, for models that do not fit otherwise. Backend cpu."},
     {ANT_OPTION_TEXT, 0, "partition", "HOW", AT(partition),
      .help = "Which replica answers a row: modulo (row % dp, the default), block, length (equal "
              "sums of prompt and longest answer), rank (the input's own column), or plugin:PATH "

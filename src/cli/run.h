@@ -32,6 +32,7 @@ struct run_settings {
     const char *model, *input, *output, *time_limit;
     int dp_size, tp_size, pp_size;
     bool enable_ep;
+    int ep_scope; /* of ant_run_ep_scopes */
     const char *partition, *shard;
     bool no_steal;
     int samples, max_tokens, min_tokens, top_k;
@@ -104,7 +105,7 @@ struct run {
     struct ant_backend *be;
     struct ant_backend_facts facts;
     struct ant_model *model;
-    size_t weight_bytes;
+    size_t weight_bytes, own_weight_bytes; /* of them not shared with twins */
     struct ant_engine_config engine_config;
     struct ant_engine *engine;
 
@@ -149,6 +150,7 @@ static inline bool ant_run_leads(const struct run *run)
 
 /* run.c */
 /* What the settings of these names can be: choices of options, ended by NULL. */
+extern const char *const ant_run_ep_scopes[];
 extern const char *const ant_run_backends[], *const ant_run_kv_types[], *const ant_run_log_levels[];
 void ant_run_set_defaults(struct run_settings *settings);
 /* What to run: model, prompts, stop rules. */

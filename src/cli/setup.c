@@ -61,6 +61,17 @@ static int open_groups(struct run *run, struct ant_error *err)
     return rc;
 }
 
+static int choose_ep(struct run *run, struct ant_error *err)
+{
+    static const enum ant_ep scopes[] = {ANT_EP_REPLICA, ANT_EP_JOB};
+    const struct run_settings *settings = &run->settings;
+
+    if (!settings->enable_ep && scopes[settings->ep_scope] == ANT_EP_JOB)
+        return ant_fail(err, ANT_EUSAGE, "--ep-scope says nothing without --enable-ep");
+    run->layout.ep = settings->enable_ep ? scopes[settings->ep_scope] : ANT_EP_NONE;
+    return 0;
+}
+
 int ant_run_launch(struct run *run, struct ant_error *err)
 {
     ANT_TRY(ant_job_open(&run->job, err));
@@ -70,7 +81,7 @@ int ant_run_launch(struct run *run, struct ant_error *err)
     ant_log_set_rank(card->rank, ant_job_size(run->job), card->node_name);
     ANT_TRY(ant_layout_init(&run->layout, card->rank, ant_job_size(run->job), run->settings.dp_size,
                             run->settings.tp_size, run->settings.pp_size, err));
-    run->layout.ep = run->settings.enable_ep ? ANT_EP_REPLICA : ANT_EP_NONE;
+    ANT_TRY(choose_ep(run, err));
     ANT_TRY(open_groups(run, err));
     bool may_be_gpu = strcmp(ant_run_backends[run->settings.backend], "cpu") != 0;
     return ant_parallel_open(&run->parallel, &run->layout, run->job, may_be_gpu, run->world,
@@ -96,7 +107,8 @@ static int plan_pages(struct run *run, int local_size, struct ant_error *err)
     struct ant_engine_config *config = &run->engine_config;
     int sharers = facts->is_host ? local_size : 1;
     double copies = facts->is_host ? (double)local_size / ant_group_size(run->twins) : 1;
-    double weights = copies * (double)run->weight_bytes;
+    double weights = copies * (double)(run->weight_bytes - run->own_weight_bytes) +
+                     sharers * (double)run->own_weight_bytes;
     double left = ((double)facts->free_bytes - weights) / sharers - (double)facts->workspace_bytes;
     double share = left * facts->kv_share, page = (double)facts->kv_page_bytes;
     int each = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
@@ -182,6 +194,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         .arch = &run->shard.arch,
         .parallel = &run->parallel,
         .vocab_start = run->shard.vocab_start,
+        .spread = run->shard.experts.n > 1 ? &run->shard.experts : NULL,
         .max_rows = config->max_step_rows,
         .max_seqs = config->max_seqs,
         .max_sampled =
@@ -198,7 +211,8 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     config->steps_in_flight =
         run->layout.tp_size * run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
     ANT_TRY(ant_run_check_edits(run, &run->sampling, err));
-    run->weight_bytes = ant_model_weight_bytes(run->checkpoint, &run->shard, run->be);
+    run->weight_bytes =
+        ant_model_weight_bytes(run->checkpoint, &run->shard, run->be, &run->own_weight_bytes);
     return plan_pages(run, card->local_size, err);
 }
 

@@ -299,13 +299,24 @@ static bool begin_step(struct ant_engine *engine)
     return false;
 }
 
+static bool has_news(void *argument)
+{
+    struct ant_engine *engine = argument;
+
+    return ant_ring_count(engine->inbox) > 0 || atomic_load(&engine->is_stopping);
+}
+
 static int wait_for_request(struct ant_engine *engine)
 {
     double start = ant_now();
+    int rc = 0;
 
-    ant_ring_wait_item(engine->inbox, NAP_S);
+    if (ant_model_serves(engine->model))
+        rc = ant_model_serve(engine->model, NAP_S, has_news, engine, &engine->error);
+    else
+        ant_ring_wait_item(engine->inbox, NAP_S);
     add_ns(&engine->idle_ns, ant_now() - start);
-    return ant_model_rest(engine->model, &engine->error);
+    return rc < 0 ? rc : ant_model_rest(engine->model, &engine->error);
 }
 
 /* Where the backend takes two steps at once, the next is planned and handed over before the one

@@ -9,11 +9,11 @@
 #include "base/checksum.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "job/group_internal.h"
 #include "job/transport.h"
-#include "job/watch.h"
 
-/* A tag: 32 bits of group, 12 of the collective's number in it, 20 of the sender's group rank.
- * Number 0 is for messages between two members. */
+/* A tag: 32 bits of group, 12 of the collective's number in it, 20 of the sender's group rank. The
+ * first numbers are those of enum ant_line. */
 enum { NUMBER_BITS = 12, RANK_BITS = 20 };
 
 /* Sums of less go to everybody whole: one step instead of two. */
@@ -154,12 +154,24 @@ int ant_group_size(const struct ant_group *group)
 
 static void begin(struct ant_group *group)
 {
-    group->number = group->number % ((1U << NUMBER_BITS) - 1) + 1;
+    if (group->number < ANT_N_LINES - 1 || group->number == (1U << NUMBER_BITS) - 1)
+        group->number = ANT_N_LINES - 1;
+    group->number++;
 }
 
 static uint64_t tag_from(const struct ant_group *group, uint32_t number, int source)
 {
     return (uint64_t)group->watch.id << 32 | (uint64_t)number << RANK_BITS | (uint32_t)source;
+}
+
+uint64_t ant_group_tag(const struct ant_group *group, enum ant_line line, int source)
+{
+    return tag_from(group, line, source);
+}
+
+struct ant_watch *ant_group_watch(struct ant_group *group)
+{
+    return &group->watch;
 }
 
 static void send_to(struct ant_group *group, int to, const void *data, size_t bytes)
@@ -423,15 +435,16 @@ int ant_group_send(struct ant_group *group, int to, const void *data, size_t byt
     group->sendings = sending;
     if (bytes)
         memcpy(sending->data, data, bytes);
-    ant_flight_send(&sending->flight, group->ranks[to], tag_from(group, 0, group->me),
-                    sending->data, bytes);
+    ant_flight_send(&sending->flight, group->ranks[to],
+                    tag_from(group, ANT_LINE_MESSAGE, group->me), sending->data, bytes);
     return 0;
 }
 
 int ant_group_receive(struct ant_group *group, int from, void *data, size_t bytes, double timeout,
                       struct ant_error *err)
 {
-    ant_flight_receive(&group->flight, group->ranks[from], tag_from(group, 0, from), data, bytes);
+    ant_flight_receive(&group->flight, group->ranks[from], tag_from(group, ANT_LINE_MESSAGE, from),
+                       data, bytes);
     return wait_all(group, "receive", timeout, err);
 }
 
@@ -456,6 +469,12 @@ int ant_group_agree(struct ant_group *group, int rc, double timeout, struct ant_
     if (failed < 0 && (rc == 0 || !group->watch.failed))
         ant_fail(err, failed, "%s", why.text);
     return rc < 0 && group->watch.failed ? rc : failed;
+}
+
+int ant_group_attend(struct ant_group *group, double seconds, bool (*is_over)(void *), void *arg,
+                     struct ant_error *err)
+{
+    return ant_watch_attend(&group->watch, seconds, is_over, arg, err);
 }
 
 /* --- posts ------------------------------------------------------------------------------- */

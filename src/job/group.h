@@ -66,6 +66,11 @@ int ant_group_send(struct ant_group *group, int to, const void *data, size_t byt
 int ant_group_receive(struct ant_group *group, int from, void *data, size_t bytes, double timeout,
                       struct ant_error *err);
 
+/* Be there for others for so long, or until `is_over`: work on what they send (job/calls.h), notice
+ * who dies. */
+int ant_group_attend(struct ant_group *group, double seconds, bool (*is_over)(void *), void *arg,
+                     struct ant_error *err);
+
 /* Send a small message (at most 512 bytes, copied) to group rank `to` without waiting; not
  * collective, best effort: for news, not for data. It arrives whole, in the order of its sender's
  * posts, when `to` looks for it: ant_group_next_post is false when none is there, and `bytes` must

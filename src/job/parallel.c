@@ -66,38 +66,53 @@ static int exchange_ids(struct ant_parallel *parallel, const struct ant_layout *
     return 0;
 }
 
+static int open_groups(struct ant_parallel *parallel, const struct ant_layout *layout,
+                       struct ant_error *err)
+{
+    int replica = layout->tp_size * layout->pp_size, place = layout->rank % replica, rc = 0;
+    int *ranks = ant_xcalloc((size_t)layout->world, sizeof(*ranks));
+
+    for (int i = 0; i < replica; i++)
+        ranks[i] = layout->dp_rank * replica + i;
+    if (replica > 1)
+        rc = ant_group_open(&parallel->replica, parallel->transport, parallel->cards, ranks,
+                            replica, layout->rank, err);
+    if (rc == 0 && layout->tp_size > 1)
+        rc = ant_group_open(&parallel->stage, parallel->transport, parallel->cards,
+                            ranks + layout->pp_rank * layout->tp_size, layout->tp_size,
+                            layout->rank, err);
+    for (int i = 0; i < layout->dp_size; i++)
+        ranks[i] = i * replica + place;
+    if (rc == 0 && layout->ep == ANT_EP_JOB && layout->dp_size > 1)
+        rc = ant_group_open(&parallel->experts, parallel->transport, parallel->cards, ranks,
+                            layout->dp_size, layout->rank, err);
+    free(ranks);
+    return rc;
+}
+
 int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
                       struct ant_job *job, bool with_devices, struct ant_group *world,
                       const struct ant_card *cards, double timeout, struct ant_error *err)
 {
-    int replica = layout->tp_size * layout->pp_size;
-
     *out = (struct ant_parallel){
         .tp_rank = layout->tp_rank,
         .tp_size = layout->tp_size,
         .pp_rank = layout->pp_rank,
         .pp_size = layout->pp_size,
     };
-    if (replica == 1)
+    if (layout->tp_size * layout->pp_size == 1 &&
+        (layout->ep != ANT_EP_JOB || layout->dp_size == 1))
         return 0;
     ANT_TRY(ant_transport_open(&out->transport, false, err));
     ANT_TRY(exchange_addresses(out, world, cards, timeout, err));
     if (with_devices)
         ANT_TRY(exchange_ids(out, layout, job, err));
-    int *ranks = ant_xcalloc((size_t)replica, sizeof(*ranks));
-    for (int i = 0; i < replica; i++)
-        ranks[i] = layout->dp_rank * replica + i;
-    int rc = ant_group_open(&out->replica, out->transport, out->cards, ranks, replica, layout->rank,
-                            err);
-    if (rc == 0 && out->tp_size > 1)
-        rc = ant_group_open(&out->stage, out->transport, out->cards,
-                            ranks + out->pp_rank * out->tp_size, out->tp_size, layout->rank, err);
-    free(ranks);
-    return rc;
+    return open_groups(out, layout, err);
 }
 
 void ant_parallel_close(struct ant_parallel *parallel)
 {
+    ant_group_close(parallel->experts);
     ant_group_close(parallel->stage);
     ant_group_close(parallel->replica);
     ant_transport_close(parallel->transport);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ranks that hold one replica of the model together: tensor parallel ranks share each layer,
- * pipeline stages follow one another.
+ * pipeline stages follow one another. Where experts are spread over the job, also the ranks of the
+ * same place in all replicas.
  *
  * They talk on a transport of their own, for the engine thread moves data while the control thread
  * talks about the job. Thread: control until the engine starts, then engine. */
@@ -19,14 +20,16 @@ struct ant_parallel {
     int tp_rank, tp_size, pp_rank, pp_size;
     struct ant_group *stage;   /* those that share this rank's layers, by tp_rank; NULL: alone */
     struct ant_group *replica; /* all, by pp_rank * tp_size + tp_rank; NULL: alone */
+    struct ant_group *experts; /* those who have the experts that this rank adds to its rows, by
+                                  dp_rank; NULL: it has them itself */
     struct ant_device_id stage_id, replica_id; /* not made: GPUs were not asked for, or cannot */
     struct ant_transport *transport;
     struct ant_card *cards;   /* owned: of all ranks, with the addresses of this transport */
     unsigned char *addresses; /* owned */
 };
 
-/* Collective over `world`, all ranks of the job, whose cards these are. A replica of one rank opens
- * nothing. `with_devices`: ids for groups of GPUs are exchanged, too. */
+/* Collective over `world`, all ranks of the job, whose cards these are. A replica of one rank that
+ * has all its experts opens nothing. `with_devices`: ids for groups of GPUs are exchanged, too. */
 int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
                       struct ant_job *job, bool with_devices, struct ant_group *world,
                       const struct ant_card *cards, double timeout, struct ant_error *err);

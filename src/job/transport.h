@@ -96,8 +96,16 @@ void ant_transport_progress(struct ant_transport *transport);
 /* The same until every note is out or `seconds` have gone by. */
 void ant_transport_flush_notes(struct ant_transport *transport, double seconds);
 
+/* What this process does for others whenever it waits: never waiting itself, 1 if there was
+ * something to do. */
+struct ant_service {
+    int (*serve)(void *arg, struct ant_error *err); /* NULL: nothing */
+    void *arg;
+};
+
 /* Where watch.c and group.c keep what they know of this process's groups. */
 struct ant_watch_list {
+    struct ant_service service;
     struct ant_watch *live;    /* groups that are open */
     struct ant_verdict *early; /* about groups that are not open here yet; owned */
     struct ant_post *posts;    /* received, oldest first; owned */

@@ -318,6 +318,33 @@ static int give_up(struct ant_watch *watch, struct ant_flight *flight, int rc,
     return watch->failed;
 }
 
+/* What others want of this process. 1 if there was something to do. */
+static int serve_others(struct ant_watch *watch, struct ant_error *err)
+{
+    const struct ant_service *service = &ant_transport_watches(watch->transport)->service;
+
+    serve_notes(watch, NULL);
+    return service->serve ? service->serve(service->arg, err) : 0;
+}
+
+int ant_watch_attend(struct ant_watch *watch, double seconds, bool (*is_over)(void *), void *arg,
+                     struct ant_error *err)
+{
+    double end = ant_now() + seconds;
+
+    for (int idle = 0; !watch->failed && ant_now() < end && !is_over(arg); idle++) {
+        ant_transport_progress(watch->transport);
+        int rc = serve_others(watch, err);
+        if (rc == 0)
+            rc = ant_transport_check(watch->transport, watch->ranks, watch->n, err);
+        if (rc < 0)
+            return rc;
+        idle = rc > 0 ? 0 : idle;
+        pause_after(idle);
+    }
+    return watch->failed ? ant_fail(err, watch->failed, "%s", watch->verdict.text) : 0;
+}
+
 int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const char *what,
                    double timeout, struct ant_error *err)
 {
@@ -328,10 +355,11 @@ int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const cha
     watch->waiting = flight;
     while (rc == 0 && !watch->failed) {
         rc = ant_flight_poll(flight, &why);
-        serve_notes(watch, NULL);
+        int served = rc < 0 ? 0 : serve_others(watch, &why);
+        rc = served < 0 ? served : rc;
         if (rc != 0)
             break;
-        if (flight->landed != landed) {
+        if (served > 0 || flight->landed != landed) {
             landed = flight->landed;
             since = ant_now();
             idle = 0;
@@ -366,10 +394,15 @@ void ant_watch_post(struct ant_watch *watch, int to, const void *data, size_t by
 
 struct ant_post *ant_watch_next_post(struct ant_watch *watch)
 {
-    struct ant_post **link = &ant_transport_watches(watch->transport)->posts, *post;
-
     ant_transport_progress(watch->transport);
     serve_notes(watch, NULL);
+    return ant_watch_take_post(watch);
+}
+
+struct ant_post *ant_watch_take_post(struct ant_watch *watch)
+{
+    struct ant_post **link = &ant_transport_watches(watch->transport)->posts, *post;
+
     while (*link && (*link)->group != watch->id)
         link = &(*link)->next;
     post = *link;

@@ -33,6 +33,10 @@ void ant_watch_leave(struct ant_watch *watch);
 int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const char *what,
                    double timeout, struct ant_error *err);
 
+/* Wait for nothing but the time or `is_over`, there for others. */
+int ant_watch_attend(struct ant_watch *watch, double seconds, bool (*is_over)(void *), void *arg,
+                     struct ant_error *err);
+
 /* Small messages that nobody waits for; to and from are world ranks. Taking part in them also
  * serves the questions of others, so a rank that posts now and then counts as present. */
 enum { ANT_POST_BYTES = 512 }; /* at most */
@@ -45,6 +49,8 @@ struct ant_post {
 };
 void ant_watch_post(struct ant_watch *watch, int to, const void *data, size_t bytes);
 struct ant_post *ant_watch_next_post(struct ant_watch *watch); /* NULL: none; caller frees */
+/* The same of those that are here already, for a service that is called while something waits. */
+struct ant_post *ant_watch_take_post(struct ant_watch *watch);
 
 /* Free verdicts and posts that nobody asked for: when the transport is closed. */
 void ant_watch_forget(struct ant_watch_list *list);

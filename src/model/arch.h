@@ -73,6 +73,13 @@ struct ant_moe {
     int first_held, n_held;
 };
 
+/* Who has the experts that a rank adds to its rows, where that is not it alone: holder i those from
+ * start[i] up to start[i + 1]. */
+struct ant_spread {
+    int me, n; /* holders */
+    int start[ANT_MAX_EXPERTS + 1];
+};
+
 /* What differs from layer to layer. */
 enum ant_layer_bits {
     ANT_LAYER_WINDOW = 1,     /* attention sees arch->window, not all */

@@ -209,9 +209,30 @@ int ant_model_rest(struct ant_model *model, struct ant_error *err)
     return is_alone(model) ? 0 : ant_replica_tell(&model->replica, ANT_PLAN_WAIT, NULL, err);
 }
 
+bool ant_model_serves(const struct ant_model *model)
+{
+    return model->replica.parallel && model->replica.parallel->experts;
+}
+
+int ant_model_serve(struct ant_model *model, double seconds, bool (*is_over)(void *), void *arg,
+                    struct ant_error *err)
+{
+    return ant_group_attend(model->replica.parallel->experts, seconds, is_over, arg, err);
+}
+
+/* Others may still have rows for the experts of this rank. */
+static int leave(const struct ant_model *model, struct ant_error *err)
+{
+    return ant_model_serves(model)
+               ? ant_group_barrier(model->replica.parallel->experts, ANT_PARALLEL_TIMEOUT_S, err)
+               : 0;
+}
+
 int ant_model_dismiss(struct ant_model *model, struct ant_error *err)
 {
-    return is_alone(model) ? 0 : ant_replica_tell(&model->replica, ANT_PLAN_END, NULL, err);
+    if (!is_alone(model))
+        ANT_TRY(ant_replica_tell(&model->replica, ANT_PLAN_END, NULL, err));
+    return leave(model, err);
 }
 
 /* ---- the others
@@ -227,7 +248,7 @@ int ant_model_follow(struct ant_model *model, struct ant_error *err)
     for (;;) {
         ANT_TRY(ant_replica_hear(replica, err));
         if (replica->head.kind == ANT_PLAN_END)
-            return 0;
+            return leave(model, err);
         if (replica->head.kind == ANT_PLAN_WAIT)
             continue;
         ant_plan_read(&replica->head, replica->body.data, &batch);

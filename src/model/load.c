@@ -20,12 +20,17 @@ enum {
     MAX_PIECES = 6,         /* of a weight but experts: parts and biases */
 };
 
+/* Memory for weights: what all who hold the same part of the model have in common, and what each
+ * rank has of its own even so, experts that are spread over them. */
+enum block { COMMON, OWN, N_BLOCKS };
+
 /* One weight to be prepared: where its handle goes, what it is made of, and its place in the
  * memory. */
 struct job {
     struct ant_weight **handle;
     struct ant_weight_spec spec;
-    size_t offset;
+    enum block block;
+    size_t offset;             /* in that */
     int first_piece, n_pieces; /* of the tensors in the spec */
 };
 
@@ -39,7 +44,7 @@ struct load {
     int n_pieces;
     const struct ant_tensor **experts; /* owned: what the specs' lists of experts are parts of */
     int n_experts;
-    size_t bytes;
+    size_t bytes[N_BLOCKS];
 };
 
 /* This rank's part of what plays a role; NULL: the model or this rank is without it. */
@@ -64,10 +69,11 @@ static void add(struct load *load, struct ant_weight **handle, struct ant_weight
     size_t bytes = load->be->ops->weight_bytes(load->be, &spec);
     const struct job *before = load->n_jobs ? &load->jobs[load->n_jobs - 1] : NULL;
     int first = before ? before->first_piece + before->n_pieces : 0;
+    enum block block = spec.n_experts > 0 && load->shard->experts.n > 1 ? OWN : COMMON;
 
     load->jobs[load->n_jobs++] =
-        (struct job){handle, spec, load->bytes, first, load->n_pieces - first};
-    load->bytes += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        (struct job){handle, spec, block, load->bytes[block], first, load->n_pieces - first};
+    load->bytes[block] += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
 /* A matrix of up to three roles stacked, those that the model has. `biases` NULL: none. */
@@ -127,7 +133,11 @@ static void add_experts(struct load *load, struct ant_weight **handle, int n,
         for (int i = 0; i < n; i++)
             load->experts[load->n_experts++] =
                 take(load, parts[i], ant_checkpoint_expert(checkpoint, parts[i], layer, first + k));
-    add(load, handle, (struct ant_weight_spec){.n_parts = n, .n_experts = n_held, .experts = list});
+    add(load, handle,
+        (struct ant_weight_spec){.n_parts = n,
+                                 .n_experts = n_held,
+                                 .experts = list,
+                                 .layer = layer - load->shard->layers.first});
 }
 
 static void add_moe(struct load *load, struct ant_layer *layer, int i)
@@ -169,7 +179,7 @@ static void add_layer(struct load *load, struct ant_layer *layer, int i)
     add_matrix(load, &layer->down, ANT_W_DOWN, NULL, i);
 }
 
-/* Everything that the rank's part consists of, with its place in one block of memory. The biggest
+/* Everything that the rank's part consists of, with its place in memory. The biggest
  * come first, so that threads end together. */
 static void list_weights(struct load *load, struct ant_model *model)
 {
@@ -222,7 +232,8 @@ static void fini(struct ant_model *model)
 }
 
 size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint,
-                              const struct ant_shard *shard, const struct ant_backend *be)
+                              const struct ant_shard *shard, const struct ant_backend *be,
+                              size_t *own)
 {
     struct ant_model model;
 
@@ -231,15 +242,16 @@ size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint,
     list_weights(&load, &model);
     release(&load);
     fini(&model);
-    return load.bytes;
+    *own = load.bytes[OWN];
+    return load.bytes[COMMON] + load.bytes[OWN];
 }
 
 /* Threads take the next weight of this rank's part until none is left or one has failed. */
 struct team {
     const struct load *load;
     struct ant_backend *be;
-    char *memory;
-    int rank, size; /* among those who share the memory */
+    char *memory[N_BLOCKS];
+    int rank, size; /* among those who share COMMON */
     _Atomic int next, failure;
 };
 
@@ -249,12 +261,12 @@ static int prepare(struct team *team, int i, struct ant_error *err)
     const struct job *job = &team->load->jobs[i];
     struct ant_piece *pieces = team->load->pieces + job->first_piece;
     void **copies = ant_xcalloc((size_t)job->n_pieces, sizeof(*copies));
-    bool fill = i % team->size == team->rank;
+    bool fill = job->block == OWN || i % team->size == team->rank;
 
     for (int k = 0; k < job->n_pieces && fill; k++)
         ant_shard_read(&pieces[k], &copies[k]);
     int rc = team->be->ops->weight_put(team->be, job->handle, &job->spec,
-                                       team->memory + job->offset, fill, err);
+                                       team->memory[job->block] + job->offset, fill, err);
     for (int k = 0; k < job->n_pieces; k++)
         free(copies[k]);
     free(copies);
@@ -307,10 +319,13 @@ static int prepare_all(struct team *team, int n_threads, struct ant_error *err)
 static int open_memory(struct team *team, struct ant_model *model, struct ant_group *twins,
                        struct ant_error *err)
 {
-    size_t bytes = team->load->bytes;
+    size_t bytes = team->load->bytes[COMMON], own = team->load->bytes[OWN];
     void *memory;
 
     ANT_TRY(team->be->ops->weight_open(team->be, bytes, &memory, err));
+    if (own > 0)
+        ANT_TRY(ant_shared_open(&model->own_weights, NULL, own, "experts", err));
+    team->memory[OWN] = model->own_weights.memory;
     if (memory == NULL) {
         ANT_TRY(ant_shared_open(&model->weights, twins, bytes, "weights", err));
         memory = model->weights.memory;
@@ -319,7 +334,7 @@ static int open_memory(struct team *team, struct ant_model *model, struct ant_gr
         team->rank = ant_group_rank(twins);
         team->size = ant_group_size(twins);
     }
-    team->memory = memory;
+    team->memory[COMMON] = memory;
     return 0;
 }
 
@@ -356,6 +371,7 @@ void ant_model_close(struct ant_model *model)
     if (!model)
         return;
     ant_shared_close(&model->weights);
+    ant_shared_close(&model->own_weights);
     fini(model);
     free(model);
 }

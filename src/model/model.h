@@ -14,9 +14,10 @@
 struct ant_model;
 
 /* Bytes of prepared weights, for the memory plan; nothing is loaded. `shard` NULL: the whole
- * model. */
+ * model. *own of them twins do not share. */
 size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint,
-                              const struct ant_shard *shard, const struct ant_backend *be);
+                              const struct ant_shard *shard, const struct ant_backend *be,
+                              size_t *own);
 
 /* What of a replica a rank holds (copied; NULL: all of it), and the ranks it shares the replica
  * with (borrowed; NULL: none). `twins` are the ranks of this host that hold the same and share one
@@ -40,7 +41,13 @@ int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_er
 
 /* There is nothing to do now, but will be: call it every second or so, lest the others give up. */
 int ant_model_rest(struct ant_model *model, struct ant_error *err);
-/* There will be no more steps: the others return. */
+/* Does this rank hold experts for other replicas? Then it waits for work of its own here, until
+ * `is_over` or the time has come. */
+bool ant_model_serves(const struct ant_model *model);
+int ant_model_serve(struct ant_model *model, double seconds, bool (*is_over)(void *), void *arg,
+                    struct ant_error *err);
+/* There will be no more steps: the others return. A rank that serves other replicas waits for them
+ * to be through, too. */
 int ant_model_dismiss(struct ant_model *model, struct ant_error *err);
 
 /* Take part in the steps of the replica's first rank until it dismisses. */

@@ -22,7 +22,7 @@ struct ant_model {
     struct ant_weight *embed, *final_norm, *output; /* of the first stage, and of the last; tied:
                                                        output == embed where a rank has both */
     struct ant_layer *layers;                       /* owned, (arch->n_layers) */
-    struct ant_shared weights;                      /* owned: their memory, unless the device's */
+    struct ant_shared weights, own_weights;         /* owned: their memory, unless the device's */
 
     struct ant_replica replica;
     int failed; /* first failure of what the ranks do together; then the cause is in `error` */

@@ -121,11 +121,12 @@ static int split_units(struct ant_range *out, const struct ant_shard *shard,
 }
 
 /* Whole experts: a share of them for each rank of the stage, and of that share one for each of
- * `n_holders`. */
+ * the holders. */
 static int split_experts(struct ant_shard *shard, const struct ant_checkpoint *checkpoint,
                          const struct ant_layout *layout, struct ant_error *err)
 {
     struct ant_moe *moe = &shard->arch.moe;
+    struct ant_spread *spread = &shard->experts;
     bool is_whole = layout->ep != ANT_EP_NONE;
     struct ant_range mine = {0, moe->n_experts};
 
@@ -134,19 +135,19 @@ static int split_experts(struct ant_shard *shard, const struct ant_checkpoint *c
         ANT_TRY(split_units(&shard->expert_ff, shard, checkpoint, ANT_W_EXPERT_DOWN, moe->ff, err));
     else
         mine = part_of(moe->n_experts, 1, layout->tp_rank, layout->tp_size);
-    shard->n_holders = layout->ep == ANT_EP_JOB ? layout->dp_size : 1;
-    shard->holder = layout->ep == ANT_EP_JOB ? layout->dp_rank : 0;
-    if (is_whole && moe->n_experts < layout->tp_size * shard->n_holders)
+    spread->n = layout->ep == ANT_EP_JOB ? layout->dp_size : 1;
+    spread->me = layout->ep == ANT_EP_JOB ? layout->dp_rank : 0;
+    if (is_whole && moe->n_experts < layout->tp_size * spread->n)
         return ant_fail(err, ANT_EUSAGE,
                         "%d experts cannot be spread over %d ranks, one each at least: %s",
-                        moe->n_experts, layout->tp_size * shard->n_holders,
+                        moe->n_experts, layout->tp_size * spread->n,
                         moe->n_experts > 0 ? "start fewer of them, or without --enable-ep"
                                            : "--enable-ep is for mixtures of experts");
-    for (int i = 0; i <= shard->n_holders; i++)
-        shard->expert_start[i] = mine.first + part_of(mine.count, 1, i, shard->n_holders).first;
+    for (int i = 0; i <= spread->n; i++)
+        spread->start[i] = mine.first + part_of(mine.count, 1, i, spread->n).first;
     moe->ff = shard->expert_ff.count;
-    moe->first_held = shard->expert_start[shard->holder];
-    moe->n_held = shard->expert_start[shard->holder + 1] - moe->first_held;
+    moe->first_held = spread->start[spread->me];
+    moe->n_held = spread->start[spread->me + 1] - moe->first_held;
     return 0;
 }
 

@@ -22,10 +22,8 @@ struct ant_shard {
     int tp_rank, tp_size, pp_rank, pp_size;
     struct ant_range layers, heads, kv_heads, ff, expert_ff, shared_ff, vocab;
     int vocab_start[ANT_MAX_TP + 1]; /* the first token of each rank of the stage, and the end */
-    /* The experts that this rank adds to the rows of its replica: from expert_start[0] to
-     * expert_start[n_holders]. Holder i has those from expert_start[i] on; this rank is holder
-     * `holder`. More than one only with ANT_EP_JOB: then holder i is of replica i. */
-    int holder, n_holders, expert_start[ANT_MAX_EXPERTS + 1];
+    struct ant_spread experts; /* what this rank adds to the rows of its replica; holder i is of
+                                  replica i; with ANT_EP_JOB alone there is more than one */
     struct ant_arch arch; /* the model as far as this rank is concerned: its heads, units, layers */
 };
 

@@ -198,8 +198,23 @@ static void place_moe(struct cpu_backend *cpu, struct arena *arena)
     to->ids = take(arena, (size_t)places, sizeof *to->ids);
     to->places = take(arena, (size_t)places, sizeof *to->places);
     to->weights = take(arena, (size_t)places, sizeof *to->weights);
-    to->first = take(arena, (size_t)moe->n_held + 1, sizeof *to->first);
+    to->first = take(arena, (size_t)moe->n_experts + 1, sizeof *to->first);
     to->products = take(arena, (size_t)moe->n_held, sizeof *to->products);
+}
+
+static void place_spread(struct cpu_backend *cpu, struct arena *arena)
+{
+    int places = cpu->moe.in.rows, hidden = cpu->arch.hidden;
+    struct cpu_spread *to = &cpu->spread;
+    if (cpu->config.spread == NULL)
+        return;
+    to->counts = take(arena, (size_t)cpu->arch.moe.n_experts, sizeof *to->counts);
+    to->first = take(arena, (size_t)cpu->arch.moe.n_held + 1, sizeof *to->first);
+    to->room = place_rows(arena, places, hidden).data;
+    to->in = place_rows(arena, places, hidden);
+    to->out = place_rows(arena, places, hidden);
+    to->gate_up = take(arena, (size_t)cpu->arch.n_layers, sizeof *to->gate_up);
+    to->down = take(arena, (size_t)cpu->arch.n_layers, sizeof *to->down);
 }
 
 /* Inputs of products, as many and as wide as there can be. */
@@ -258,6 +273,7 @@ static void place(struct cpu_backend *cpu, struct arena *arena)
     slots[ANT_SLOT_LAST] = place_rows(arena, sampled, arch->hidden);
     slots[ANT_SLOT_LOGITS] = place_rows(arena, sampled, arch->vocab);
     place_moe(cpu, arena);
+    place_spread(cpu, arena);
     place_inputs(cpu, arena);
     cpu->rope = take(arena, (size_t)cpu->config.max_context * (size_t)arch->rope.dim, 4);
     cpu->local_rope =
@@ -322,6 +338,7 @@ static void close_cpu(struct ant_backend *be)
     struct cpu_backend *cpu = cpu_of(be);
     if (cpu == NULL)
         return;
+    ant_calls_close(cpu->spread.calls);
     ant_team_close(cpu->team);
     while (cpu->weights) {
         struct ant_weight *w = cpu->weights;
@@ -384,6 +401,8 @@ static int open_cpu(struct ant_backend **out, const struct ant_backend_config *c
     int rc = open_workspace(cpu, err);
     if (rc == 0)
         rc = ant_team_open(&cpu->team, cpu->n_members, config->local_rank * cpu->n_members, err);
+    if (rc == 0 && config->spread)
+        rc = ant_cpu_spread_open(cpu, err);
     if (rc < 0) {
         close_cpu(&cpu->base);
         return rc;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the CPU backend: what its files share. cpu.c opens, closes and runs the steps;
  * cpu_weight.c packs; cpu_gemm.c multiplies; cpu_norm.c normalizes; cpu_attention.c keeps the KV
- * cache and attends; cpu_moe.c has the experts; cpu_memory.c says how much memory there is. Nothing
- * outside src/backend/cpu includes this. */
+ * cache and attends; cpu_moe.c has the experts, cpu_spread.c those of other ranks; cpu_memory.c
+ * says how much memory there is. Nothing outside src/backend/cpu includes this. */
 #ifndef ANT_BACKEND_CPU_CPU_H
 #define ANT_BACKEND_CPU_CPU_H
 
@@ -15,6 +15,7 @@
 #include "backend/cpu/cpu_level.h"
 #include "backend/cpu/team.h"
 #include "cpu/dsp.h"
+#include "job/calls.h"
 
 enum {
     CPU_CHUNK_BLOCKS = 20, /* most blocks of 32 k that a decoded panel holds at a time */
@@ -39,7 +40,7 @@ struct ant_weight {
     const float *vector;        /* norms: (n); else NULL */
     const float *vector_bias;   /* or NULL */
     struct ant_weight *experts; /* owned (n_experts), each a matrix of its own; or NULL */
-    int n_experts;
+    int n_experts, layer;
     int64_t k; /* columns; of a vector its length */
     int n_blocks, n_parts, rows;
     size_t bytes; /* packed */
@@ -72,10 +73,22 @@ struct cpu_moe {
     struct cpu_slot logits;          /* (rows, experts and the share of the shared one) */
     struct cpu_slot in, hidden, out; /* (places, hidden), (places, moe.ff), (places, hidden) */
     int32_t *ids, *places;           /* (rows, n_used), best first; place -1: of an expert that
-                                        others hold */
+                                        others add */
     float *weights;                  /* (rows, n_used) */
-    int32_t *first;                  /* (n_held + 1) place of a held expert's first row */
+    int32_t *first;                  /* (n_experts + 1) place of the first row of each expert that
+                                        this rank adds */
     struct cpu_product *products;    /* (n_held) */
+};
+
+/* Where others hold some of the experts that this rank adds to its rows, and it some that others
+ * add to theirs; all 0 else. */
+struct cpu_spread {
+    struct ant_calls *calls; /* owned */
+    int32_t *counts;         /* (n_experts) rows that go to each expert */
+    float *room;             /* (places, hidden) rows of others, as they come and go, */
+    struct cpu_slot in, out; /* (places, hidden) and sorted by expert */
+    int32_t *first;          /* (n_held + 1) */
+    const struct ant_weight **gate_up, **down; /* (n_layers) the held experts of each */
 };
 
 /* New rows of one sequence: those within one page, or those of one query tile. */
@@ -108,6 +121,7 @@ struct cpu_backend {
     size_t workspace_bytes;
     struct cpu_slot slots[ANT_N_SLOTS];
     struct cpu_moe moe;
+    struct cpu_spread spread;
     uint8_t *acts;               /* (rows, k) bfloat16, where the level multiplies those */
     uint8_t *quants;             /* (rows, k / 32) struct ant_quant */
     struct cpu_scratch *scratch; /* (n_members) */
@@ -203,6 +217,15 @@ void ant_cpu_cap_logits(struct cpu_backend *cpu);
 void ant_cpu_route(struct ant_backend *be, const struct ant_weight *router);
 void ant_cpu_experts(struct ant_backend *be, const struct ant_weight *gate_up,
                      const struct ant_weight *down);
+/* `out` = the held experts of the rows of `in`, sorted by expert: the i-th of them has those from
+ * first[i] on. */
+void ant_cpu_run_experts(struct cpu_backend *cpu, const struct ant_weight *gate_up,
+                         const struct ant_weight *down, const int32_t *first,
+                         const struct cpu_slot *in, const struct cpu_slot *out);
+/* The rows sorted to go to holders of their experts, and back. */
+int ant_cpu_spread_open(struct cpu_backend *cpu, struct ant_error *err);
+void ant_cpu_spread_send(struct cpu_backend *cpu, int layer);
+void ant_cpu_spread_wait(struct cpu_backend *cpu);
 /* RESIDUAL += in * w^T * the rows' shares of the shared expert */
 void ant_cpu_add_share(struct cpu_backend *cpu, const struct ant_weight *w, enum ant_slot in);
 

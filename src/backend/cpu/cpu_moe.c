@@ -132,22 +132,25 @@ static void choose_member(void *arg, int member)
         }
 }
 
-/* Rows sorted by expert, and by row within one; those of experts that others hold have no place.
+/* Rows sorted by expert, and by row within one; those of experts that others add have no place.
  */
 static void sort_places(struct cpu_backend *cpu)
 {
     const struct ant_moe *moe = &cpu->arch.moe;
+    const struct ant_spread *spread = cpu->config.spread;
     struct cpu_moe *at = &cpu->moe;
     int n = cpu->batch->n_rows * moe->n_used;
+    int first = spread ? spread->start[0] : moe->first_held;
+    int n_added = spread ? spread->start[spread->n] - first : moe->n_held;
     int32_t next[ANT_MAX_EXPERTS];
-    memset(at->first, 0, ((size_t)moe->n_held + 1) * sizeof *at->first);
+    memset(at->first, 0, ((size_t)n_added + 1) * sizeof *at->first);
     for (int i = 0; i < n; i++) {
-        int held = at->ids[i] - moe->first_held;
-        at->places[i] = held >= 0 && held < moe->n_held ? held : NOWHERE;
+        int expert = at->ids[i] - first;
+        at->places[i] = expert >= 0 && expert < n_added ? expert : NOWHERE;
         if (at->places[i] != NOWHERE)
-            at->first[held + 1]++;
+            at->first[expert + 1]++;
     }
-    for (int i = 0; i < moe->n_held; i++) {
+    for (int i = 0; i < n_added; i++) {
         at->first[i + 1] += at->first[i];
         next[i] = at->first[i];
     }
@@ -212,23 +215,41 @@ static void combine_member(void *arg, int member)
         }
 }
 
-/* Every held expert's matrix by the rows that chose it. */
-static void multiply(struct cpu_backend *cpu, const struct ant_weight *w, const struct cpu_slot *in,
-                     const struct cpu_slot *out, enum ant_epilogue epilogue)
+/* Every held expert's matrix by its rows. */
+static void multiply(struct cpu_backend *cpu, const struct ant_weight *w, const int32_t *first,
+                     const struct cpu_slot *in, const struct cpu_slot *out,
+                     enum ant_epilogue epilogue)
 {
-    const int32_t *first = cpu->moe.first;
     int n = 0;
     for (int i = 0; i < w->n_experts; i++)
         if (first[i + 1] > first[i])
             cpu->moe.products[n++] = (struct cpu_product){
-                .w = &w->experts[i], .row = first[i], .n_rows = first[i + 1] - first[i]};
-    ant_cpu_products(cpu, in, out, epilogue, cpu->moe.products, n, first[w->n_experts]);
+                .w = &w->experts[i], .row = first[i] - first[0], .n_rows = first[i + 1] - first[i]};
+    ant_cpu_products(cpu, in, out, epilogue, cpu->moe.products, n, first[w->n_experts] - first[0]);
+}
+
+static struct cpu_slot rows_from(const struct cpu_slot *slot, int row)
+{
+    struct cpu_slot rest = *slot;
+    rest.data = row_of(slot, row);
+    rest.rows -= row;
+    return rest;
+}
+
+void ant_cpu_run_experts(struct cpu_backend *cpu, const struct ant_weight *gate_up,
+                         const struct ant_weight *down, const int32_t *first,
+                         const struct cpu_slot *in, const struct cpu_slot *out)
+{
+    struct cpu_slot from = rows_from(in, first[0]), to = rows_from(out, first[0]);
+    multiply(cpu, gate_up, first, &from, &cpu->moe.hidden, ANT_EPILOGUE_GLU);
+    multiply(cpu, down, first, &cpu->moe.hidden, &to, ANT_EPILOGUE_STORE);
 }
 
 void ant_cpu_experts(struct ant_backend *be, const struct ant_weight *gate_up,
                      const struct ant_weight *down)
 {
     struct cpu_backend *cpu = cpu_of(be);
+    const struct ant_spread *spread = cpu->config.spread;
     const struct cpu_moe *at = &cpu->moe;
     int n_held = cpu->arch.moe.n_held;
     if (n_held == 0 || gate_up->n_experts != n_held || down->n_experts != n_held)
@@ -236,8 +257,13 @@ void ant_cpu_experts(struct ant_backend *be, const struct ant_weight *gate_up,
     if (cpu->failed || cpu->batch->n_rows == 0)
         return;
     run_rows(cpu, gather_member, NULL);
-    multiply(cpu, gate_up, &at->in, &at->hidden, ANT_EPILOGUE_GLU);
-    multiply(cpu, down, &at->hidden, &at->out, ANT_EPILOGUE_STORE);
+    if (spread)
+        ant_cpu_spread_send(cpu, gate_up->layer);
+    ant_cpu_run_experts(cpu, gate_up, down,
+                        at->first + (spread ? cpu->arch.moe.first_held - spread->start[0] : 0),
+                        &at->in, &at->out);
+    if (spread)
+        ant_cpu_spread_wait(cpu);
     run_rows(cpu, combine_member, NULL);
 }
 

@@ -162,7 +162,7 @@ static int put_experts(struct ant_weight *w, const struct ant_backend *be,
                        const struct ant_weight_spec *spec, uint8_t *memory, bool fill,
                        struct ant_error *err)
 {
-    *w = (struct ant_weight){.memory = memory, .n_experts = spec->n_experts};
+    *w = (struct ant_weight){.memory = memory, .n_experts = spec->n_experts, .layer = spec->layer};
     w->experts = ant_xcalloc((size_t)spec->n_experts, sizeof *w->experts);
     for (int i = 0; i < spec->n_experts; i++) {
         struct ant_weight_spec expert = expert_of(spec, i);
@@ -190,6 +190,8 @@ int ant_cpu_weight_put(struct ant_backend *be, struct ant_weight **out,
     pthread_mutex_lock(&cpu->lock);
     w->next = cpu->weights;
     cpu->weights = w;
+    if (spec->n_experts > 0 && cpu->config.spread)
+        (spec->n_parts == 2 ? cpu->spread.gate_up : cpu->spread.down)[spec->layer] = w;
     pthread_mutex_unlock(&cpu->lock);
     *out = w;
     return 0;
