@@ -48,14 +48,6 @@ for model in llama mixtral phimoe; do
         expect "$model, tp $2 x pp $3 on $1 ranks" 0 "12/12 rows"
         same "$model, tp $2 x pp $3 on $1 ranks: the same answers" one.h5 many.h5
     done
-    [ "$model" != llama ] || continue
-    for layout in "2 2 1" "4 2 1" "8 2 2"; do
-        # shellcheck disable=SC2086  # three words
-        set -- $layout
-        job 2 "$1" "$model" many.h5 --restart-over --tp-size "$2" --pp-size "$3" --enable-ep
-        expect "$model, tp $2 x pp $3 with whole experts on $1 ranks" 0 "12/12 rows"
-        same "$model, tp $2 x pp $3 with whole experts on $1 ranks: the same answers" one.h5 many.h5
-    done
 done
 
 # Drawn, not only taken: the first rank of a replica draws as one rank alone does.
@@ -95,7 +87,5 @@ job 2 3 llama many.h5 --restart-over --tp-size 2
 expect "ranks that make no whole replicas" 64 "3"
 job 2 5 llama many.h5 --restart-over --tp-size 5
 expect "heads that cannot be split" 64 "choose another --tp-size"
-job 2 2 llama many.h5 --restart-over --tp-size 2 --enable-ep
-expect "a model without experts" 64 "--enable-ep is for mixtures"
 
 done_testing

@@ -107,6 +107,8 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
                         "hidden size %d and feed-forward size %d: the GPU does multiples of 16, "
                         "the first up to 16384",
                         arch->hidden, arch->ff);
+    if (config->spread)
+        return ant_fail(err, ANT_EUNSUPP, "cuda: experts of all replicas on each (--ep-scope job)");
     return ant_arch_within(arch, CUDA_CAN, "cuda", err);
 }
 
