@@ -10,24 +10,24 @@ noinst_HEADERS += kernels/cpu/amx.h kernels/cpu/block512.h kernels/cpu/dsp.h ker
 libantiphon_a_SOURCES += kernels/cpu/dsp_c.c kernels/cpu/quant_c.c kernels/cpu/panel.c
 
 if WITH_AVX2
-noinst_LIBRARIES += libcpu_avx2.a
-KERNEL_ARCHIVES += libcpu_avx2.a
-libcpu_avx2_a_SOURCES = kernels/cpu/dsp_avx2.c kernels/cpu/quant_avx2.c
-libcpu_avx2_a_CFLAGS = $(AM_CFLAGS) $(ANT_AVX2_CFLAGS)
+lib_LIBRARIES += libantiphon_avx2.a
+KERNEL_ARCHIVES += libantiphon_avx2.a
+libantiphon_avx2_a_SOURCES = kernels/cpu/dsp_avx2.c kernels/cpu/quant_avx2.c
+libantiphon_avx2_a_CFLAGS = $(AM_CFLAGS) $(ANT_AVX2_CFLAGS)
 endif
 
 if WITH_AVX512
-noinst_LIBRARIES += libcpu_avx512.a
-KERNEL_ARCHIVES += libcpu_avx512.a
-libcpu_avx512_a_SOURCES = kernels/cpu/dsp_avx512.c kernels/cpu/quant_avx512.c
-libcpu_avx512_a_CFLAGS = $(AM_CFLAGS) $(ANT_AVX512_CFLAGS)
+lib_LIBRARIES += libantiphon_avx512.a
+KERNEL_ARCHIVES += libantiphon_avx512.a
+libantiphon_avx512_a_SOURCES = kernels/cpu/dsp_avx512.c kernels/cpu/quant_avx512.c
+libantiphon_avx512_a_CFLAGS = $(AM_CFLAGS) $(ANT_AVX512_CFLAGS)
 endif
 
 if WITH_AMX
-noinst_LIBRARIES += libcpu_amx.a
-KERNEL_ARCHIVES += libcpu_amx.a
-libcpu_amx_a_SOURCES = kernels/cpu/dsp_amx.c kernels/cpu/quant_amx.c
-libcpu_amx_a_CFLAGS = $(AM_CFLAGS) $(ANT_AMX_CFLAGS)
+lib_LIBRARIES += libantiphon_amx.a
+KERNEL_ARCHIVES += libantiphon_amx.a
+libantiphon_amx_a_SOURCES = kernels/cpu/dsp_amx.c kernels/cpu/quant_amx.c
+libantiphon_amx_a_CFLAGS = $(AM_CFLAGS) $(ANT_AMX_CFLAGS)
 endif
 
 # CUDA: name a .cu file in CUDA_KERNELS, headers in noinst_HEADERS; that is all.

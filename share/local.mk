@@ -2,7 +2,7 @@
 # What is installed beside the program: manual, completion, modulefiles, job templates.
 
 examplesdir = $(pkgdatadir)/examples
-dist_examples_DATA = share/examples/partition_cost.c share/examples/prompts.jsonl
+dist_examples_DATA = share/examples/embed.c share/examples/partition_cost.c share/examples/prompts.jsonl
 
 templatesdir = $(pkgdatadir)/job-templates
 dist_templates_DATA = job-templates/array.sbatch job-templates/chain.sbatch job-templates/cpu.sbatch \
@@ -47,6 +47,18 @@ share/completion/antiphon: src/antiphon$(EXEEXT)
 	@$(MKDIR_P) $(@D)
 	$(AM_V_GEN)src/antiphon$(EXEEXT) manual --completion >$@.new && mv -f $@.new $@
 endif
+
+# For programs that link with libantiphon.a.
+pkgconfigdir = $(libdir)/pkgconfig
+pkgconfig_DATA = share/antiphon.pc
+EXTRA_DIST += share/antiphon.pc.in
+CLEANFILES += $(pkgconfig_DATA)
+share/antiphon.pc: $(srcdir)/share/antiphon.pc.in Makefile
+	@$(MKDIR_P) $(@D)
+	$(AM_V_GEN)$(SED) -e 's|@VERSION[@]|$(VERSION)|' \
+	  -e "s|@to_include[@]|`realpath -m --relative-to='$(pkgconfigdir)' '$(includedir)'`|" \
+	  -e "s|@archives[@]|`echo $(lib_LIBRARIES) | $(SED) 's/lib\(antiphon[a-z0-9_]*\)\.a/-l\1/g'`|" \
+	  -e 's|@libs[@]|$(ANT_LIBS)|' $(srcdir)/share/antiphon.pc.in >$@.new && mv -f $@.new $@
 
 # `module use PREFIX/share/antiphon/modulefiles`: Lmod takes the .lua file, Environment Modules the
 # other. They hold paths relative to their own.

@@ -1,16 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# The program and libantiphon.a: add a module's files in the block of its folder.
+# libantiphon.a and the program, which is the library's commands: add a module's files in the block
+# of its folder.
 
 bin_PROGRAMS += src/antiphon
-src_antiphon_SOURCES = \
-	src/main.c src/cli/cli.c src/cli/cli.h \
-	src/cli/bench.c src/cli/bench.h src/cli/bench_report.c src/cli/bench_work.c \
-	src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/manual.c src/cli/merge.c \
-	src/cli/pack.c src/cli/params.c src/cli/show.c src/cli/verify.c \
-	src/cli/run.c src/cli/run.h src/cli/answer.c src/cli/chat.c src/cli/provenance.c src/cli/rules.c \
-	src/cli/deal.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/setup.c src/cli/shard.c src/cli/trace.c
-src_antiphon_SOURCES += src/cli/history.c src/cli/history.h src/cli/history_chart.c \
-	src/cli/history_command.c src/cli/history_export.c src/cli/history_page.c src/cli/top.c
+src_antiphon_SOURCES = src/main.c
 src_antiphon_LDADD = $(ANT_LDADD)
 
 # What programs of others may include.
@@ -18,6 +11,21 @@ include_HEADERS = src/antiphon.h
 
 libantiphon_a_SOURCES =
 libantiphon_a_LIBADD = $(CUDA_OBJECTS)
+
+# api
+noinst_HEADERS += src/api/api.h
+libantiphon_a_SOURCES += src/api/api.c src/api/api_generate.c
+
+# cli
+noinst_HEADERS += \
+	src/cli/bench.h src/cli/cli.h src/cli/history.h src/cli/run.h
+libantiphon_a_SOURCES += \
+	src/cli/answer.c src/cli/bench.c src/cli/bench_report.c src/cli/bench_work.c src/cli/chat.c \
+	src/cli/cli.c src/cli/deal.c src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/history.c \
+	src/cli/history_chart.c src/cli/history_command.c src/cli/history_export.c src/cli/history_page.c \
+	src/cli/manual.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/provenance.c \
+	src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/rules.c src/cli/run.c src/cli/setup.c \
+	src/cli/shard.c src/cli/show.c src/cli/top.c src/cli/trace.c src/cli/verify.c
 
 # base
 noinst_HEADERS += \

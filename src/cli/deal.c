@@ -150,8 +150,7 @@ static int deal_rows(struct run *run, struct ant_deal **out, struct ant_error *e
     return rc;
 }
 
-/* The deal of rank 0 to all. */
-static int share_deal(struct run *run, struct ant_error *err)
+int ant_run_share_deal(struct run *run, struct ant_error *err)
 {
     bool is_first = run->layout.rank == 0;
     size_t n = 0;
@@ -173,7 +172,7 @@ int ant_run_deal(struct run *run, struct ant_error *err)
     int rc = layout->rank == 0 ? deal_rows(run, &run->deal, err) : 0;
 
     ANT_TRY(ant_run_agree(run, rc, err));
-    ANT_TRY(share_deal(run, err));
+    ANT_TRY(ant_run_share_deal(run, err));
     if (layout->dp_size > 1 && !run->settings.no_steal)
         ANT_TRY(ant_counters_open(&run->counters, run->transport, run->world, run->node,
                                   ant_job_cards(run->job), START_TIMEOUT_S, err));

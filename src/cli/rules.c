@@ -103,6 +103,26 @@ static int collect_bad_words(struct run *run, struct ant_error *err)
     return rc;
 }
 
+static int collect_sampling(struct run *run, struct ant_error *err)
+{
+    const struct run_settings *settings = &run->settings;
+
+    run->sampling = (struct ant_sampling){
+        .max_tokens = settings->max_tokens,
+        .min_tokens = settings->min_tokens,
+        .temperature = (float)settings->temperature,
+        .top_p = (float)settings->top_p,
+        .min_p = (float)settings->min_p,
+        .top_k = settings->top_k,
+        .seed = settings->seed,
+        .repetition_penalty = (float)settings->repetition_penalty,
+        .presence_penalty = (float)settings->presence_penalty,
+        .frequency_penalty = (float)settings->frequency_penalty,
+        .ignore_eos = settings->ignore_eos,
+    };
+    return ant_sampling_check(&run->sampling, err);
+}
+
 int ant_run_collect_rules(struct run *run, struct ant_error *err)
 {
     const struct ant_option_list *allowed = &run->settings.allowed_ids;
@@ -110,6 +130,7 @@ int ant_run_collect_rules(struct run *run, struct ant_error *err)
 
     run->rules.allowed = ids;
     run->rules.n_allowed = allowed->count;
+    ANT_TRY(collect_sampling(run, err));
     ANT_TRY(read_ids(run, "allowed-token-id", allowed, ids, err));
     ANT_TRY(collect_stops(run, err));
     ANT_TRY(collect_biases(run, err));

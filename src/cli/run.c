@@ -13,11 +13,6 @@
 #include "cli/run.h"
 #include "job/time_limit.h"
 
-const char *const ant_run_backends[] = {"auto", "cpu", "cuda", NULL};
-const char *const ant_run_kv_types[] = {"auto", "f32", "bf16", NULL};
-const char *const ant_run_ep_scopes[] = {"replica", "job", NULL};
-const char *const ant_run_log_levels[] = {"error", "warn", "info", "debug", "trace", NULL};
-
 #define AT(member) offsetof(struct run_settings, member)
 
 static const struct ant_option options[] = {
@@ -178,27 +173,6 @@ static const struct ant_command_help help = {
         "the same command goes on where it was.",
 };
 
-void ant_run_set_defaults(struct run_settings *settings)
-{
-    *settings = (struct run_settings){
-        .tp_size = 1,
-        .pp_size = 1,
-        .samples = 1,
-        .partition = "modulo",
-        .max_tokens = 256,
-        .temperature = 1,
-        .top_p = 1,
-        .repetition_penalty = 1,
-        .save_every = 10,
-        .time_limit = "auto",
-        .drain = 15,
-        .margin = 30,
-        .watchdog = 25,
-        .progress = 30,
-        .log_level = ANT_LOG_INFO,
-    };
-}
-
 /* ---- how long -------------------------------------------------------------------------------- */
 
 /* Rank 0 alone watches the clock of the job. */
@@ -228,20 +202,6 @@ int ant_run_open_inputs(struct run *run, struct ant_error *err)
 {
     const struct run_settings *settings = &run->settings;
 
-    run->sampling = (struct ant_sampling){
-        .max_tokens = settings->max_tokens,
-        .min_tokens = settings->min_tokens,
-        .temperature = (float)settings->temperature,
-        .top_p = (float)settings->top_p,
-        .min_p = (float)settings->min_p,
-        .top_k = settings->top_k,
-        .seed = settings->seed,
-        .repetition_penalty = (float)settings->repetition_penalty,
-        .presence_penalty = (float)settings->presence_penalty,
-        .frequency_penalty = (float)settings->frequency_penalty,
-        .ignore_eos = settings->ignore_eos,
-    };
-    ANT_TRY(ant_sampling_check(&run->sampling, err));
     ANT_TRY(ant_run_parse_partition(run, err));
     ANT_TRY(ant_checkpoint_open(&run->checkpoint, settings->model, err));
     ANT_TRY(ant_checkpoint_tokenizer(run->checkpoint, &run->tokenizer, err));
@@ -269,6 +229,26 @@ static int prepare(struct run *run, struct ant_error *err)
         ant_run_banner(run);
 
     return ant_run_load(run, err);
+}
+
+int ant_run_end_together(struct run *run, int code, const struct ant_error *err)
+{
+    int exit_code = (int)ant_exit_code(code);
+
+    if (ant_job_env_rank() == 0)
+        ant_cli_fail(run->argv[0], code, err);
+    ant_run_tear_down(run);
+    return exit_code;
+}
+
+int ant_run_end_alone(struct run *run, int code, const struct ant_error *err)
+{
+    int exit_code = ant_cli_fail(run->argv[0], code, err);
+
+    if (run->job && ant_job_size(run->job) > 1)
+        ant_job_abort(exit_code);
+    ant_run_tear_down(run);
+    return exit_code;
 }
 
 static int end_done(struct run *run)

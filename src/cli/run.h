@@ -148,15 +148,11 @@ static inline bool ant_run_leads(const struct run *run)
     return run->layout.tp_rank == 0 && run->layout.pp_rank == 0;
 }
 
-/* run.c */
+/* setup.c, in the order of their calls. */
 /* What the settings of these names can be: choices of options, ended by NULL. */
 extern const char *const ant_run_ep_scopes[];
 extern const char *const ant_run_backends[], *const ant_run_kv_types[], *const ant_run_log_levels[];
 void ant_run_set_defaults(struct run_settings *settings);
-/* What to run: model, prompts, stop rules. */
-int ant_run_open_inputs(struct run *run, struct ant_error *err);
-
-/* setup.c, in the order of their calls. */
 /* Who the ranks are, and groups of all of them and of those of a host. */
 int ant_run_launch(struct run *run, struct ant_error *err);
 /* Of the open checkpoint: a backend, and what goes where in memory. */
@@ -166,6 +162,10 @@ int ant_run_load(struct run *run, struct ant_error *err);
 /* One outcome for all ranks: the first failing rank's error is everybody's. */
 int ant_run_agree(struct run *run, int rc, struct ant_error *err);
 void ant_run_tear_down(struct run *run);
+
+/* run.c */
+/* What to run: model, prompts, stop rules. */
+int ant_run_open_inputs(struct run *run, struct ant_error *err);
 /* An error that every rank has, in the same words: one of them tells it, and all end in order.
  * Both return the exit code. */
 int ant_run_end_together(struct run *run, int code, const struct ant_error *err);
@@ -225,6 +225,8 @@ int ant_run_take_shard(struct run *run, struct ant_error *err);
 /* deal.c: which rows this rank answers. Collective, but for the look at the command line. */
 int ant_run_parse_partition(struct run *run, struct ant_error *err);
 int ant_run_deal(struct run *run, struct ant_error *err);
+/* The deal of rank 0 to all. */
+int ant_run_share_deal(struct run *run, struct ant_error *err);
 
 /* record.c: the journal and the results. Both are collective. */
 /* Find out what earlier starts of this job have done, deal the rest to the ranks, begin a journal.

@@ -9,8 +9,33 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "cli/cli.h"
 #include "cli/run.h"
+
+const char *const ant_run_backends[] = {"auto", "cpu", "cuda", NULL};
+const char *const ant_run_kv_types[] = {"auto", "f32", "bf16", NULL};
+const char *const ant_run_ep_scopes[] = {"replica", "job", NULL};
+const char *const ant_run_log_levels[] = {"error", "warn", "info", "debug", "trace", NULL};
+
+void ant_run_set_defaults(struct run_settings *settings)
+{
+    *settings = (struct run_settings){
+        .tp_size = 1,
+        .pp_size = 1,
+        .samples = 1,
+        .partition = "modulo",
+        .max_tokens = 256,
+        .temperature = 1,
+        .top_p = 1,
+        .repetition_penalty = 1,
+        .save_every = 10,
+        .time_limit = "auto",
+        .drain = 15,
+        .margin = 30,
+        .watchdog = 25,
+        .progress = 30,
+        .log_level = ANT_LOG_INFO,
+    };
+}
 
 /* ---- launch: who are the ranks -------------------------------------------------------------- */
 
@@ -289,24 +314,4 @@ void ant_run_tear_down(struct run *run)
     ant_job_close(run->job);
     free(run->settings.stop.items);
     free(run->settings.stop_ids.items);
-}
-
-int ant_run_end_together(struct run *run, int code, const struct ant_error *err)
-{
-    int exit_code = (int)ant_exit_code(code);
-
-    if (ant_job_env_rank() == 0)
-        ant_cli_fail(run->argv[0], code, err);
-    ant_run_tear_down(run);
-    return exit_code;
-}
-
-int ant_run_end_alone(struct run *run, int code, const struct ant_error *err)
-{
-    int exit_code = ant_cli_fail(run->argv[0], code, err);
-
-    if (run->job && ant_job_size(run->job) > 1)
-        ant_job_abort(exit_code);
-    ant_run_tear_down(run);
-    return exit_code;
 }

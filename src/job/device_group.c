@@ -117,6 +117,11 @@ void ant_device_group_close(struct ant_device_group *group)
     free(group);
 }
 
+void *ant_device_group_comm(const struct ant_device_group *group)
+{
+    return group->comm;
+}
+
 int ant_device_group_all_reduce(struct ant_device_group *group, float *data, size_t n, void *stream,
                                 struct ant_error *err)
 {
@@ -166,6 +171,12 @@ int ant_device_group_open(struct ant_device_group **out, const struct ant_device
 void ant_device_group_close(struct ant_device_group *group)
 {
     (void)group;
+}
+
+void *ant_device_group_comm(const struct ant_device_group *group)
+{
+    (void)group;
+    return NULL;
 }
 
 static int refuse(struct ant_error *err)

@@ -28,6 +28,8 @@ struct ant_device_group;
 int ant_device_group_open(struct ant_device_group **out, const struct ant_device_id *id, int rank,
                           int n, const char *what, double timeout, struct ant_error *err);
 void ant_device_group_close(struct ant_device_group *group); /* NULL is legal */
+/* Its ncclComm_t, for operations of others; borrowed. */
+void *ant_device_group_comm(const struct ant_device_group *group);
 
 /* `stream` is a cudaStream_t; `data` (n) is in device memory. */
 int ant_device_group_all_reduce(struct ant_device_group *group, float *data, size_t n, void *stream,

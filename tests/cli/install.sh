@@ -28,6 +28,20 @@ chmod -R a-w "$prefix"
 commands=$("$prefix/bin/antiphon" --help | sed -n 's/^  \([a-z]*\) .*/\1/p')
 if [ -n "$commands" ]; then ok "the moved program runs"; else not_ok "the moved program runs"; fi
 
+# ---- the library ----
+if ! command -v pkg-config >/dev/null; then
+    skip pkg-config "a program links with the moved library" "no pkg-config"
+else
+    pc=$(find "$prefix" -name antiphon.pc)
+    # shellcheck disable=SC2046
+    if log=$($ANT_CC -o "$tmp/embed" "$prefix/share/antiphon/examples/embed.c" \
+        $(PKG_CONFIG_PATH=${pc%/*} pkg-config --cflags --libs antiphon) 2>&1); then
+        ok "a program links with the moved library"
+    else
+        not_ok "a program links with the moved library" "$log"
+    fi
+fi
+
 # ---- manual ----
 missing=
 for name in $commands; do

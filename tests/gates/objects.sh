@@ -50,7 +50,7 @@ if command -v nm >/dev/null; then
     # Names with two underscores or _Z are the compiler's (sanitizers, C++ in .cu files).
     empty "external names carry our prefix" "$(
         # shellcheck disable=SC2086  # a list of archives
-        nm -g --defined-only libantiphon.a ${ANT_KERNEL_ARCHIVES:-} | awk 'NF == 3 && $3 !~ /^(ant_|kern_|__|_Z)/ { print $3 }'
+        nm -g --defined-only libantiphon.a ${ANT_KERNEL_ARCHIVES:-} | awk 'NF == 3 && $3 !~ /^(ant_|antiphon_|kern_|__|_Z)/ { print $3 }'
     )"
 else
     skip nm "external names carry our prefix" "no nm"
