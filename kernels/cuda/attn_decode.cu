@@ -25,7 +25,7 @@ constexpr int SCORE_STRIDE = TILE_KEYS + 8; /* eight rows of float2 without bank
 
 template <int D> struct config {
     static constexpr int TILE_BYTES = TILE_KEYS * D * 2;
-    static constexpr int STAGES = D == 128 ? 2 : 3;
+    static constexpr int STAGES = D == 64 ? 3 : 2;
     static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
     static constexpr int SCORES = STAGES * STAGE_BYTES;
     static constexpr int SMEM_BYTES = SCORES + KERN_DECODE_ROWS * SCORE_STRIDE * 4 + 128;
@@ -224,6 +224,8 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
         quarter_scores<D>(scores, k_tile, q, warp, lane);
         __syncthreads();
         read_scores(p, scores, lane);
+        if (args.softcap > 0)
+            cap_tile(p, args);
         if (key + TILE_KEYS > oldest + 1 || key < from_last)
             mask_tile(p, key + 2 * (lane & 3), from, to);
         softmax_tile(p, state, factor, c);
@@ -403,6 +405,8 @@ __device__ __forceinline__ void do_item_at_once(const kern_attn &args, const ker
     __syncthreads();
     if (has_tile) {
         warp_scores<D>(s, base + warp * C::TILE_BYTES, q, lane);
+        if (args.softcap > 0)
+            cap_tile(s, args);
         mask_tile(s, key + 2 * (lane & 3), from, to);
         tile_max(top, s);
         for (int h = 0; h < 2 && (lane & 3) == 0; h++)
@@ -446,17 +450,20 @@ __global__ void __launch_bounds__(AT_ONCE_THREADS)
 
 template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
 {
-    constexpr int BYTES = config<D>::SMEM_BYTES, AT_ONCE_BYTES = at_once<D>::SMEM_BYTES;
+    constexpr int BYTES = config<D>::SMEM_BYTES;
     int n = args.n_items * args.kv_heads;
 
-    /* Not every GPU has so much shared memory. */
-    if (n <= device_property(cudaDevAttrMultiProcessorCount) && !args.no_at_once &&
-        AT_ONCE_BYTES <= device_property(cudaDevAttrMaxSharedMemoryPerBlockOptin)) {
-        cudaError_t e = cudaFuncSetAttribute(
-            decode_at_once<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, AT_ONCE_BYTES);
-        return e != cudaSuccess ? e
-                                : launch_early(decode_at_once<D>, n, AT_ONCE_THREADS, AT_ONCE_BYTES,
-                                               stream, args);
+    if constexpr (D <= 128) { /* no GPU has shared memory for a chunk of longer heads, */
+        constexpr int AT_ONCE_BYTES = at_once<D>::SMEM_BYTES;
+        /* and not every one for these */
+        if (n <= device_property(cudaDevAttrMultiProcessorCount) && !args.no_at_once &&
+            AT_ONCE_BYTES <= device_property(cudaDevAttrMaxSharedMemoryPerBlockOptin)) {
+            cudaError_t e = cudaFuncSetAttribute(
+                decode_at_once<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, AT_ONCE_BYTES);
+            return e != cudaSuccess ? e
+                                    : launch_early(decode_at_once<D>, n, AT_ONCE_THREADS,
+                                                   AT_ONCE_BYTES, stream, args);
+        }
     }
     if (args.max_ctas > 0 && n > args.max_ctas)
         n = args.max_ctas;
@@ -483,6 +490,8 @@ cudaError_t kern_attn_decode(struct kern_attn args, cudaStream_t stream)
         return launch<64>(args, stream);
     case 128:
         return launch<128>(args, stream);
+    case 256:
+        return launch<256>(args, stream);
     }
     return cudaErrorInvalidValue;
 }

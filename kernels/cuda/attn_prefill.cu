@@ -6,8 +6,9 @@
  *
  * One block takes 128 (token, head) rows of one kv head, 16 a warp, so that
  * every key tile serves the whole group of query heads; tiles of 64 keys come
- * through three stages of 16-byte asynchronous copies from the pages. Order of
- * sums: attn_tile.cuh, the same as decode.
+ * through three stages of 16-byte asynchronous copies from the pages. Outputs of
+ * more than 128 columns do not fit in registers: two blocks have half of them
+ * each, and the same scores. Order of sums: attn_tile.cuh, the same as decode.
  *
  * Bound by arithmetic: 4 * D flop a (row, key) pair; by what mma.sync and the
  * shared memory that feeds it reach, not by the rate of wgmma. Measured on an
@@ -23,15 +24,17 @@ constexpr int WARPS = KERN_PREFILL_ROWS / 16, THREADS = 32 * WARPS;
 
 template <int D> struct config {
     static constexpr int TILE_BYTES = TILE_KEYS * D * 2;
-    static constexpr int STAGES = 3;
+    static constexpr int STAGES = D <= 128 ? 3 : 2;
     static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
     static constexpr int SMEM_BYTES = STAGES * STAGE_BYTES;
+    static constexpr int PARTS = D <= 128 ? 1 : 2; /* blocks that share an item's columns, */
+    static constexpr int N = D / 8 / PARTS;        /* eight by eight */
 };
 
 /* Merge a chunk into the outputs so far, and make the chunk empty. */
-template <int D>
-__device__ __forceinline__ void merge(float (&out)[D / 8][4], attn_state &total,
-                                      float (&chunk)[D / 8][4], attn_state &state, float c)
+template <int N>
+__device__ __forceinline__ void merge(float (&out)[N][4], attn_state &total, float (&chunk)[N][4],
+                                      attn_state &state, float c)
 {
     row_sums(state);
 #pragma unroll
@@ -39,7 +42,7 @@ __device__ __forceinline__ void merge(float (&out)[D / 8][4], attn_state &total,
         float a, b;
         merge_chunk(total.max[h], total.sum[h], state.max[h], state.sum[h], c, a, b);
 #pragma unroll
-        for (int n = 0; n < D / 8; n++) {
+        for (int n = 0; n < N; n++) {
 #pragma unroll
             for (int i = 2 * h; i < 2 * h + 2; i++) {
                 out[n][i] = merge_value(out[n][i], chunk[n][i], a, b);
@@ -55,15 +58,16 @@ __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ ke
 {
     using C = config<D>;
     extern __shared__ __align__(128) char smem[];
-    kern_attn_item item = args.items[blockIdx.x / args.kv_heads];
-    int kv_head = blockIdx.x % args.kv_heads;
+    int i = blockIdx.x / C::PARTS, first = blockIdx.x % C::PARTS * C::N;
+    kern_attn_item item = args.items[i / args.kv_heads];
+    int kv_head = i % args.kv_heads;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint32_t stages = smem_address(smem);
     float c = args.scale * 1.44269504f;
     prefill_rows see = prefill_see(args, item, item.first + 16 * warp, lane);
     prefill_tiles tiles = prefill_block_tiles(args, item);
     uint32_t q[D / 16][4];
-    float out[D / 8][4] = {}, chunk[D / 8][4] = {};
+    float out[C::N][4] = {}, chunk[C::N][4] = {};
     attn_state total = attn_state_empty(), state = attn_state_empty();
 
     auto load = [&](int t) {
@@ -90,18 +94,21 @@ __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ ke
         __syncthreads();
         load(tile + C::STAGES - 1);
         if (tile % TILES_PER_CHUNK == 0 && tile > tiles.from)
-            merge<D>(out, total, chunk, state, c);
+            merge(out, total, chunk, state, c);
         if (key >= see.any_to || key + TILE_KEYS <= see.any_from)
             continue;
         warp_scores<D>(p, k_tile, q, lane);
+        if (args.softcap > 0)
+            cap_tile(p, args);
         if (key + TILE_KEYS > see.all_to || key < see.all_from)
             mask_tile(p, key + 2 * (lane & 3), see.from, see.to);
         softmax_tile(p, state, factor, c);
         scale_rows(chunk, factor);
-        warp_values<D>(chunk, k_tile + C::TILE_BYTES, p, lane);
+        warp_values<D>(chunk, k_tile + C::TILE_BYTES, p, lane, first);
     }
-    merge<D>(out, total, chunk, state, c);
-    prefill_store<D>(args, item, kv_head, out, total, item.first + 16 * warp + (lane >> 2), lane);
+    merge(out, total, chunk, state, c);
+    prefill_store<D>(args, item, kv_head, out, total, item.first + 16 * warp + (lane >> 2), lane,
+                     first);
 }
 
 template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
@@ -110,7 +117,8 @@ template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
                                          config<D>::SMEM_BYTES);
     if (e != cudaSuccess)
         return e;
-    prefill<D><<<args.n_items * args.kv_heads, THREADS, config<D>::SMEM_BYTES, stream>>>(args);
+    int blocks = args.n_items * args.kv_heads * config<D>::PARTS;
+    prefill<D><<<blocks, THREADS, config<D>::SMEM_BYTES, stream>>>(args);
     return cudaGetLastError();
 }
 
@@ -134,20 +142,22 @@ cudaError_t kern_attn_prefill(struct kern_attn args, cudaStream_t stream)
 
     if (args.heads % args.kv_heads)
         return cudaErrorInvalidValue;
-    if (args.head_dim != 64 && args.head_dim != 128)
+    if (args.head_dim != 64 && args.head_dim != 128 && args.head_dim != 256)
         return cudaErrorInvalidValue;
     if (args.n_items == 0)
         return cudaSuccess;
     cudaError_t e = device_facts(&major, &n_sm);
     if (e != cudaSuccess)
         return e;
-    if (major == 9 && !args.no_wgmma)
+    if (major == 9 && args.head_dim <= 128 && args.softcap == 0 && !args.no_wgmma)
         return prefill_launch90(args, n_sm, stream);
     switch (args.head_dim) {
     case 64:
         return launch<64>(args, stream);
     case 128:
         return launch<128>(args, stream);
+    case 256:
+        return launch<256>(args, stream);
     }
     return cudaErrorInvalidValue;
 }

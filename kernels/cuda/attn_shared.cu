@@ -22,7 +22,7 @@ constexpr int WARPS = KERN_PREFILL_ROWS / 16, THREADS = 32 * WARPS;
 
 template <int D> struct config {
     static constexpr int TILE_BYTES = TILE_KEYS * D * 2;
-    static constexpr int STAGES = 3;
+    static constexpr int STAGES = D <= 128 ? 3 : 2;
     static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
     static constexpr int SMEM_BYTES = STAGES * STAGE_BYTES;
 };
@@ -110,6 +110,8 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
         __syncthreads();
         load(t + C::STAGES - 1);
         warp_scores<D>(p, k_tile, q, lane);
+        if (args.softcap > 0)
+            cap_tile(p, args);
         softmax_tile(p, state, factor, c);
         scale_rows(out, factor);
         warp_values<D>(out, k_tile + C::TILE_BYTES, p, lane);
@@ -159,6 +161,8 @@ cudaError_t kern_attn_shared(struct kern_attn args, cudaStream_t stream)
         return launch<64>(args, stream);
     case 128:
         return launch<128>(args, stream);
+    case 256:
+        return launch<256>(args, stream);
     }
     return cudaErrorInvalidValue;
 }

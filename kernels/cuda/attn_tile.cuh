@@ -181,6 +181,22 @@ __device__ __forceinline__ void softmax_tile(float (&s)[8][4], attn_state &state
         state.sum[h] = __fmaf_rn(state.sum[h], factor[h], x[h][0]);
 }
 
+/* Scores, not yet scaled, under args.softcap; not yet scaled either. tanh(y) = 1 - 2 / (exp(2 y) +
+ * 1)
+ */
+__device__ __forceinline__ void cap_tile(float (&s)[8][4], const kern_attn &args)
+{
+    float in = 2 * 1.44269504f * args.scale / args.softcap, out = args.softcap / args.scale;
+
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            float e = __fadd_rn(exp2_fast(__fmul_rn(s[n][i], in)), 1);
+            s[n][i] = __fmul_rn(out, __fsub_rn(1, __fdividef(2, e)));
+        }
+}
+
 /* Keys that a row may not see get -infinity. The thread's columns of mma n are key + 8 n and the
  * next one; row h sees keys [from[h], to[h]). */
 __device__ __forceinline__ void mask_tile(float (&s)[8][4], int key, const int (&from)[2],

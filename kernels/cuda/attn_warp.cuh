@@ -28,19 +28,19 @@ __device__ __forceinline__ void warp_scores(float (&s)[8][4], uint32_t k_tile,
     }
 }
 
-/* out += P V of the tile. */
-template <int D>
-__device__ __forceinline__ void warp_values(float (&out)[D / 8][4], uint32_t v_tile,
-                                            const float (&p)[8][4], int lane)
+/* out += P V of the tile, for 8 N columns from 8 `first` on. */
+template <int D, int N = D / 8>
+__device__ __forceinline__ void warp_values(float (&out)[N][4], uint32_t v_tile,
+                                            const float (&p)[8][4], int lane, int first = 0)
 {
-    int row = (lane & 7) + (((lane >> 3) & 1) << 3), unit = lane >> 4;
+    int row = (lane & 7) + (((lane >> 3) & 1) << 3), unit = first + (lane >> 4);
 
 #pragma unroll
     for (int k = 0; k < TILE_KEYS / 16; k++) {
         uint32_t a[4];
         pack_probabilities(a, p, k);
 #pragma unroll
-        for (int n = 0; n < D / 8; n += 2) {
+        for (int n = 0; n < N; n += 2) {
             uint32_t b[4];
             load_matrices_transposed(b, v_tile + tile_offset<D>(16 * k + row, unit + n));
             mma(out[n], a, b[0], b[1]);

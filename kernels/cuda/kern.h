@@ -32,7 +32,7 @@ enum {
 };
 
 /* Attention over the paged cache. Cache of one layer: [page][kv head][token of
- * the page][head_dim], K and V alike; head_dim is 64 or 128.
+ * the page][head_dim], K and V alike; head_dim is 64, 128 or 256.
  *
  * Work comes as a list of items made on the host (backend/cuda/attn_plan.h) and
  * each item is done for every kv head. An item's rows are the (token, query
@@ -69,6 +69,7 @@ struct kern_attn {
     int heads, kv_heads, head_dim;
     int window;      /* keys a row may see, itself included; 0: all */
     float scale;     /* of the scores: 1 / sqrt(head_dim) */
+    float softcap;   /* scaled scores become softcap * tanh(score / softcap); 0: they do not */
     bool no_wgmma;   /* prefill: the general kernel on Hopper, too (for comparison) */
     bool no_at_once; /* decode: the general kernel for few items, too (for comparison) */
     int max_ctas;    /* 0: as many as there are items; else the share of the device to use */
@@ -82,8 +83,8 @@ cudaError_t kern_attn_prefill(struct kern_attn args, cudaStream_t stream);
  * n_rows members, each the sequence's token row and the number of its partial result. No window. */
 cudaError_t kern_attn_shared(struct kern_attn args, cudaStream_t stream);
 
-/* Rotate q and k of a row by its position; q stays in place, k (rotated) and v
- * go to the cache. */
+/* Norm q and k of a row where they have weights for it, and rotate them by its position; q stays in
+ * place, k (rotated) and v go to the cache. */
 struct kern_rope_append {
     uint16_t *qkv;            /* (rows, (heads + 2 kv_heads) * head_dim) */
     const float *table;       /* (positions, rope_dim / 2, 2): cos, sin */
@@ -92,20 +93,36 @@ struct kern_rope_append {
                                  negative: not kept */
     uint16_t *k_cache, *v_cache;
     int rows, heads, kv_heads, head_dim;
-    int rope_dim;     /* rotated dimensions of a head, the first ones; a multiple of 16 */
-    bool interleaved; /* pairs (2i, 2i+1), else (i, i + rope_dim/2) */
+    int rope_dim;                 /* rotated dimensions of a head, the first ones; even, 0: none */
+    bool interleaved;             /* pairs (2i, 2i+1), else (i, i + rope_dim/2) */
+    const float *q_norm, *k_norm; /* (norm_dim) RMS norm of each head's first dimensions, or NULL */
+    int norm_dim;
+    float eps;
 };
 cudaError_t kern_rope_append(struct kern_rope_append args, cudaStream_t stream);
 
-/* out = x / rms(x) * weight, for the rows named by `index`, or all. */
+/* The RMS norms of all of a row's queries together and of all its keys, in place. Of each head the
+ * first `dim` dimensions count, the others are 0. */
+struct kern_qk_norm {
+    uint16_t *qkv;                /* (rows, (heads + 2 kv_heads) * head_dim) */
+    const float *q_norm, *k_norm; /* (heads * dim), (kv_heads * dim) */
+    int rows, heads, kv_heads, head_dim, dim;
+    float eps;
+};
+cudaError_t kern_qk_norm(struct kern_qk_norm args, cudaStream_t stream);
+
+/* out = x / rms(x) * weight (+ bias), for the rows named by `index`, or all. */
 struct kern_norm {
     float *x;              /* (.., hidden) residual stream; written when delta is given */
     const uint16_t *delta; /* (rows, hidden) added to x first, or NULL */
     const float *weight;   /* (hidden) */
+    const float *bias;     /* (hidden) or NULL */
     const int32_t *index;  /* (rows) row of x of each row of out, or NULL: the same */
-    uint16_t *out;         /* (rows, hidden) */
+    uint16_t *out;         /* (rows, hidden), when sum is NULL */
+    float *sum;            /* (rows, hidden) that the result is added to, or NULL */
     int rows, hidden;      /* hidden: a multiple of 8, at most 16384 */
     float eps;
+    bool is_layer; /* of x less its mean */
 };
 cudaError_t kern_norm(struct kern_norm args, cudaStream_t stream);
 
@@ -117,13 +134,20 @@ struct kern_bias {
 };
 cudaError_t kern_bias(struct kern_bias args, cudaStream_t stream);
 
-/* out = silu(gate) * up. */
+/* out = silu(gate) * up, or gelu(gate) * up, approximated by tanh. */
 struct kern_glu {
     const uint16_t *in; /* (rows, 2 * ff): gate, then up */
     uint16_t *out;      /* (rows, ff) */
     int rows, ff;       /* ff: a multiple of 8 */
+    bool is_gelu;
 };
 cudaError_t kern_glu(struct kern_glu args, cudaStream_t stream);
+
+/* x = cap * tanh(x / cap); n: a multiple of 4. */
+cudaError_t kern_softcap(float *x, size_t n, float cap, cudaStream_t stream);
+
+/* out = x as bf16; n: a multiple of 8. */
+cudaError_t kern_round(const float *x, uint16_t *out, size_t n, cudaStream_t stream);
 
 /* out = table[token - first] * scale; 0 for tokens that the table is without. */
 struct kern_embed {
@@ -177,6 +201,90 @@ cudaError_t kern_few_rows(struct kern_chain args, cudaStream_t stream);
 /* And kern_glu of the result: weight holds n / 2 rows of gate, then of up; out is (rows, n / 2). No
  * bias, nothing added. */
 cudaError_t kern_few_rows_glu(struct kern_chain args, cudaStream_t stream);
+
+/* ---- mixtures of experts: rows choose experts, are sorted by expert, go through the products of
+ * all experts at once, and are summed up. An entry is a row's i-th choice, at row * used + i; its
+ * place is where it comes to lie in the order of experts. ---- */
+
+enum {
+    KERN_MAX_EXPERTS = 1024,
+    KERN_MAX_USED = 32,
+    KERN_MAX_GROUPS = 32,
+    KERN_TILE_PLACES = 16 /* least places of a tile: what room for tiles is reckoned with */
+};
+
+enum kern_score { KERN_SCORE_SOFTMAX, KERN_SCORE_SIGMOID, KERN_SCORE_SPARSEMIXER };
+
+/* Scores in * router^T, the best `used` of them and their weights: struct ant_moe says how. Equal
+ * scores: the lower expert. */
+struct kern_route {
+    const uint16_t *in;     /* (rows, hidden) */
+    const uint16_t *router; /* (experts, hidden), and with `shares` a row more */
+    const float *bias;      /* (experts) added to the scores for choosing, or NULL */
+    int32_t *ids;           /* (rows, used) */
+    float *weights;         /* (rows, used) */
+    float *shares;          /* (rows) sigmoid of the product with the router's last row, or NULL */
+    int rows, hidden;       /* hidden: a multiple of 16 */
+    int experts, used;
+    enum kern_score score;
+    bool is_renormalized;
+    int groups, groups_used; /* groups 0: none */
+    float jitter, scale;
+};
+cudaError_t kern_route(struct kern_route args, cudaStream_t stream);
+
+/* Some places of one expert. */
+struct kern_tile {
+    int32_t expert; /* from the first held one on */
+    int32_t place, n_places;
+    int32_t unused;
+};
+
+/* Entries of the experts from `first` to first + n_held - 1 in the order of experts, and of rows
+ * within one. */
+struct kern_sort {
+    const int32_t *ids;      /* (entries) */
+    int32_t *places;         /* (entries) -1: of an expert that is not held */
+    int32_t *rows;           /* (entries) by place: the entry's row */
+    struct kern_tile *tiles; /* (entries / KERN_TILE_PLACES + n_held) */
+    int32_t *n_tiles;        /* (1) */
+    int entries, used;
+    int first, n_held;
+    int tile_places; /* most places of a tile, at least KERN_TILE_PLACES */
+};
+cudaError_t kern_sort(struct kern_sort args, cudaStream_t stream);
+
+/* Most places of a tile that suit so many entries, and how many tiles they can become. */
+int kern_tile_places(int entries, int n_held);
+int kern_most_tiles(int entries, int n_held, int tile_places);
+
+/* out[place] = in[row of place] * weight of its expert^T: what kern_chain computes, bit for bit; or
+ * kern_glu of that. */
+struct kern_grouped {
+    const uint16_t *in;      /* (.., k) */
+    const int32_t *rows;     /* (places) row of `in` of each place, or NULL: the place */
+    const uint16_t *weights; /* (n_held, n, k) */
+    uint16_t *out;           /* (places, n), or gated (places, n / 2) */
+    const struct kern_tile *tiles;
+    const int32_t *n_tiles; /* read on the device */
+    int max_tiles;          /* kern_most_tiles */
+    int tile_places;        /* as in kern_sort */
+    int n_held, n, k;       /* n: a multiple of 16, gated of 32; k: of 16 */
+    bool is_gated, is_gelu; /* n / 2 rows of gate, then of up */
+    bool no_wgmma;          /* the general kernel on Hopper, too (for comparison) */
+};
+cudaError_t kern_grouped(struct kern_grouped args, cudaStream_t stream);
+
+/* sum[row] += weights[row][i] * in[place of entry (row, i)] for i = 0, 1, .. in this order; entries
+ * without a place are left out. */
+struct kern_combine {
+    const uint16_t *in;     /* (places, hidden) */
+    const int32_t *places;  /* (rows, used), or NULL: the row, used is 1 */
+    const float *weights;   /* (rows, used) */
+    float *sum;             /* (rows, hidden) */
+    int rows, used, hidden; /* hidden: a multiple of 8 */
+};
+cudaError_t kern_combine(struct kern_combine args, cudaStream_t stream);
 
 /* Noise around 0, uniform in [-scale, scale): a function of the index alone. */
 cudaError_t kern_fill_noise(uint16_t *out, size_t n, float scale, cudaStream_t stream);

@@ -66,11 +66,12 @@ __device__ __forceinline__ prefill_rows prefill_see(const kern_attn &args,
     return r;
 }
 
-/* Outputs of rows `row` and row + 8, divided by their sums. */
-template <int D>
+/* Outputs of rows `row` and row + 8, divided by their sums; 8 N columns from 8 `first` on. */
+template <int D, int N = D / 8>
 __device__ __forceinline__ void prefill_store(const kern_attn &args, const kern_attn_item &item,
-                                              int kv_head, const float (&out)[D / 8][4],
-                                              const attn_state &total, int row, int lane)
+                                              int kv_head, const float (&out)[N][4],
+                                              const attn_state &total, int row, int lane,
+                                              int first = 0)
 {
     int group = args.heads / args.kv_heads;
 
@@ -79,10 +80,10 @@ __device__ __forceinline__ void prefill_store(const kern_attn &args, const kern_
         if (row >= item.n_rows * group)
             continue;
         uint16_t *to = args.out + (size_t)(item.row + row / group) * args.out_stride +
-                       (kv_head * group + row % group) * D + 2 * (lane & 3);
+                       (kv_head * group + row % group) * D + 8 * first + 2 * (lane & 3);
         float r = __frcp_rn(total.sum[h]);
 #pragma unroll
-        for (int n = 0; n < D / 8; n++)
+        for (int n = 0; n < N; n++)
             *(uint32_t *)(to + 8 * n) = pack_bf16(out[n][2 * h] * r, out[n][2 * h + 1] * r);
     }
 }

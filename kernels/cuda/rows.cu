@@ -3,7 +3,7 @@
  * activation of the MLP.
  *
  *   embed: out = table[token] * scale
- *   glu:   out = gate / (1 + exp(-gate)) * up
+ *   glu:   out = gate / (1 + exp(-gate)) * up, or GELU's approximation by tanh
  *
  * A thread takes eight values. Bound by memory: 6 bytes a value of output,
  * both (embed reads 2 and writes 4, glu reads 4 and writes 2). Measured on an
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(THREADS)
     unpack8(up, u);
 #pragma unroll
     for (int k = 0; k < 8; k++)
-        gate[k] = gated(gate[k], up[k]);
+        gate[k] = a.is_gelu ? gelu_gated(gate[k], up[k]) : gated(gate[k], up[k]);
     *(uint4 *)(a.out + (size_t)row * a.ff + unit * 8) = pack8(gate);
 }
 
@@ -78,6 +78,30 @@ __global__ void __launch_bounds__(THREADS)
     for (int k = 0; k < 8; k++)
         x[k] += b[k];
     store8(out, x);
+}
+
+__global__ void __launch_bounds__(THREADS) softcap(float *x, size_t units, float cap)
+{
+    size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x;
+    start_next();
+    wait_before();
+    if (i >= units)
+        return;
+    float4 v = ((const float4 *)x)[i];
+    ((float4 *)x)[i] = make_float4(cap * tanhf(v.x / cap), cap * tanhf(v.y / cap),
+                                   cap * tanhf(v.z / cap), cap * tanhf(v.w / cap));
+}
+
+__global__ void __launch_bounds__(THREADS) round_all(const float *x, uint16_t *out, size_t units)
+{
+    size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x;
+    float v[8];
+    start_next();
+    wait_before();
+    if (i >= units)
+        return;
+    load8(v, x + 8 * i);
+    *(uint4 *)(out + 8 * i) = pack8(v);
 }
 
 /* A mixing of the index (the finaliser of a 64-bit hash) gives four values. */
@@ -137,6 +161,24 @@ cudaError_t kern_bias(struct kern_bias a, cudaStream_t stream)
     if (total == 0)
         return cudaSuccess;
     return launch_early(bias, blocks_for(total, THREADS), THREADS, 0, stream, a, a.n / 8, total);
+}
+
+cudaError_t kern_softcap(float *x, size_t n, float cap, cudaStream_t stream)
+{
+    if (n % 4)
+        return cudaErrorInvalidValue;
+    if (n == 0)
+        return cudaSuccess;
+    return launch_early(softcap, blocks_for(n / 4, THREADS), THREADS, 0, stream, x, n / 4, cap);
+}
+
+cudaError_t kern_round(const float *x, uint16_t *out, size_t n, cudaStream_t stream)
+{
+    if (n % 8)
+        return cudaErrorInvalidValue;
+    if (n == 0)
+        return cudaSuccess;
+    return launch_early(round_all, blocks_for(n / 8, THREADS), THREADS, 0, stream, x, out, n / 8);
 }
 
 cudaError_t kern_fill_noise(uint16_t *out, size_t n, float scale, cudaStream_t stream)

@@ -49,6 +49,13 @@ __device__ __forceinline__ float gated(float gate, float up)
     return __fdividef(gate, 1.0f + __expf(-gate)) * up;
 }
 
+/* gelu(gate) * up: 0.5 (1 + tanh(y)) is 1 / (1 + exp(-2 y)). */
+__device__ __forceinline__ float gelu_gated(float gate, float up)
+{
+    float y = 0.79788456f * (gate + 0.044715f * gate * gate * gate);
+    return __fdividef(gate, 1.0f + __expf(-2 * y)) * up;
+}
+
 /* Blocks of `threads` that cover n elements, one each. */
 static inline unsigned blocks_for(long long n, int threads)
 {

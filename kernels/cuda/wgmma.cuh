@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Hopper's asynchronous matrix instructions and barriers, as little of them as
- * attention needs. Only code compiled for sm_90a may call these. */
+ * is needed here. Only code compiled for sm_90a may call these. */
 #ifndef ANT_WGMMA_CUH
 #define ANT_WGMMA_CUH
 
@@ -53,12 +53,60 @@ template <int N> __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[N][4])
 #define C4(n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
 #define C32   C4(0), C4(1), C4(2), C4(3), C4(4), C4(5), C4(6), C4(7)
 #define C64   C32, C4(8), C4(9), C4(10), C4(11), C4(12), C4(13), C4(14), C4(15)
+#define C96   C64, C4(16), C4(17), C4(18), C4(19), C4(20), C4(21), C4(22), C4(23)
+#define C128  C96, C4(24), C4(25), C4(26), C4(27), C4(28), C4(29), C4(30), C4(31)
 #define R32                                                                                        \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "   \
     "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define R64                                                                                        \
     R32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, "  \
         "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+
+#define R96                                                                                        \
+    R64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, "  \
+        "%81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define R128                                                                                       \
+    R96 ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, " \
+        "%111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, "     \
+        "%125, %126, %127"
+
+/* c (64 x N) = a (64 x 16) b (N x 16)^T, added to c when `add`; both in shared memory, rows along
+ * the sum. */
+__device__ __forceinline__ void wgmma_product(float (&c)[8][4], uint32_t a, uint32_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" R32
+                 "}, %32, %33, p, 1, 1, 0, 0;\n}"
+                 : C32
+                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
+}
+
+__device__ __forceinline__ void wgmma_product(float (&c)[16][4], uint32_t a, uint32_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" R64
+                 "}, %64, %65, p, 1, 1, 0, 0;\n}"
+                 : C64
+                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
+}
+
+__device__ __forceinline__ void wgmma_product(float (&c)[24][4], uint32_t a, uint32_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %98, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {" R96
+                 "}, %96, %97, p, 1, 1, 0, 0;\n}"
+                 : C96
+                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
+}
+
+__device__ __forceinline__ void wgmma_product(float (&c)[32][4], uint32_t a, uint32_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" R128
+                 "}, %128, %129, p, 1, 1, 0, 0;\n}"
+                 : C128
+                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
+}
 
 /* c (64 x 64) = a (64 x 16) b (64 x 16)^T, added to c when `add`; a in registers, rows of b along
  * the sum. */
@@ -97,8 +145,12 @@ __device__ __forceinline__ void wgmma_values(float (&c)[16][4], const uint32_t (
 #undef C4
 #undef C32
 #undef C64
+#undef C96
+#undef C128
 #undef R32
 #undef R64
+#undef R96
+#undef R128
 
 /* Barriers in shared memory, by address. */
 __device__ __forceinline__ void barrier_init(uint32_t barrier, int count)
@@ -109,6 +161,41 @@ __device__ __forceinline__ void barrier_init(uint32_t barrier, int count)
 __device__ __forceinline__ void barrier_arrive(uint32_t barrier)
 {
     asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+/* Arrive, and expect so many bytes of bulk copies before the phase is complete. */
+__device__ __forceinline__ void barrier_arrive_expecting(uint32_t barrier, int bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+                 : "memory");
+}
+
+/* Start the copy of a box of a matrix whose first element is in column x of row y; `map`: its
+ * tensor map. It counts towards the barrier. */
+__device__ __forceinline__ void copy_box(uint32_t to, const void *map, int x, int y,
+                                         uint32_t barrier)
+{
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+                 "l"(map), "r"(x), "r"(y), "r"(barrier)
+                 : "memory");
+}
+
+/* Eight rows of eight 16-bit values each, four such matrices, transposed: lane 8 m + i has the
+ * address of column i of matrix m. */
+__device__ __forceinline__ void store_matrices_transposed(uint32_t address, uint32_t a, uint32_t b,
+                                                          uint32_t c, uint32_t d)
+{
+    asm volatile(
+        "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+        "r"(a), "r"(b), "r"(c), "r"(d)
+        : "memory");
+}
+
+/* Wait until `threads` threads have come to named barrier `id`. */
+__device__ __forceinline__ void barrier_threads(int id, int threads)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 /* Whether the phase of this parity is complete; may wait a little. */

@@ -119,6 +119,9 @@ struct ant_weight_spec {
     bool is_table;                   /* also read by rows: the embedding */
     bool rows_by_head, cols_by_head; /* its rows or columns are heads of head_dim each, which a
                                         backend may pad: q, k, v; o */
+    bool rows_by_unit, cols_by_unit; /* each part's rows, or its columns, are the hidden units of a
+                                        feed-forward, which a backend may pad: gate, up; down */
+    bool is_router;                  /* its bias is for route alone, not the product's */
     float offset;                    /* of a vector */
     float scale;                     /* of a vector; 0: 1 */
     int n_experts;                   /* 0, or `experts` holds what `parts` holds else, */

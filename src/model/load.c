@@ -84,6 +84,9 @@ static void add_stack(struct load *load, struct ant_weight **handle, int n,
         .is_table = parts[0] == ANT_W_EMBED,
         .rows_by_head = parts[0] == ANT_W_Q,
         .cols_by_head = parts[0] == ANT_W_O,
+        .rows_by_unit = parts[0] == ANT_W_GATE || parts[0] == ANT_W_SHARED_GATE,
+        .cols_by_unit = parts[0] == ANT_W_DOWN || parts[0] == ANT_W_SHARED_DOWN,
+        .is_router = parts[0] == ANT_W_ROUTER,
     };
 
     for (int i = 0; i < n; i++) {
@@ -135,6 +138,8 @@ static void add_experts(struct load *load, struct ant_weight **handle, int n,
                 take(load, parts[i], ant_checkpoint_expert(checkpoint, parts[i], layer, first + k));
     add(load, handle,
         (struct ant_weight_spec){.n_parts = n,
+                                 .rows_by_unit = parts[0] == ANT_W_EXPERT_GATE,
+                                 .cols_by_unit = parts[0] == ANT_W_EXPERT_DOWN,
                                  .n_experts = n_held,
                                  .experts = list,
                                  .layer = layer - load->shard->layers.first});

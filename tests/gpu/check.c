@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check-gpu [--quick] [--seed N] [attention|gemm|model|rows|sampling]
- * check-gpu --bench [decode|prefill|gemm|rows|sampling]
+/* check-gpu [--quick] [--seed N] [attention|gemm|model|moe|rows|sampling]
+ * check-gpu --bench [decode|prefill|gemm|moe|rows|sampling]
  * Exit status 0: all passed, 1: something failed, 77: no GPU to check on. */
 #include "config.h"
 
@@ -254,7 +254,7 @@ int main(int argc, char **argv)
     } parts[] = {{"attention", check_attention, NULL}, {"decode", NULL, bench_decode},
                  {"prefill", NULL, bench_prefill},     {"gemm", check_gemm, bench_gemm},
                  {"rows", check_rows, bench_rows},     {"sampling", check_sampling, bench_sampling},
-                 {"model", check_model, NULL}};
+                 {"moe", check_moe, bench_moe},        {"model", check_model, NULL}};
     const char *only = NULL;
     bool bench = false;
 

@@ -53,10 +53,12 @@ extern double check_copy; /* bytes/s of a large device copy, read + written; 0: 
 void check_attention(void);
 void check_gemm(void);
 void check_model(void);
+void check_moe(void);
 void check_rows(void);
 void check_sampling(void);
 void bench_decode(void);
 void bench_gemm(void);
+void bench_moe(void);
 void bench_prefill(void);
 void bench_rows(void);
 void bench_sampling(void);

@@ -18,8 +18,10 @@ enum { MAX_SEQS = 1024 };
 /* A batch over one layer's cache, host and device. */
 struct problem {
     int heads, kv_heads, dim, window, n_seqs, n_rows, n_pages, n_page_ids;
+    float softcap;
     bool no_wgmma, no_at_once; /* the general kernels */
     bool shares;               /* chunks that sequences have in common are computed once */
+    bool plans_whole;          /* chunks are listed as if there were no window */
     int32_t row_start[MAX_SEQS + 1], context[MAX_SEQS], page_start[MAX_SEQS + 1];
     int32_t *pages;
     uint16_t *q, *k, *v; /* q rows are wider than its heads, as in qkv */
@@ -121,6 +123,8 @@ static void reference(double *out, const struct problem *p, int seq, int row, in
                 for (int i = 0; i < p->dim; i++)
                     w[t] += (double)check_float(q[i]) * check_float(p->k[at + i]);
                 w[t] /= sqrt(p->dim);
+                if (p->softcap > 0)
+                    w[t] = p->softcap * tanh(w[t] / p->softcap);
                 max = fmax(max, w[t]);
             } else {
                 double e = exp(w[t] - max);
@@ -174,7 +178,7 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
     size_t n_out = (size_t)p->n_rows * p->heads * p->dim;
     uint16_t *out = malloc(n_out * 2);
 
-    ant_attn_plan(&plan, &batch, group, p->window);
+    ant_attn_plan(&plan, &batch, group, p->plans_whole ? 0 : p->window);
     check_that(plan.n_decode <= bound.n_decode && plan.n_prefill <= bound.n_prefill &&
                    plan.n_partials <= bound.n_partials && plan.n_shared <= bound.n_shared &&
                    plan.n_members <= bound.n_members,
@@ -208,6 +212,7 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
                           .head_dim = p->dim,
                           .window = p->window,
                           .scale = 1 / sqrtf((float)p->dim),
+                          .softcap = p->softcap,
                           .no_wgmma = p->no_wgmma,
                           .no_at_once = p->no_at_once,
                           .max_ctas = max_ctas};
@@ -251,11 +256,11 @@ static void compare_reference(const struct problem *p, const uint16_t *out, int 
         reference(want, p, seq, row, head);
         for (int k = 0; k < p->dim; k++)
             got[k] = check_float(out[((size_t)row * p->heads + head) * p->dim + k]);
-        snprintf(name, sizeof(name),
-                 "attention dim %d heads %d/%d window %d, seq %d of %d rows, context %d, row %d",
-                 p->dim, p->heads, p->kv_heads, p->window, seq,
-                 p->row_start[seq + 1] - p->row_start[seq], p->context[seq],
-                 row - p->row_start[seq]);
+        snprintf(
+            name, sizeof(name),
+            "attention dim %d heads %d/%d window %d cap %g, seq %d of %d rows, context %d, row %d",
+            p->dim, p->heads, p->kv_heads, p->window, p->softcap, seq,
+            p->row_start[seq + 1] - p->row_start[seq], p->context[seq], row - p->row_start[seq]);
         check_close(name, got, want, p->dim, 8e-3);
     }
     free(want), free(got);
@@ -300,6 +305,7 @@ static void check_shape(int group, int kv_heads, int dim, int max_context)
 
     p = (struct problem){.heads = group * kv_heads, .kv_heads = kv_heads, .dim = dim};
     p.window = check_pick(0, 2) ? 0 : check_pick(1, max_context);
+    p.softcap = check_pick(0, 2) ? 0 : (float)check_pick(2, 50);
     make_problem(&p, check_pick(1, 12), max_context, 400);
     uint16_t *out = compute(&p, 0);
     compare_reference(&p, out, check_quick ? 4 : 16);
@@ -308,6 +314,9 @@ static void check_shape(int group, int kv_heads, int dim, int max_context)
     compare_split(&p, out, 1, 0);
     compare_split(&p, out, 3, 0);
     p.no_at_once = false;
+    p.plans_whole = true;
+    compare_split(&p, out, 2, 0);
+    p.plans_whole = false;
     p.shares = true;
     compare_split(&p, out, 1, 0);
     p.shares = false;
@@ -326,7 +335,7 @@ void check_attention(void)
 
     for (int round = 0; round < (check_quick ? 1 : 4); round++) {
         for (int g = 0; g < n_groups; g++) {
-            for (int dim = 64; dim <= 128; dim += 64) {
+            for (int dim = 64; dim <= 256; dim *= 2) {
                 int group = groups[check_quick ? 2 * g + 1 : g];
                 check_shape(group, check_pick(1, 3), dim,
                             check_quick  ? 700
@@ -499,6 +508,7 @@ void bench_decode(void)
     for (int i = 0; i < 3; i++)
         bench_case("llama-8b", 32, 8, 128, 256, 2048, 50, 1, blocks[i]);
     bench_case("qwen-7b", 28, 4, 128, 256, 1536, 50, 1, 0);
+    bench_case("gemma-9b", 16, 8, 256, 256, 1024, 50, 1, 0);
     bench_case("phi-mini", 32, 8, 128, 512, 192, 30, 1, 0);
     bench_case("smollm2", 9, 3, 64, 1024, 192, 30, 1, 0);
     bench_case("smollm2", 9, 3, 64, 256, 1024, 50, 1, 0);
@@ -512,5 +522,6 @@ void bench_prefill(void)
     bench_case("llama-8b", 32, 8, 128, 4, 2048, 0, 2048, 0);
     bench_case("llama-8b", 32, 8, 128, 1, 8192, 0, 8192, 0);
     bench_case("qwen-7b", 28, 4, 128, 4, 2048, 0, 2048, 0);
+    bench_case("gemma-9b", 16, 8, 256, 4, 2048, 0, 2048, 0);
     bench_case("smollm2", 9, 3, 64, 16, 1024, 0, 1024, 0);
 }

@@ -30,22 +30,29 @@ static bool same_rows(const void *a, const void *b, size_t bytes)
 enum { MAX_POSITION = 300 };
 
 /* What one (row, head) becomes. */
-static void rope_reference(double *out, const uint16_t *x, const float *table, int dim,
-                           int rope_dim, bool interleaved)
+static void rope_reference(double *out, const uint16_t *x, const float *norm, int norm_dim,
+                           const float *table, int dim, int rope_dim, bool interleaved)
 {
-    for (int i = 0; i < dim; i++)
+    double sum = 0;
+
+    for (int i = 0; i < dim; i++) {
         out[i] = check_float(x[i]);
+        sum += out[i] * out[i];
+    }
+    for (int i = 0; norm && i < dim; i++)
+        out[i] *= i < norm_dim ? norm[i] / sqrt(sum / norm_dim + 1e-5) : 0;
     for (int i = 0; i < rope_dim / 2; i++) {
         int a = interleaved ? 2 * i : i, b = interleaved ? 2 * i + 1 : i + rope_dim / 2;
         double c = table[2 * i], s = table[2 * i + 1];
-        double p = check_float(x[a]), q = check_float(x[b]);
+        double p = out[a], q = out[b];
         out[a] = p * c - q * s;
         out[b] = p * s + q * c;
     }
 }
 
+/* norm_dim 0: queries and keys are not normed. */
 static void check_rope_shape(int rows, int heads, int kv_heads, int dim, int rope_dim,
-                             bool interleaved)
+                             bool interleaved, int norm_dim)
 {
     int width = (heads + 2 * kv_heads) * dim, n_slots = rows + 40;
     int n_pages = (n_slots + KERN_PAGE_TOKENS - 1) / KERN_PAGE_TOKENS;
@@ -56,7 +63,12 @@ static void check_rope_shape(int rows, int heads, int kv_heads, int dim, int rop
     float *table = malloc(sizeof(*table) * MAX_POSITION * rope_dim);
     int32_t *positions = malloc(sizeof(*positions) * rows), *slots = malloc(sizeof(*slots) * rows);
 
+    float norms[2 * 256];
+    check_fill_float(norms, 2 * 256, 1);
+    struct check_buffer b_norms = check_upload(norms, sizeof(norms));
     check_fill_bf16(qkv, n, 1);
+    for (size_t i = 0; i < n && norm_dim > 0; i++) /* padding is 0 */
+        qkv[i] = (int)(i % dim) < norm_dim ? qkv[i] : 0;
     for (int i = 0; i < MAX_POSITION * rope_dim / 2; i++) {
         table[2 * i] = (float)cos(i * 0.37);
         table[2 * i + 1] = (float)sin(i * 0.37);
@@ -75,19 +87,25 @@ static void check_rope_shape(int rows, int heads, int kv_heads, int dim, int rop
     struct check_buffer b_positions = check_upload(positions, sizeof(*positions) * rows);
     struct check_buffer b_slots = check_upload(slots, sizeof(*slots) * rows);
 
-    CU(kern_rope_append((struct kern_rope_append){.qkv = b_qkv.p,
-                                                  .table = b_table.p,
-                                                  .positions = b_positions.p,
-                                                  .slots = b_slots.p,
-                                                  .k_cache = b_k.p,
-                                                  .v_cache = b_v.p,
-                                                  .rows = rows,
-                                                  .heads = heads,
-                                                  .kv_heads = kv_heads,
-                                                  .head_dim = dim,
-                                                  .rope_dim = rope_dim,
-                                                  .interleaved = interleaved},
-                        0));
+    CU(kern_rope_append(
+        (struct kern_rope_append){.qkv = b_qkv.p,
+                                  .table = b_table.p,
+                                  .positions = b_positions.p,
+                                  .slots = b_slots.p,
+                                  .k_cache = b_k.p,
+                                  .v_cache = b_v.p,
+                                  .rows = rows,
+                                  .heads = heads,
+                                  .kv_heads = kv_heads,
+                                  .head_dim = dim,
+                                  .rope_dim = rope_dim,
+                                  .interleaved = interleaved,
+                                  .q_norm = norm_dim ? b_norms.p : NULL,
+                                  .k_norm = norm_dim ? (float *)b_norms.p + 256 : NULL,
+                                  .norm_dim = norm_dim,
+                                  .eps = 1e-5f},
+        0));
+    check_release(&b_norms, "rope norms");
     check_download(got, &b_qkv);
     check_download(cache[0], &b_k);
     check_download(cache[1], &b_v);
@@ -98,7 +116,9 @@ static void check_rope_shape(int rows, int heads, int kv_heads, int dim, int rop
             const uint16_t *x = qkv + (size_t)r * width + h * dim, *y = got + (x - qkv);
             bool is_value = h >= heads + kv_heads;
             const float *row_table = table + (size_t)positions[r] * rope_dim;
-            rope_reference(want, x, row_table, dim, is_value ? 0 : rope_dim, interleaved);
+            const float *norm = is_value || norm_dim == 0 ? NULL : norms + (h >= heads ? 256 : 0);
+            rope_reference(want, x, norm, norm_dim, row_table, dim, is_value ? 0 : rope_dim,
+                           interleaved);
             if (h >= heads) {
                 check_that(same_rows(x, y, dim * 2), "rope: row %d changed k or v of qkv", r);
                 if (slots[r] < 0)
@@ -128,7 +148,10 @@ static void check_rope_shape(int rows, int heads, int kv_heads, int dim, int rop
 
 /* --- norm --- */
 
-static void check_norm_shape(int rows, int hidden, bool with_delta, bool gathered)
+/* What a kind of norm also does. */
+enum { IS_LAYER = 1, HAS_BIAS = 2, IS_ADDED = 4 };
+
+static void check_norm_shape(int rows, int hidden, bool with_delta, bool gathered, int kind)
 {
     size_t n = (size_t)rows * hidden;
     int n_source = gathered ? rows * 2 + 1 : rows;
@@ -137,25 +160,35 @@ static void check_norm_shape(int rows, int hidden, bool with_delta, bool gathere
     int32_t *index = malloc(sizeof(*index) * rows);
     double *want = malloc(sizeof(*want) * n), *sums = malloc(sizeof(*sums) * n);
     float *after = malloc(sizeof(*after) * n_source * hidden);
+    float *bias = malloc(sizeof(*bias) * hidden), *sum_in = malloc(sizeof(*sum_in) * n);
 
+    check_fill_float(bias, hidden, 1);
+    check_fill_float(sum_in, n, 5);
     check_fill_float(x, (size_t)n_source * hidden, 3);
     check_fill_float(weight, hidden, 1);
     check_fill_bf16(delta, n, 2);
     for (int r = 0; r < rows; r++)
         index[r] = gathered ? check_pick(0, n_source - 1) : r;
     for (int r = 0; r < rows; r++) {
-        double sum = 0;
+        double sum = 0, mean = 0;
         for (int i = 0; i < hidden; i++) {
             double v = x[(size_t)index[r] * hidden + i];
             if (with_delta)
                 v += check_float(delta[(size_t)r * hidden + i]);
             sums[(size_t)r * hidden + i] = v;
-            sum += v * v;
+            mean += kind & IS_LAYER ? v / hidden : 0;
         }
         for (int i = 0; i < hidden; i++)
-            want[(size_t)r * hidden + i] =
-                sums[(size_t)r * hidden + i] / sqrt(sum / hidden + 1e-5) * weight[i];
+            sum += pow(sums[(size_t)r * hidden + i] - mean, 2);
+        for (int i = 0; i < hidden; i++) {
+            size_t at = (size_t)r * hidden + i;
+            want[at] = (sums[at] - mean) / sqrt(sum / hidden + 1e-5) * weight[i];
+            want[at] += kind & HAS_BIAS ? bias[i] : 0;
+            want[at] += kind & IS_ADDED ? sum_in[at] : 0;
+        }
     }
+    struct check_buffer b_bias = check_upload(bias, sizeof(*bias) * hidden);
+    struct check_buffer b_sum = check_upload(sum_in, sizeof(*sum_in) * n);
     struct check_buffer b_x = check_upload(x, sizeof(*x) * n_source * hidden);
     struct check_buffer b_delta = check_upload(delta, n * 2);
     struct check_buffer b_weight = check_upload(weight, sizeof(*weight) * hidden);
@@ -164,15 +197,22 @@ static void check_norm_shape(int rows, int hidden, bool with_delta, bool gathere
     CU(kern_norm((struct kern_norm){.x = b_x.p,
                                     .delta = with_delta ? b_delta.p : NULL,
                                     .weight = b_weight.p,
+                                    .bias = kind & HAS_BIAS ? b_bias.p : NULL,
                                     .index = gathered ? b_index.p : NULL,
-                                    .out = b_out.p,
+                                    .out = kind & IS_ADDED ? NULL : b_out.p,
+                                    .sum = kind & IS_ADDED ? b_sum.p : NULL,
                                     .rows = rows,
                                     .hidden = hidden,
-                                    .eps = 1e-5f},
+                                    .eps = 1e-5f,
+                                    .is_layer = kind & IS_LAYER},
                  0));
     check_download(got, &b_out);
+    check_download(sum_in, &b_sum);
     float *f = floats_of(got, n);
-    check_close("norm", f, want, n, 4e-3);
+    check_close("norm", kind & IS_ADDED ? sum_in : f, want, n, kind & IS_ADDED ? 1e-5 : 4e-3);
+    check_release(&b_bias, "norm bias");
+    check_release(&b_sum, "norm sum");
+    free(bias), free(sum_in);
     check_download(after, &b_x);
     if (with_delta)
         check_close("norm residual", after, sums, n, 1e-6);
@@ -189,7 +229,7 @@ static void check_norm_shape(int rows, int hidden, bool with_delta, bool gathere
 
 /* --- gated activation and embedding --- */
 
-static void check_glu_shape(int rows, int ff)
+static void check_glu_shape(int rows, int ff, bool is_gelu)
 {
     size_t n = (size_t)rows * ff;
     uint16_t *in = malloc(n * 4), *got = malloc(n * 2);
@@ -200,18 +240,87 @@ static void check_glu_shape(int rows, int ff)
     for (int r = 0; r < rows; r++) {
         for (int i = 0; i < ff; i++) {
             double g = check_float(in[(size_t)r * 2 * ff + i]);
-            want[(size_t)r * ff + i] =
-                g / (1 + exp(-g)) * check_float(in[(size_t)r * 2 * ff + ff + i]);
+            double gate = is_gelu
+                              ? g / 2 * (1 + tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)))
+                              : g / (1 + exp(-g));
+            want[(size_t)r * ff + i] = gate * check_float(in[(size_t)r * 2 * ff + ff + i]);
         }
     }
     struct check_buffer b_in = check_upload(in, n * 4), b_out = check_device(n * 2);
-    CU(kern_glu((struct kern_glu){.in = b_in.p, .out = b_out.p, .rows = rows, .ff = ff}, 0));
+    struct kern_glu a = {b_in.p, b_out.p, rows, ff, is_gelu};
+    CU(kern_glu(a, 0));
     check_download(got, &b_out);
     float *f = floats_of(got, n);
     check_close("glu", f, want, n, 4e-3);
     check_release(&b_in, "glu in");
     check_release(&b_out, "glu out");
     free(in), free(got), free(want), free(f);
+}
+
+/* Softcap and rounding. */
+static void check_values(int n)
+{
+    float *x = malloc(sizeof(*x) * n), *got = malloc(sizeof(*got) * n);
+    double *want = malloc(sizeof(*want) * n), *same = malloc(sizeof(*same) * n);
+    uint16_t *rounded = malloc((size_t)n * 2);
+
+    check_fill_float(x, n, 40);
+    for (int i = 0; i < n; i++) {
+        want[i] = 30 * tanh(x[i] / 30.0);
+        same[i] = check_float(check_bf16(x[i]));
+    }
+    struct check_buffer b_x = check_upload(x, sizeof(*x) * n), b_out = check_device((size_t)n * 2);
+    CU(kern_round(b_x.p, b_out.p, n, 0));
+    CU(kern_softcap(b_x.p, n, 30, 0));
+    check_download(got, &b_x);
+    check_close("softcap", got, want, n, 1e-6);
+    check_download(rounded, &b_out);
+    float *f = floats_of(rounded, n);
+    check_close("round", f, same, n, 0);
+    check_release(&b_x, "softcap x");
+    check_release(&b_out, "round out");
+    free(x), free(got), free(want), free(same), free(rounded), free(f);
+}
+
+static void check_qk_norm_shape(int rows, int heads, int kv_heads, int head_dim, int dim)
+{
+    int all = heads + 2 * kv_heads, n_weights = (heads + kv_heads) * dim;
+    size_t n = (size_t)rows * all * head_dim;
+    uint16_t *qkv = malloc(n * 2);
+    float *weights = malloc(sizeof(*weights) * n_weights);
+    double *want = malloc(sizeof(*want) * n);
+
+    check_fill_bf16(qkv, n, 2);
+    check_fill_float(weights, n_weights, 1);
+    for (size_t i = 0; i < n; i++)
+        qkv[i] = (int)(i % head_dim) < dim ? qkv[i] : 0;
+    for (int r = 0; r < rows; r++)
+        for (int part = 0; part < 3; part++) {
+            int count = part ? kv_heads : heads, first = part ? heads + (part - 1) * kv_heads : 0;
+            size_t at = ((size_t)r * all + first) * head_dim;
+            double sum = 0;
+            for (int i = 0; i < count * head_dim; i++)
+                sum += pow(check_float(qkv[at + i]), 2);
+            double scale = 1 / sqrt(sum / (count * dim) + 1e-6);
+            for (int i = 0; i < count * head_dim; i++) {
+                int w = (part ? heads * dim : 0) + i / head_dim * dim + i % head_dim;
+                want[at + i] = check_float(qkv[at + i]);
+                if (part < 2)
+                    want[at + i] *= i % head_dim < dim ? scale * weights[w] : 0;
+            }
+        }
+    struct check_buffer b = check_upload(qkv, n * 2);
+    struct check_buffer b_weights = check_upload(weights, sizeof(*weights) * n_weights);
+    float *k_norm = (float *)b_weights.p + heads * dim;
+    CU(kern_qk_norm((struct kern_qk_norm){b.p, b_weights.p, k_norm, rows, heads, kv_heads, head_dim,
+                                          dim, 1e-6f},
+                    0));
+    check_download(qkv, &b);
+    float *f = floats_of(qkv, n);
+    check_close("norms of queries and keys", f, want, n, 4e-3);
+    check_release(&b, "qk norm");
+    check_release(&b_weights, "qk norm weights");
+    free(qkv), free(weights), free(want), free(f);
 }
 
 static void check_embed_shape(int rows, int hidden)
@@ -262,20 +371,32 @@ void check_rows(void)
 
     for (int t = 0; t < times; t++) {
         for (int interleaved = 0; interleaved < 2; interleaved++) {
-            check_rope_shape(check_pick(1, 40), 9, 3, 64, 64, interleaved);
-            check_rope_shape(check_pick(1, 40), 8, 2, 128, 128, interleaved);
-            check_rope_shape(check_pick(1, 40), 7, 1, 128, 64, interleaved);
-            check_rope_shape(check_pick(1, 20), 2, 2, 96, 32, interleaved);
+            check_rope_shape(check_pick(1, 40), 9, 3, 64, 64, interleaved, 0);
+            check_rope_shape(check_pick(1, 40), 8, 2, 128, 128, interleaved, 0);
+            check_rope_shape(check_pick(1, 40), 7, 1, 128, 64, interleaved, 0);
+            check_rope_shape(check_pick(1, 20), 2, 2, 96, 32, interleaved, 0);
+            check_rope_shape(check_pick(1, 40), 4, 2, 64, 24, interleaved, 0);
+            check_rope_shape(check_pick(1, 40), 5, 2, 64, 32, interleaved, 32);
+            check_rope_shape(check_pick(1, 40), 8, 2, 128, 128, interleaved, 128);
+            check_rope_shape(check_pick(1, 40), 4, 1, 256, 256, interleaved, 256);
+            check_rope_shape(check_pick(1, 40), 4, 1, 256, 0, interleaved, 192);
         }
         for (size_t h = 0; h < sizeof(hiddens) / sizeof(*hiddens); h++) {
-            check_norm_shape(check_pick(1, 9), hiddens[h], false, false);
-            check_norm_shape(check_pick(1, 9), hiddens[h], true, false);
-            check_norm_shape(check_pick(1, 9), hiddens[h], false, true);
+            check_norm_shape(check_pick(1, 9), hiddens[h], false, false, 0);
+            check_norm_shape(check_pick(1, 9), hiddens[h], true, false, 0);
+            check_norm_shape(check_pick(1, 9), hiddens[h], false, true, 0);
+            check_norm_shape(check_pick(1, 9), hiddens[h], false, true, IS_LAYER | HAS_BIAS);
+            check_norm_shape(check_pick(1, 9), hiddens[h], false, false,
+                             check_pick(0, 3) | IS_ADDED);
             check_embed_shape(check_pick(1, 9), hiddens[h]);
         }
-        check_glu_shape(check_pick(1, 40), 8 * check_pick(1, 300));
-        check_glu_shape(check_pick(1, 5), 14336);
-        check_glu_shape(check_pick(1, 70), 1536);
+        check_glu_shape(check_pick(1, 40), 8 * check_pick(1, 300), false);
+        check_glu_shape(check_pick(1, 40), 8 * check_pick(1, 300), true);
+        check_glu_shape(check_pick(1, 5), 14336, false);
+        check_glu_shape(check_pick(1, 70), 1536, false);
+        check_values(8 * check_pick(1, 5000));
+        check_qk_norm_shape(check_pick(1, 20), 9, 3, 64, 48);
+        check_qk_norm_shape(check_pick(1, 20), 16, 16, 128, 128);
     }
     CU(kern_norm((struct kern_norm){.hidden = 64}, 0)); /* no rows: nothing to launch */
     CU(kern_glu((struct kern_glu){.ff = 64}, 0));

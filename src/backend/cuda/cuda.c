@@ -77,8 +77,19 @@ static int unit(int local_rank, char out[64], struct ant_error *err)
 
 /* ---- what it can compute -------------------------------------------------------------------- */
 
-/* Of what models need beyond a Llama. */
-enum { CUDA_CAN = ANT_NEED_ATTN_SCALE | ANT_NEED_PARTIAL_ROPE };
+/* Of what models need beyond a Llama: all that there is at present. */
+enum { CUDA_CAN = (ANT_NEED_SIGMOID << 1) - 1 };
+
+static int check_experts(const struct ant_moe *moe, struct ant_error *err)
+{
+    if (moe->n_experts > KERN_MAX_EXPERTS || moe->n_used > KERN_MAX_USED ||
+        moe->n_groups > KERN_MAX_GROUPS)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "%d experts in %d groups, %d of them used: the GPU does up to %d in %d, %d",
+                        moe->n_experts, moe->n_groups, moe->n_used, KERN_MAX_EXPERTS,
+                        KERN_MAX_GROUPS, KERN_MAX_USED);
+    return 0;
+}
 
 static int check_config(const struct ant_backend_config *config, struct ant_error *err)
 {
@@ -94,19 +105,17 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
                         config->max_rows, CUDA_MAX_ROWS);
     if (config->kv_type == ANT_KV_F32)
         return ant_fail(err, ANT_EUNSUPP, "--kv-type f32: a GPU's cache is bf16");
-    if (arch->head_dim < 1 || arch->head_dim > 128 || arch->head_dim % 2 || arch->rope.dim % 16)
+    if (arch->head_dim < 1 || arch->head_dim > 256 || arch->head_dim % 2 || arch->rope.dim % 2)
         return ant_fail(err, ANT_EUNSUPP,
-                        "heads of %d with %d rotated dimensions: the GPU does up to 128, rotated "
-                        "in multiples of 16 (--backend cpu does more)",
+                        "heads of %d with %d rotated dimensions: the GPU does up to 256, even ones",
                         arch->head_dim, arch->rope.dim);
     if (group < 1 || group > KERN_MAX_GROUP || arch->n_heads % arch->n_kv_heads)
         return ant_fail(err, ANT_EUNSUPP, "%d heads on %d kv heads: the GPU does up to %d on one",
                         arch->n_heads, arch->n_kv_heads, KERN_MAX_GROUP);
-    if (arch->hidden % 16 || arch->hidden > 16384 || arch->ff % 16)
+    if (arch->hidden % 16 || arch->hidden > 16384)
         return ant_fail(err, ANT_EUNSUPP,
-                        "hidden size %d and feed-forward size %d: the GPU does multiples of 16, "
-                        "the first up to 16384",
-                        arch->hidden, arch->ff);
+                        "hidden size %d: the GPU does multiples of 16 up to 16384", arch->hidden);
+    ANT_TRY(check_experts(&arch->moe, err));
     if (config->spread)
         return ant_fail(err, ANT_EUNSUPP, "cuda: experts of all replicas on each (--ep-scope job)");
     return ant_arch_within(arch, CUDA_CAN, "cuda", err);
@@ -114,16 +123,41 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
 
 /* ---- products ------------------------------------------------------------------------------- */
 
-/* The shapes of the model's products; returns their number. Residuals and logits are float32. */
+/* Has any layer this bit; has any not? */
+static bool has_layer(const struct ant_arch *arch, enum ant_layer_bits bit, bool is_set)
+{
+    for (int i = 0; i < arch->n_layers; i++)
+        if (!!(arch->layers[i] & bit) == is_set)
+            return true;
+    return false;
+}
+
+enum { MAX_SHAPES = 8 };
+
+/* The products of a feed-forward that every row has. `branch`: how its result is kept. */
+static int list_feed_forward(const struct ant_arch *a, int ff, enum ant_gemm_out branch,
+                             struct ant_gemm_shape *out)
+{
+    out[0] = (struct ant_gemm_shape){2 * ff, a->hidden, ANT_GEMM_BF16, false};
+    out[1] = (struct ant_gemm_shape){a->hidden, ff, branch, false};
+    return 2;
+}
+
+/* The shapes of the model's products; returns their number. Residuals, what norms come behind, and
+ * logits are float32. */
 static int list_shapes(const struct cuda_backend *cuda, struct ant_gemm_shape *out)
 {
     const struct ant_arch *a = &cuda->arch;
     int q = a->n_heads * cuda->head_dim, kv = a->n_kv_heads * cuda->head_dim, n = 0;
+    enum ant_gemm_out branch = a->has_post_norm ? ANT_GEMM_F32 : ANT_GEMM_ADD;
 
     out[n++] = (struct ant_gemm_shape){q + 2 * kv, a->hidden, ANT_GEMM_BF16, a->qkv_bias};
-    out[n++] = (struct ant_gemm_shape){a->hidden, q, ANT_GEMM_ADD, false};
-    out[n++] = (struct ant_gemm_shape){2 * a->ff, a->hidden, ANT_GEMM_BF16, false};
-    out[n++] = (struct ant_gemm_shape){a->hidden, a->ff, ANT_GEMM_ADD, false};
+    out[n++] = (struct ant_gemm_shape){a->hidden, q, branch, false};
+    if (has_layer(a, ANT_LAYER_MOE, false))
+        n += list_feed_forward(a, ant_cuda_units(a->ff), branch, out + n);
+    if (a->moe.shared_ff > 0)
+        n += list_feed_forward(a, ant_cuda_units(a->moe.shared_ff),
+                               a->moe.has_shared_scale ? ANT_GEMM_BF16 : ANT_GEMM_ADD, out + n);
     out[n++] = (struct ant_gemm_shape){cuda->columns, a->hidden, ANT_GEMM_F32, false};
     return n;
 }
@@ -154,7 +188,7 @@ static char *plan_path(const struct ant_gemm_shape *shapes, int n)
 /* A plan for each product, from the file of an earlier run or made now. */
 static int plan_products(struct cuda_backend *cuda, struct ant_error *err)
 {
-    struct ant_gemm_shape shapes[8];
+    struct ant_gemm_shape shapes[MAX_SHAPES];
     struct ant_error why;
     int n = list_shapes(cuda, shapes), plan, n_loaded = 0, n_made = 0, rc = 0;
     int sampled = ant_cuda_graph_rows(cuda->config.max_sampled, NULL);
@@ -163,7 +197,7 @@ static int plan_products(struct cuda_backend *cuda, struct ant_error *err)
     if (path && (n_loaded = ant_gemm_load(cuda->gemm, path, &why)) < 0)
         ant_log(ANT_LOG_WARN, "cuda", "plans of products are made anew: %s", why.text);
     for (int i = 0; i < n && rc == 0; i++) {
-        int rows = shapes[i].out == ANT_GEMM_F32 ? sampled : CUDA_MAX_ROWS;
+        int rows = i == n - 1 ? sampled : CUDA_MAX_ROWS; /* the last gives logits */
         bool is_there = ant_gemm_find(cuda->gemm, &shapes[i], rows) >= 0;
         rc = ant_gemm_plan(cuda->gemm, &plan, &shapes[i], rows, err);
         n_made += !is_there;
@@ -201,6 +235,34 @@ static void place_slot(struct cuda_backend *cuda, struct arena *arena, enum ant_
         take(arena, (size_t)ant_cuda_graph_rows(rows, NULL) * (size_t)cols, is_float ? 4 : 2);
 }
 
+/* Hidden units of the wider of the feed-forwards that every row has. */
+static int most_units(const struct ant_arch *arch)
+{
+    return ant_cuda_units(arch->ff > arch->moe.shared_ff ? arch->ff : arch->moe.shared_ff);
+}
+
+/* What experts work in, and the shared one. */
+static void place_moe(struct cuda_backend *cuda, struct arena *arena)
+{
+    const struct ant_moe *moe = &cuda->arch.moe;
+    struct cuda_moe *to = &cuda->moe;
+    size_t rows = (size_t)ant_cuda_graph_rows(cuda->config.max_rows, NULL);
+    size_t places = rows * (size_t)moe->n_used;
+
+    if (moe->n_experts == 0)
+        return;
+    to->ids = take(arena, places, sizeof(*to->ids));
+    to->places = take(arena, places, sizeof(*to->places));
+    to->rows = take(arena, places, sizeof(*to->rows));
+    to->weights = take(arena, places, sizeof(*to->weights));
+    to->shares = take(arena, rows, sizeof(*to->shares));
+    to->n_tiles = take(arena, 1, sizeof(*to->n_tiles));
+    to->tiles = take(arena, places / KERN_TILE_PLACES + (size_t)to->n_held, sizeof(*to->tiles));
+    to->hidden = take(arena, places * (size_t)to->ff, 2);
+    to->out = take(arena, places * (size_t)cuda->arch.hidden, 2);
+    place_slot(cuda, arena, ANT_SLOT_SHARED, ant_cuda_units(moe->shared_ff), false);
+}
+
 /* Everything a step works in. Logits lie where the feed-forward layer's values were. */
 static void place(struct cuda_backend *cuda, struct arena *arena)
 {
@@ -213,15 +275,21 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
     place_slot(cuda, arena, ANT_SLOT_QKV, q + 2 * kv, false);
     place_slot(cuda, arena, ANT_SLOT_ATTN, q, false);
     place_slot(cuda, arena, ANT_SLOT_LAST, a->hidden, false);
+    if (a->has_post_norm)
+        place_slot(cuda, arena, ANT_SLOT_BRANCH, a->hidden, true);
     cuda->rope = take(arena, (size_t)cuda->config.max_context * (size_t)a->rope.dim, 4);
+    if (has_layer(a, ANT_LAYER_LOCAL_ROPE, true))
+        cuda->local_rope =
+            take(arena, (size_t)cuda->config.max_context * (size_t)a->local_rope.dim, 4);
     cuda->partial = take(
         arena, kern_attn_partial_bytes(cuda->plan.max_partials, a->n_kv_heads, cuda->head_dim), 1);
     cuda->arrived = take(arena, (size_t)cuda->plan.max_partials * (size_t)a->n_kv_heads, 4);
     cuda->drawn = take(arena, 2 * (size_t)ant_cuda_graph_rows(cuda->config.max_sampled, NULL), 4);
     cuda->descriptor = take(arena, cuda->descriptor_bytes, 1);
     struct arena feed_forward = *arena, logits = *arena;
-    cuda->gate_up = take(&feed_forward, rows * 2 * (size_t)a->ff, 2);
-    place_slot(cuda, &feed_forward, ANT_SLOT_HIDDEN, a->ff, false);
+    cuda->gate_up = take(&feed_forward, rows * 2 * (size_t)most_units(a), 2);
+    place_slot(cuda, &feed_forward, ANT_SLOT_HIDDEN, ant_cuda_units(a->ff), false);
+    place_moe(cuda, &feed_forward);
     place_slot(cuda, &logits, ANT_SLOT_LOGITS, cuda->vocab, true);
     if (cuda->config.parallel && cuda->config.parallel->tp_size > 1)
         cuda->part = take(&logits, (size_t)ant_cuda_graph_rows(cuda->config.max_sampled, NULL),
@@ -258,7 +326,11 @@ static void derive(struct cuda_backend *cuda)
     size_t pages = (size_t)c->max_seqs * ((size_t)c->max_context / ANT_PAGE_TOKENS + 1);
     int least = bound.n_least > MAX_PARTIALS ? bound.n_least : MAX_PARTIALS;
 
-    cuda->head_dim = a->head_dim <= 64 ? 64 : 128;
+    cuda->head_dim = a->head_dim <= 64 ? 64 : a->head_dim <= 128 ? 128 : 256;
+    cuda->has_windows = has_layer(a, ANT_LAYER_WINDOW, true);
+    cuda->plan_window = has_layer(a, ANT_LAYER_WINDOW, false) ? 0 : a->window;
+    cuda->moe.ff = ant_cuda_units(a->moe.ff);
+    cuda->moe.n_held = a->moe.n_held;
     cuda->vocab = (a->vocab + 7) / 8 * 8;
     cuda->columns = c->vocab_start ? ant_cuda_columns(cuda, c->parallel->tp_rank) : cuda->vocab;
     open_plan(&cuda->plan, &bound, c->max_seqs);
@@ -287,11 +359,24 @@ static int open_steps(struct cuda_backend *cuda, struct ant_error *err)
     return 0;
 }
 
+/* The table of positions of one kind of rotation, to the device. */
+static int send_rope(const struct cuda_backend *cuda, const struct ant_rope *rope, float *to,
+                     struct ant_error *err)
+{
+    size_t n = (size_t)cuda->config.max_context * (size_t)rope->dim;
+    float *table = ant_xmalloc(n * sizeof(*table));
+
+    ant_rope_table(rope, cuda->config.max_context, table);
+    cudaError_t e = cudaMemcpy(to, table, n * sizeof(*table), cudaMemcpyHostToDevice);
+    free(table);
+    ANT_CUDA_TRY("cannot copy the table of positions", e);
+    return 0;
+}
+
 static int open_workspace(struct cuda_backend *cuda, struct ant_error *err)
 {
     const struct ant_arch *arch = &cuda->arch;
     struct arena arena = {0};
-    size_t rope = (size_t)cuda->config.max_context * (size_t)arch->rope.dim;
     size_t arrived = (size_t)cuda->plan.max_partials * (size_t)arch->n_kv_heads * 4;
     cudaError_t e;
 
@@ -308,11 +393,9 @@ static int open_workspace(struct cuda_backend *cuda, struct ant_error *err)
     ANT_CUDA_TRY("cannot allocate the workspace", e);
     arena = (struct arena){cuda->workspace, 0};
     place(cuda, &arena);
-    float *table = ant_xmalloc(rope * sizeof(*table));
-    ant_rope_table(&arch->rope, cuda->config.max_context, table);
-    e = cudaMemcpy(cuda->rope, table, rope * sizeof(*table), cudaMemcpyHostToDevice);
-    free(table);
-    ANT_CUDA_TRY("cannot copy the table of positions", e);
+    ANT_TRY(send_rope(cuda, &arch->rope, cuda->rope, err));
+    if (cuda->local_rope)
+        ANT_TRY(send_rope(cuda, &arch->local_rope, cuda->local_rope, err));
     ANT_CUDA_TRY("cannot clear the workspace", cudaMemset(cuda->arrived, 0, arrived));
     return 0;
 }
@@ -459,7 +542,8 @@ static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
     }
     ANT_CUDA_TRY("cannot allocate the KV cache", e);
     cuda->n_pages = n_pages;
-    cuda->plan.marks = ant_xcalloc((size_t)n_pages, sizeof(*cuda->plan.marks));
+    if (!cuda->has_windows)
+        cuda->plan.marks = ant_xcalloc((size_t)n_pages, sizeof(*cuda->plan.marks));
     ANT_TRY(unit(cuda->config.local_rank, name, err));
     ant_cuda_meter_open(cuda, name);
     return measure_bandwidth(cuda, err);

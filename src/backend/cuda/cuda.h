@@ -30,12 +30,25 @@ enum {
 };
 
 struct ant_weight {
-    struct ant_weight *next; /* of the backend's list */
-    const float *vector;     /* norms: (k); else NULL */
-    const uint16_t *matrix;  /* (n, k) bf16 */
-    const uint16_t *bias;    /* (n) bf16 or NULL */
-    int n, k;                /* n: up to a multiple of 8 with rows of zeros */
+    struct ant_weight *next;  /* of the backend's list */
+    const float *vector;      /* norms: (k); else NULL */
+    const float *vector_bias; /* of a norm, of a router; or NULL */
+    const uint16_t *matrix;   /* (n, k) bf16; of experts one after another */
+    const uint16_t *bias;     /* (n) bf16 or NULL */
+    int n, k;                 /* n: up to a multiple of 8 with rows of zeros */
+    int n_experts;            /* 0: a matrix by itself */
     size_t bytes;
+};
+
+/* What a step's rows have to do with experts, on the device: kern.h says what is what. */
+struct cuda_moe {
+    int ff;                  /* of an expert, with padding */
+    int n_held;              /* experts of this rank */
+    int32_t *ids, *places;   /* (max_rows, used) */
+    float *weights, *shares; /* (max_rows, used), (max_rows) */
+    int32_t *rows, *n_tiles; /* (places), (1) */
+    struct kern_tile *tiles;
+    uint16_t *hidden, *out; /* (places, ff), (places, hidden) */
 };
 
 struct cuda_slot {
@@ -77,7 +90,9 @@ struct cuda_backend {
     struct ant_arch arch; /* copied; its rope.factors is not used after open */
     struct cudaDeviceProp prop;
     char level[16];
-    int device, head_dim; /* of the cache and of activations: 64 or 128 */
+    int device, head_dim; /* of the cache and of activations: 64, 128 or 256 */
+    int plan_window;      /* what attention is planned with: that of all layers, or 0 */
+    bool has_windows;     /* some layer has one: chunks are not shared */
     int vocab;            /* columns of LOGITS: up to a multiple of 8 */
     int columns;          /* those that this rank computes */
     cudaStream_t stream;
@@ -88,9 +103,10 @@ struct cuda_backend {
     char *workspace, *weight_memory, *kv;
     size_t workspace_bytes, free_bytes;
     struct cuda_slot slots[ANT_N_SLOTS];
-    uint16_t *gate_up; /* (max_rows, 2 ff) */
-    float *rope;       /* (max_context, dim/2, 2) */
-    float *partial;    /* of decode attention */
+    struct cuda_moe moe;
+    uint16_t *gate_up;        /* (max_rows, 2 ff) */
+    float *rope, *local_rope; /* (max_context, dim/2, 2); local_rope NULL: no layer has it */
+    float *partial;           /* of decode attention */
     float *part; /* (max_sampled, columns of any rank): logits of a rank, in a stage of several */
     int32_t *arrived;
     int32_t *drawn;   /* ids of the last step, then logprobs at the step's n_drawn */
@@ -157,6 +173,19 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch);
 void ant_cuda_step_end(struct ant_backend *be);
 int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err);
 
+/* Hidden units of a feed-forward as its matrices have them, with padding. */
+static inline int ant_cuda_units(int n)
+{
+    return (n + 15) / 16 * 16;
+}
+
+/* cuda_moe.c */
+void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router);
+void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
+                      const struct ant_weight *down);
+/* RESIDUAL += cuda->moe.out * the rows' shares of the shared expert */
+void ant_cuda_add_share(struct cuda_backend *cuda);
+
 /* cuda_ops.c */
 void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table);
 void ant_cuda_norm(struct ant_backend *be, const struct ant_weight *w);
@@ -166,9 +195,6 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
 void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_weight *q_norm,
                           const struct ant_weight *k_norm);
 void ant_cuda_attention(struct ant_backend *be, int layer, int window);
-void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router);
-void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
-                      const struct ant_weight *down);
 void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w);
 void ant_cuda_sample(struct ant_backend *be);
 int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,

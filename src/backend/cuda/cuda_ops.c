@@ -72,28 +72,47 @@ void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table)
                   "embedding of %d rows", cuda->n_rows);
 }
 
+/* The norm of rows of RESIDUAL to a slot, or that of BRANCH, added to RESIDUAL. */
 static void norm_rows(struct cuda_backend *cuda, const struct ant_weight *w, enum ant_slot out,
                       const int32_t *index)
 {
-    if (w->vector == NULL || w->k != cuda->arch.hidden)
+    bool is_added = out == ANT_SLOT_RESIDUAL;
+    struct kern_norm args = {
+        .x = cuda->slots[is_added ? ANT_SLOT_BRANCH : ANT_SLOT_RESIDUAL].data,
+        .weight = w->vector,
+        .bias = w->vector_bias,
+        .index = index,
+        .out = is_added ? NULL : cuda->slots[out].data,
+        .sum = is_added ? cuda->slots[out].data : NULL,
+        .rows = ant_cuda_rows_of(cuda, out),
+        .hidden = cuda->arch.hidden,
+        .eps = cuda->arch.norm_eps,
+        .is_layer = cuda->arch.norm == ANT_NORM_LAYER,
+    };
+
+    if (w->vector == NULL || w->k != cuda->arch.hidden || args.x == NULL)
         fail(cuda, "a norm weight that does not fit the model");
-    if (!ant_cuda_is_on(cuda))
-        return;
-    ant_cuda_done(cuda,
-                  kern_norm((struct kern_norm){.x = cuda->slots[ANT_SLOT_RESIDUAL].data,
-                                               .weight = w->vector,
-                                               .index = index,
-                                               .out = cuda->slots[out].data,
-                                               .rows = ant_cuda_rows_of(cuda, out),
-                                               .hidden = cuda->arch.hidden,
-                                               .eps = cuda->arch.norm_eps},
-                            cuda->stream),
-                  "norm of %d rows", ant_cuda_rows_of(cuda, out));
+    if (ant_cuda_is_on(cuda))
+        ant_cuda_done(cuda, kern_norm(args, cuda->stream), "norm of %d rows", args.rows);
 }
 
 void ant_cuda_norm(struct ant_backend *be, const struct ant_weight *w)
 {
-    norm_rows(cuda_of(be), w, ANT_SLOT_NORMED, NULL);
+    struct cuda_backend *cuda = cuda_of(be);
+    size_t n = (size_t)cuda->n_rows * (size_t)cuda->arch.hidden;
+
+    if (w)
+        norm_rows(cuda, w, ANT_SLOT_NORMED, NULL);
+    else if (ant_cuda_is_on(cuda))
+        ant_cuda_done(cuda,
+                      kern_round(cuda->slots[ANT_SLOT_RESIDUAL].data,
+                                 cuda->slots[ANT_SLOT_NORMED].data, n, cuda->stream),
+                      "rounding of %d rows", cuda->n_rows);
+}
+
+void ant_cuda_norm_add(struct ant_backend *be, const struct ant_weight *w)
+{
+    norm_rows(cuda_of(be), w, ANT_SLOT_RESIDUAL, NULL);
 }
 
 void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w)
@@ -130,6 +149,15 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, enum
             "bias of %d rows", rows);
 }
 
+static void cap_logits(struct cuda_backend *cuda, float *logits, int columns)
+{
+    if (!cuda->failed)
+        ant_cuda_done(cuda,
+                      kern_softcap(logits, (size_t)cuda->n_sampled * (size_t)columns,
+                                   cuda->arch.logit_softcap, cuda->stream),
+                      "softcap of %d rows", cuda->n_sampled);
+}
+
 void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
                    enum ant_slot out, enum ant_epilogue epilogue)
 {
@@ -144,14 +172,22 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
         fail(cuda, "a product whose weight does not fit its slots");
     if (!ant_cuda_is_on(cuda))
         return;
+    if (epilogue == ANT_EPILOGUE_SHARE) {
+        multiply(cuda, w, in, cuda->moe.out, ANT_GEMM_BF16);
+        ant_cuda_add_share(cuda);
+        return;
+    }
     if (!is_glu) {
-        multiply(cuda, w, in, is_part ? cuda->part : cuda->slots[out].data,
+        void *to = is_part ? cuda->part : cuda->slots[out].data;
+        multiply(cuda, w, in, to,
                  epilogue == ANT_EPILOGUE_ADD ? ANT_GEMM_ADD
                  : cuda->slots[out].is_float  ? ANT_GEMM_F32
                                               : ANT_GEMM_BF16);
+        if (out == ANT_SLOT_LOGITS && cuda->arch.logit_softcap > 0)
+            cap_logits(cuda, to, w->n);
         return;
     }
-    if (cuda->n_rows <= KERN_FEW_ROWS && !w->bias) {
+    if (cuda->n_rows <= KERN_FEW_ROWS && !w->bias && cuda->arch.act == ANT_ACT_SILU) {
         ant_cuda_done(cuda,
                       kern_few_rows_glu((struct kern_chain){.in = cuda->slots[in].data,
                                                             .weight = w->matrix,
@@ -169,7 +205,8 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
                       kern_glu((struct kern_glu){.in = cuda->gate_up,
                                                  .out = cuda->slots[out].data,
                                                  .rows = cuda->n_rows,
-                                                 .ff = cuda->slots[out].cols},
+                                                 .ff = cuda->slots[out].cols,
+                                                 .is_gelu = cuda->arch.act == ANT_ACT_GELU},
                                cuda->stream),
                       "gated activation of %d rows", cuda->n_rows);
 }
@@ -179,25 +216,32 @@ static uint16_t *layer_cache(const struct cuda_backend *cuda, int layer, bool is
     return (uint16_t *)(void *)cuda->kv + (2 * (size_t)layer + is_value) * cuda->layer_elements;
 }
 
-/* Models that need these are refused at open (CUDA_CAN). */
-void ant_cuda_norm_add(struct ant_backend *be, const struct ant_weight *w)
+/* Are these the norms that the model has of queries or keys of `heads` heads? */
+static bool fits(const struct ant_arch *arch, const struct ant_weight *norm, int heads)
 {
-    (void)w;
-    fail(cuda_of(be), "a norm behind a block");
+    if (arch->qk_norm == ANT_QK_NORM_NONE)
+        return norm == NULL;
+    int n = arch->head_dim * (arch->qk_norm == ANT_QK_NORM_WHOLE ? heads : 1);
+    return norm && norm->vector && norm->k == n;
 }
 
-void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router)
+/* Norms over all queries, and all keys, come before the rotation. */
+static void norm_whole(struct cuda_backend *cuda, const float *q_norm, const float *k_norm)
 {
-    (void)router;
-    fail(cuda_of(be), "a router of experts");
-}
+    const struct ant_arch *arch = &cuda->arch;
 
-void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
-                      const struct ant_weight *down)
-{
-    (void)gate_up;
-    (void)down;
-    fail(cuda_of(be), "experts");
+    ant_cuda_done(cuda,
+                  kern_qk_norm((struct kern_qk_norm){.qkv = cuda->slots[ANT_SLOT_QKV].data,
+                                                     .q_norm = q_norm,
+                                                     .k_norm = k_norm,
+                                                     .rows = cuda->n_rows,
+                                                     .heads = arch->n_heads,
+                                                     .kv_heads = arch->n_kv_heads,
+                                                     .head_dim = cuda->head_dim,
+                                                     .dim = arch->head_dim,
+                                                     .eps = arch->norm_eps},
+                               cuda->stream),
+                  "norms of queries and keys of %d rows", cuda->n_rows);
 }
 
 void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_weight *q_norm,
@@ -205,27 +249,37 @@ void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_we
 {
     struct cuda_backend *cuda = cuda_of(be);
     const struct ant_arch *arch = &cuda->arch;
+    bool is_local = arch->layers[layer] & ANT_LAYER_LOCAL_ROPE;
+    bool is_turned = !(arch->layers[layer] & ANT_LAYER_NO_ROPE);
+    const struct ant_rope *rope = is_local ? &arch->local_rope : &arch->rope;
+    bool is_by_head = arch->qk_norm == ANT_QK_NORM_HEAD;
 
-    if (q_norm || k_norm)
-        fail(cuda, "norms of queries and keys");
+    if (!fits(arch, q_norm, arch->n_heads) || !fits(arch, k_norm, arch->n_kv_heads))
+        fail(cuda, "norms of queries and keys that do not fit the model");
     if (!ant_cuda_is_on(cuda))
         return;
-    ant_cuda_done(
-        cuda,
-        kern_rope_append((struct kern_rope_append){.qkv = cuda->slots[ANT_SLOT_QKV].data,
-                                                   .table = cuda->rope,
-                                                   .positions = integers(cuda, cuda->at.positions),
-                                                   .slots = integers(cuda, cuda->at.slots),
-                                                   .k_cache = layer_cache(cuda, layer, false),
-                                                   .v_cache = layer_cache(cuda, layer, true),
-                                                   .rows = cuda->n_rows,
-                                                   .heads = arch->n_heads,
-                                                   .kv_heads = arch->n_kv_heads,
-                                                   .head_dim = cuda->head_dim,
-                                                   .rope_dim = arch->rope.dim,
-                                                   .interleaved = arch->rope.interleaved},
-                         cuda->stream),
-        "positions of layer %d", layer);
+    if (arch->qk_norm == ANT_QK_NORM_WHOLE)
+        norm_whole(cuda, q_norm->vector, k_norm->vector);
+    ant_cuda_done(cuda,
+                  kern_rope_append(
+                      (struct kern_rope_append){.qkv = cuda->slots[ANT_SLOT_QKV].data,
+                                                .table = is_local ? cuda->local_rope : cuda->rope,
+                                                .positions = integers(cuda, cuda->at.positions),
+                                                .slots = integers(cuda, cuda->at.slots),
+                                                .k_cache = layer_cache(cuda, layer, false),
+                                                .v_cache = layer_cache(cuda, layer, true),
+                                                .rows = cuda->n_rows,
+                                                .heads = arch->n_heads,
+                                                .kv_heads = arch->n_kv_heads,
+                                                .head_dim = cuda->head_dim,
+                                                .rope_dim = is_turned ? rope->dim : 0,
+                                                .interleaved = rope->interleaved,
+                                                .q_norm = is_by_head ? q_norm->vector : NULL,
+                                                .k_norm = is_by_head ? k_norm->vector : NULL,
+                                                .norm_dim = arch->head_dim,
+                                                .eps = arch->norm_eps},
+                      cuda->stream),
+                  "positions of layer %d", layer);
 }
 
 static struct kern_attn attention_args(const struct cuda_backend *cuda, int layer, int window)
@@ -245,7 +299,8 @@ static struct kern_attn attention_args(const struct cuda_backend *cuda, int laye
                               .kv_heads = arch->n_kv_heads,
                               .head_dim = cuda->head_dim,
                               .window = window,
-                              .scale = (float)ant_arch_attn_scale(arch)};
+                              .scale = (float)ant_arch_attn_scale(arch),
+                              .softcap = arch->attn_softcap};
 }
 
 /* A captured launch serves any number of items: the device knows it, the blocks take them in
@@ -269,7 +324,7 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
     const struct kern_attn_item *items = (const void *)args.pages;
 
     cuda->counts.kv_bytes += 4.0 * (double)cuda->n_keys * cuda->arch.n_kv_heads * cuda->head_dim;
-    if (window != cuda->arch.window)
+    if (window != ant_arch_window(&cuda->arch, layer))
         fail(cuda, "a window that is not the model's");
     if (!ant_cuda_is_on(cuda))
         return;

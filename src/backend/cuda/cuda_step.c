@@ -306,7 +306,7 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
     struct cuda_step *step = &cuda->steps[cuda->n_begun % CUDA_STEPS];
     fail_device(cuda, "cannot use the GPU", cudaSetDevice(cuda->device));
     ant_attn_plan(&cuda->plan, batch, cuda->arch.n_heads / cuda->arch.n_kv_heads,
-                  cuda->arch.window);
+                  cuda->plan_window);
     choose_mode(cuda, batch);
     cuda->at = ant_cuda_layout(cuda->n_rows, cuda->n_sampled);
     size_t tail = put_tail(cuda, batch, step->host);

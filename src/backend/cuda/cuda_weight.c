@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights on the device: matrices in bf16, row after row, then their biases; vectors in float32.
+/* Weights on the device: matrices in bf16, row after row, those of experts one after another, then
+ * their biases; vectors in float32, then theirs.
  * Threads of the loader decode or copy rows into pieces of pinned memory, which one stream carries
  * over while they fill the next. */
 #include "config.h"
@@ -25,9 +26,10 @@ static size_t aligned(size_t bytes)
     return (bytes + 255) / 256 * 256;
 }
 
-/* How a weight's matrix is made of its parts: heads are padded to what the kernels can do. */
+/* How a weight's matrix is made of its parts: heads, and the hidden units of a feed-forward, are
+ * padded to what the kernels can do. */
 struct form {
-    int64_t n, k;                   /* of the matrix on the device */
+    int64_t n, k;                   /* of the matrix on the device; of experts, of each */
     int64_t row_head, row_head_pad; /* rows of a head, and with padding; equal: no padding */
     int64_t col_head, col_head_pad;
 };
@@ -37,14 +39,23 @@ static struct form form_of(const struct cuda_backend *cuda, const struct ant_wei
     int64_t dim = cuda->arch.head_dim, pad = cuda->head_dim;
     struct form f = {.row_head = 1, .row_head_pad = 1, .col_head = 1, .col_head_pad = 1};
 
+    const struct ant_tensor *const *parts = spec->n_experts > 0 ? spec->experts : spec->parts;
     if (spec->rows_by_head)
         f.row_head = dim, f.row_head_pad = pad;
     if (spec->cols_by_head)
         f.col_head = dim, f.col_head_pad = pad;
+    if (spec->rows_by_unit) {
+        f.row_head = ant_tensor_rows(parts[0]);
+        f.row_head_pad = ant_cuda_units((int)f.row_head);
+    }
+    if (spec->cols_by_unit) {
+        f.col_head = ant_tensor_cols(parts[0]);
+        f.col_head_pad = ant_cuda_units((int)f.col_head);
+    }
     for (int i = 0; i < spec->n_parts; i++)
-        f.n += ant_tensor_rows(spec->parts[i]) / f.row_head * f.row_head_pad;
+        f.n += ant_tensor_rows(parts[i]) / f.row_head * f.row_head_pad;
     f.n = (f.n + 7) / 8 * 8;
-    f.k = ant_tensor_cols(spec->parts[0]) / f.col_head * f.col_head_pad;
+    f.k = ant_tensor_cols(parts[0]) / f.col_head * f.col_head_pad;
     return f;
 }
 
@@ -53,12 +64,27 @@ static bool has_bias(const struct ant_weight_spec *spec)
     return spec->bias[0] || spec->bias[1] || spec->bias[2];
 }
 
+/* Of a vector: its values, and where its bias begins. */
+static size_t vector_bytes(const struct ant_weight_spec *spec)
+{
+    return aligned((size_t)ant_tensor_elements(spec->parts[0]) * sizeof(float));
+}
+
+/* Of a matrix, or all of them: where its bias begins. */
+static size_t matrix_bytes(const struct form *f, const struct ant_weight_spec *spec)
+{
+    size_t n = spec->n_experts > 0 ? (size_t)spec->n_experts : 1;
+
+    return aligned(n * (size_t)(f->n * f->k) * 2);
+}
+
 size_t ant_cuda_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec)
 {
     if (spec->is_vector)
-        return aligned((size_t)ant_tensor_elements(spec->parts[0]) * sizeof(float));
+        return vector_bytes(spec) * (has_bias(spec) ? 2 : 1);
     struct form f = form_of(cuda_of_const(be), spec);
-    return aligned((size_t)(f.n * f.k) * 2) + (has_bias(spec) ? aligned((size_t)f.n * 2) : 0);
+    size_t bias = aligned((size_t)f.n * (spec->is_router ? sizeof(float) : 2));
+    return matrix_bytes(&f, spec) + (has_bias(spec) ? bias : 0);
 }
 
 /* ---- stages ---- */
@@ -264,10 +290,10 @@ static int put_elements(struct cuda_backend *cuda, const float *from, int64_t n,
 }
 
 /* A model without weights computes with vectors of ones, and no biases. */
-static int put_vector(struct cuda_backend *cuda, const struct ant_weight_spec *spec, void *memory,
+static int put_vector(struct cuda_backend *cuda, const struct ant_weight_spec *spec,
+                      const struct ant_tensor *tensor, float offset, void *memory,
                       struct ant_error *err)
 {
-    const struct ant_tensor *tensor = spec->parts[0];
     float scale = spec->scale > 0 ? spec->scale : 1;
     int64_t n = ant_tensor_elements(tensor);
     float *values = ant_xmalloc((size_t)n * sizeof(*values));
@@ -275,12 +301,21 @@ static int put_vector(struct cuda_backend *cuda, const struct ant_weight_spec *s
     if (tensor->data)
         ant_dequantize(tensor->type, tensor->data, values, n);
     for (int64_t i = 0; i < n && !tensor->data; i++)
-        values[i] = 1;
+        values[i] = tensor == spec->bias[0] ? 0 : 1;
     for (int64_t i = 0; i < n; i++)
-        values[i] = scale * (values[i] + spec->offset);
+        values[i] = scale * (values[i] + offset);
     int rc = put_elements(cuda, values, n, true, memory, err);
     free(values);
     return rc;
+}
+
+static int fill_vector(struct cuda_backend *cuda, const struct ant_weight_spec *spec, char *memory,
+                       struct ant_error *err)
+{
+    ANT_TRY(put_vector(cuda, spec, spec->parts[0], spec->offset, memory, err));
+    if (!spec->bias[0])
+        return 0;
+    return put_vector(cuda, spec, spec->bias[0], 0, memory + vector_bytes(spec), err);
 }
 
 static int put_bias(struct cuda_backend *cuda, const struct form *f,
@@ -301,7 +336,7 @@ static int put_bias(struct cuda_backend *cuda, const struct form *f,
         if (row >= 0 && parts[part])
             values[at] = parts[part][row];
     }
-    int rc = put_elements(cuda, values, f->n, false, memory, err);
+    int rc = put_elements(cuda, values, f->n, spec->is_router, memory, err);
     for (int i = 0; i < 3; i++)
         free(parts[i]);
     free(values);
@@ -333,25 +368,66 @@ static int check_part(const struct ant_weight_spec *spec, int i, const struct fo
     return 0;
 }
 
+/* What of experts is weights of one of them. */
+static struct ant_weight_spec expert_of(const struct ant_weight_spec *spec, int expert)
+{
+    struct ant_weight_spec one = *spec;
+
+    one.n_experts = 0;
+    for (int i = 0; i < spec->n_parts; i++)
+        one.parts[i] = spec->experts[expert * spec->n_parts + i];
+    return one;
+}
+
+static int check_parts(const struct ant_weight_spec *spec, const struct form *f,
+                       struct ant_error *err)
+{
+    for (int i = 0; i < spec->n_parts; i++)
+        ANT_TRY(check_part(spec, i, f, err));
+    return 0;
+}
+
 static int fill_matrix(struct cuda_backend *cuda, const struct form *f,
                        const struct ant_weight_spec *spec, char *memory, struct ant_error *err)
 {
     struct work work = {.cuda = cuda, .form = *f};
-    bool is_dummy = spec->parts[0]->data == NULL;
+    const struct ant_tensor *first = spec->n_experts > 0 ? spec->experts[0] : spec->parts[0];
+    int n = spec->n_experts > 0 ? spec->n_experts : 1, rc = 0;
 
-    if (is_dummy) /* a model without weights computes with noise */
+    if (first->data == NULL) /* a model without weights computes with noise */
         ANT_CUDA_TRY("cannot fill weights with noise",
-                     kern_fill_noise((uint16_t *)(void *)memory, (size_t)(f->n * f->k), NOISE(f->k),
-                                     cuda->load_stream));
+                     kern_fill_noise((uint16_t *)(void *)memory, (size_t)n * (size_t)(f->n * f->k),
+                                     NOISE(f->k), cuda->load_stream));
     else {
-        work.row = ant_xmalloc((size_t)ant_tensor_cols(spec->parts[0]) * sizeof(float));
-        int rc = put_matrix(&work, spec, memory, err);
+        work.row = ant_xmalloc((size_t)ant_tensor_cols(first) * sizeof(float));
+        for (int i = 0; i < n && rc == 0; i++) {
+            struct ant_weight_spec one = spec->n_experts > 0 ? expert_of(spec, i) : *spec;
+            rc = put_matrix(&work, &one, memory + (size_t)i * (size_t)(f->n * f->k) * 2, err);
+        }
         free(work.row);
         ANT_TRY(rc);
     }
     if (!has_bias(spec))
         return 0;
-    return put_bias(cuda, f, spec, memory + aligned((size_t)(f->n * f->k) * 2), err);
+    return put_bias(cuda, f, spec, memory + matrix_bytes(f, spec), err);
+}
+
+/* What operations find where. */
+static struct ant_weight describe(const struct ant_weight_spec *spec, const struct form *f,
+                                  void *memory)
+{
+    struct ant_weight w = {.n = (int)f->n, .k = (int)f->k, .n_experts = spec->n_experts};
+    char *bias = (char *)memory + (spec->is_vector ? vector_bytes(spec) : matrix_bytes(f, spec));
+
+    if (spec->is_vector)
+        w.vector = memory;
+    else
+        w.matrix = memory;
+    if (has_bias(spec) && (spec->is_vector || spec->is_router))
+        w.vector_bias = (const float *)(const void *)bias;
+    else if (has_bias(spec))
+        w.bias = (const uint16_t *)(const void *)bias;
+    return w;
 }
 
 int ant_cuda_weight_put(struct ant_backend *be, struct ant_weight **out,
@@ -359,28 +435,24 @@ int ant_cuda_weight_put(struct ant_backend *be, struct ant_weight **out,
                         struct ant_error *err)
 {
     struct cuda_backend *cuda = cuda_of(be);
-    struct form f = {.n = 1, .k = ant_tensor_elements(spec->parts[0])};
-    int rc = 0;
+    struct form f = {.n = 1};
+    int n_checked = spec->is_vector ? 0 : spec->n_experts > 0 ? spec->n_experts : 1;
 
     ANT_CUDA_TRY("cannot use the GPU", cudaSetDevice(cuda->device));
-    if (!spec->is_vector)
+    if (spec->is_vector)
+        f.k = ant_tensor_elements(spec->parts[0]);
+    else
         f = form_of(cuda, spec);
-    for (int i = 0; i < spec->n_parts && !spec->is_vector; i++)
-        ANT_TRY(check_part(spec, i, &f, err));
-    if (fill)
-        rc = spec->is_vector ? put_vector(cuda, spec, memory, err)
-                             : fill_matrix(cuda, &f, spec, memory, err);
-    ANT_TRY(rc);
-    struct ant_weight *w = ant_xcalloc(1, sizeof(*w));
-    *w = (struct ant_weight){.n = (int)f.n, .k = (int)f.k};
-    w->bytes = ant_cuda_weight_bytes(be, spec);
-    if (spec->is_vector) {
-        w->vector = memory;
-    } else {
-        w->matrix = memory;
-        if (has_bias(spec))
-            w->bias = (const uint16_t *)memory + aligned((size_t)(f.n * f.k) * 2) / 2;
+    for (int i = 0; i < n_checked; i++) {
+        struct ant_weight_spec one = spec->n_experts > 0 ? expert_of(spec, i) : *spec;
+        ANT_TRY(check_parts(&one, &f, err));
     }
+    if (fill)
+        ANT_TRY(spec->is_vector ? fill_vector(cuda, spec, memory, err)
+                                : fill_matrix(cuda, &f, spec, memory, err));
+    struct ant_weight *w = ant_xcalloc(1, sizeof(*w));
+    *w = describe(spec, &f, memory);
+    w->bytes = ant_cuda_weight_bytes(be, spec);
     pthread_mutex_lock(&cuda->lock);
     w->next = cuda->weights;
     cuda->weights = w;
