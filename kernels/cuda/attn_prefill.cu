@@ -31,28 +31,6 @@ template <int D> struct config {
     static constexpr int N = D / 8 / PARTS;        /* eight by eight */
 };
 
-/* Merge a chunk into the outputs so far, and make the chunk empty. */
-template <int N>
-__device__ __forceinline__ void merge(float (&out)[N][4], attn_state &total, float (&chunk)[N][4],
-                                      attn_state &state, float c)
-{
-    row_sums(state);
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        float a, b;
-        merge_chunk(total.max[h], total.sum[h], state.max[h], state.sum[h], c, a, b);
-#pragma unroll
-        for (int n = 0; n < N; n++) {
-#pragma unroll
-            for (int i = 2 * h; i < 2 * h + 2; i++) {
-                out[n][i] = merge_value(out[n][i], chunk[n][i], a, b);
-                chunk[n][i] = 0;
-            }
-        }
-    }
-    state = attn_state_empty();
-}
-
 template <int D>
 __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ kern_attn args)
 {
@@ -94,7 +72,7 @@ __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ ke
         __syncthreads();
         load(tile + C::STAGES - 1);
         if (tile % TILES_PER_CHUNK == 0 && tile > tiles.from)
-            merge(out, total, chunk, state, c);
+            merge_rows(out, total, chunk, state, c);
         if (key >= see.any_to || key + TILE_KEYS <= see.any_from)
             continue;
         warp_scores<D>(p, k_tile, q, lane);
@@ -106,7 +84,7 @@ __global__ void __launch_bounds__(THREADS, 1) prefill(const __grid_constant__ ke
         scale_rows(chunk, factor);
         warp_values<D>(chunk, k_tile + C::TILE_BYTES, p, lane, first);
     }
-    merge(out, total, chunk, state, c);
+    merge_rows(out, total, chunk, state, c);
     prefill_store<D>(args, item, kv_head, out, total, item.first + 16 * warp + (lane >> 2), lane,
                      first);
 }

@@ -58,4 +58,26 @@ template <int N> __device__ __forceinline__ void scale_rows(float (&out)[N][4], 
             out[n][i] = __fmul_rn(out[n][i], f[i >> 1]);
 }
 
+/* Merge a chunk into the outputs so far, and make the chunk empty. */
+template <int N>
+__device__ __forceinline__ void merge_rows(float (&out)[N][4], attn_state &total,
+                                           float (&chunk)[N][4], attn_state &state, float c)
+{
+    row_sums(state);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float a, b;
+        merge_chunk(total.max[h], total.sum[h], state.max[h], state.sum[h], c, a, b);
+#pragma unroll
+        for (int n = 0; n < N; n++) {
+#pragma unroll
+            for (int i = 2 * h; i < 2 * h + 2; i++) {
+                out[n][i] = merge_value(out[n][i], chunk[n][i], a, b);
+                chunk[n][i] = 0;
+            }
+        }
+    }
+    state = attn_state_empty();
+}
+
 #endif

@@ -86,12 +86,12 @@ cudaError_t kern_attn_shared(struct kern_attn args, cudaStream_t stream);
 /* Norm q and k of a row where they have weights for it, and rotate them by its position; q stays in
  * place, k (rotated) and v go to the cache. */
 struct kern_rope_append {
-    uint16_t *qkv;            /* (rows, (heads + 2 kv_heads) * head_dim) */
-    const float *table;       /* (positions, rope_dim / 2, 2): cos, sin */
-    const int32_t *positions; /* (rows) */
-    const int32_t *slots;     /* (rows) page * KERN_PAGE_TOKENS + token in the page;
-                                 negative: not kept */
-    uint16_t *k_cache, *v_cache;
+    uint16_t *qkv;               /* (rows, (heads + 2 kv_heads) * head_dim) */
+    const float *table;          /* (positions, rope_dim / 2, 2): cos, sin */
+    const int32_t *positions;    /* (rows) */
+    const int32_t *slots;        /* (rows) page * KERN_PAGE_TOKENS + token in the page;
+                                    negative: not kept */
+    uint16_t *k_cache, *v_cache; /* NULL: k stays in place, too */
     int rows, heads, kv_heads, head_dim;
     int rope_dim;                 /* rotated dimensions of a head, the first ones; even, 0: none */
     bool interleaved;             /* pairs (2i, 2i+1), else (i, i + rope_dim/2) */
@@ -183,6 +183,47 @@ struct kern_sample {
     int rows, vocab, stride;
 };
 cudaError_t kern_sample(struct kern_sample args, cudaStream_t stream);
+
+/* ---- FP8: values of e4m3 times a scale that a row of them shares ---- */
+
+enum { KERN_E4M3_MAX_ROW = 32768 };
+/* A page of a kv head in a cache of e4m3: the rows of its tokens, then the largest value of each
+ * as float32, which is what 448 in the row stands for. */
+#define KERN_E4M3_PAGE_BYTES(head_dim) ((size_t)KERN_PAGE_TOKENS * ((size_t)(head_dim) + 4))
+
+/* kern_norm of all rows, as e4m3. */
+struct kern_norm_e4m3 {
+    const float *x;      /* (rows, hidden) */
+    const float *weight; /* (hidden) */
+    uint8_t *out;        /* (rows, hidden) */
+    float *scales;       /* (rows) */
+    int rows, hidden;    /* hidden: a multiple of 16, at most KERN_E4M3_MAX_ROW */
+    float eps;
+};
+cudaError_t kern_norm_e4m3(struct kern_norm_e4m3 args, cudaStream_t stream);
+
+/* kern_glu, or just the rows, as e4m3. */
+struct kern_row_e4m3 {
+    const uint16_t *in; /* (rows, n); for glu (rows, 2 n): gate, then up */
+    uint8_t *out;       /* (rows, n) */
+    float *scales;      /* (rows) */
+    int rows, n;        /* n: a multiple of 16, at most KERN_E4M3_MAX_ROW */
+};
+cudaError_t kern_glu_e4m3(struct kern_row_e4m3 args, cudaStream_t stream);
+cudaError_t kern_row_e4m3(struct kern_row_e4m3 args, cudaStream_t stream);
+
+/* k and v of a row, rotated already, to a cache of e4m3. */
+struct kern_append_e4m3 {
+    const uint16_t *qkv;  /* (rows, (heads + 2 kv_heads) * head_dim) */
+    const int32_t *slots; /* (rows) as in kern_rope_append */
+    void *k_cache, *v_cache;
+    int rows, heads, kv_heads, head_dim; /* head_dim: 64 or 128 */
+};
+cudaError_t kern_append_e4m3(struct kern_append_e4m3 args, cudaStream_t stream);
+
+/* kern_attn_decode and kern_attn_prefill over a cache of e4m3; alike bit for bit, too. */
+cudaError_t kern_attn_decode_e4m3(struct kern_attn args, cudaStream_t stream);
+cudaError_t kern_attn_prefill_e4m3(struct kern_attn args, cudaStream_t stream);
 
 /* out = in * weight^T (+ bias) (+ out) in the order of one chain of mma over k: what the products
  * of the library are compared with. k: a multiple of 16. */

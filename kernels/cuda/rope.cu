@@ -104,9 +104,11 @@ __global__ void __launch_bounds__(THREADS)
             rotate_unit<INTERLEAVED>(from, from, angles, unit, a.rope_dim);
         return;
     }
-    if (slot < 0)
-        return;
     bool is_key = head < a.heads + a.kv_heads;
+    if (!a.k_cache && is_key && unit < rotated)
+        rotate_unit<INTERLEAVED>(from, from, angles, unit, a.rope_dim);
+    if (!a.k_cache || slot < 0)
+        return;
     uint16_t *to =
         cache_place(a, is_key ? a.k_cache : a.v_cache, slot, (head - a.heads) % a.kv_heads);
     if (is_key && unit < rotated) {
@@ -182,7 +184,7 @@ __global__ void __launch_bounds__(THREADS)
     uint16_t *from = a.qkv + (size_t)i * D + lane * PER, *to = from;
     float x[PER];
 
-    if (!is_query && slot < 0)
+    if (!is_query && (a.k_cache ? slot < 0 : !is_key))
         return;
 #pragma unroll
     for (int k = 0; k < PER; k += 2) {
@@ -194,7 +196,7 @@ __global__ void __launch_bounds__(THREADS)
     if ((is_query || is_key) && a.rope_dim > 0)
         rotate_head<PER>(x, a, room[threadIdx.x / 32],
                          a.table + (size_t)a.positions[row] * a.rope_dim);
-    if (!is_query)
+    if (!is_query && a.k_cache)
         to = cache_place(a, is_key ? a.k_cache : a.v_cache, slot, (head - a.heads) % a.kv_heads) +
              lane * PER;
 #pragma unroll

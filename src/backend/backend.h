@@ -117,6 +117,7 @@ struct ant_weight_spec {
     int n_parts;
     bool is_vector;
     bool is_table;                   /* also read by rows: the embedding */
+    bool is_output;                  /* its product is the logits */
     bool rows_by_head, cols_by_head; /* its rows or columns are heads of head_dim each, which a
                                         backend may pad: q, k, v; o */
     bool rows_by_unit, cols_by_unit; /* each part's rows, or its columns, are the hidden units of a
@@ -131,7 +132,10 @@ struct ant_weight_spec {
 };
 struct ant_weight; /* a backend's own prepared form */
 
-enum ant_kv_type { ANT_KV_AUTO, ANT_KV_F32, ANT_KV_BF16 };
+enum ant_kv_type { ANT_KV_AUTO, ANT_KV_F32, ANT_KV_BF16, ANT_KV_FP8 };
+/* FP8: matrices but the embedding, the output and routers become e4m3, with a scale for each row,
+ * and so does what they are multiplied with. */
+enum ant_weight_type { ANT_WEIGHT_AUTO, ANT_WEIGHT_FP8 };
 
 struct ant_backend_config {
     const struct ant_arch *arch;
@@ -140,6 +144,7 @@ struct ant_backend_config {
     int n_threads;                       /* CPU: 0 = every core of the process */
     int local_rank;
     enum ant_kv_type kv_type;
+    enum ant_weight_type weight_type;
     bool reads_slots;      /* read_slot will be called: each operation is launched by itself */
     bool times_operations; /* for `counts`, also where that makes steps slower */
     /* The ranks that hold the rest of the replica (borrowed; NULL: nobody), and the tokens whose

@@ -77,7 +77,10 @@ static const struct ant_option options[] = {
     {ANT_OPTION_BYTES, 0, "kv-memory", "BYTES", AT(run.kv_memory), 0, 1e18,
      .help = "Memory of a rank for the KV cache. Default: as for antiphon run."},
     {ANT_OPTION_CHOICE, 0, "kv-type", "TYPE", AT(run.kv_type), .choices = ant_run_kv_types,
-     .help = "Elements of the KV cache; auto is bf16."},
+     .help = "Elements of the KV cache; auto is bf16. fp8: on GPUs."},
+    {ANT_OPTION_CHOICE, 0, "weight-type", "TYPE", AT(run.weight_type),
+     .choices = ant_run_weight_types,
+     .help = "Elements of the weights as they are multiplied: auto, or on Hopper GPUs fp8."},
     {ANT_OPTION_FLAG, 0, "operations", NULL, AT(run.times_operations),
      .help =
          "Time products, attention and the rest apart: on a GPU operation by operation, without "

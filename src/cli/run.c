@@ -149,7 +149,14 @@ static const struct ant_option options[] = {
      .help = "Memory of a rank for the KV cache. Default: what all prompts in flight can need, at "
              "most 80 % of what the weights leave free, on a GPU 98 %."},
     {ANT_OPTION_CHOICE, 0, "kv-type", "TYPE", AT(kv_type), .choices = ant_run_kv_types,
-     .answers = true, .help = "Elements of the KV cache; auto is bf16."},
+     .answers = true,
+     .help = "Elements of the KV cache; auto is bf16. fp8 (on GPUs) is e4m3 with a scale for each "
+             "key and value of a head: half the memory."},
+    {ANT_OPTION_CHOICE, 0, "weight-type", "TYPE", AT(weight_type), .choices = ant_run_weight_types,
+     .answers = true,
+     .help = "Elements of the weights as they are multiplied. fp8 (on Hopper GPUs): e4m3 with a "
+             "scale for each row, made while loading; embedding and output stay as they are. auto "
+             "is what the backend makes of the model's own."},
 
     {ANT_OPTION_HEADING, .name = "Talk"},
     {ANT_OPTION_INT, 0, "progress", "SECONDS", AT(progress), 0, 86400,

@@ -44,7 +44,7 @@ struct run_settings {
     bool ignore_eos;
     bool chat;
     const char *system, *chat_template, *chat_variables, *chat_date;
-    int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type;
+    int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type, weight_type;
     int64_t kv_memory;
     bool no_prefix_sharing, times_operations;
     bool restart_over, retry_failed;
@@ -151,7 +151,8 @@ static inline bool ant_run_leads(const struct run *run)
 /* setup.c, in the order of their calls. */
 /* What the settings of these names can be: choices of options, ended by NULL. */
 extern const char *const ant_run_ep_scopes[];
-extern const char *const ant_run_backends[], *const ant_run_kv_types[], *const ant_run_log_levels[];
+extern const char *const ant_run_backends[],
+    *const ant_run_kv_types[], *const ant_run_weight_types[], *const ant_run_log_levels[];
 void ant_run_set_defaults(struct run_settings *settings);
 /* Who the ranks are, and groups of all of them and of those of a host. */
 int ant_run_launch(struct run *run, struct ant_error *err);

@@ -12,7 +12,8 @@
 #include "cli/run.h"
 
 const char *const ant_run_backends[] = {"auto", "cpu", "cuda", NULL};
-const char *const ant_run_kv_types[] = {"auto", "f32", "bf16", NULL};
+const char *const ant_run_kv_types[] = {"auto", "f32", "bf16", "fp8", NULL};
+const char *const ant_run_weight_types[] = {"auto", "fp8", NULL};
 const char *const ant_run_ep_scopes[] = {"replica", "job", NULL};
 const char *const ant_run_log_levels[] = {"error", "warn", "info", "debug", "trace", NULL};
 
@@ -228,6 +229,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         .n_threads = settings->threads ? settings->threads : default_threads(card),
         .local_rank = card->local_rank,
         .kv_type = (enum ant_kv_type)settings->kv_type,
+        .weight_type = (enum ant_weight_type)settings->weight_type,
         .times_operations = settings->times_operations,
     };
     run->settings.threads = backend.n_threads;

@@ -82,6 +82,7 @@ static void add_stack(struct load *load, struct ant_weight **handle, int n,
 {
     struct ant_weight_spec spec = {
         .is_table = parts[0] == ANT_W_EMBED,
+        .is_output = parts[0] == ANT_W_OUTPUT,
         .rows_by_head = parts[0] == ANT_W_Q,
         .cols_by_head = parts[0] == ANT_W_O,
         .rows_by_unit = parts[0] == ANT_W_GATE || parts[0] == ANT_W_SHARED_GATE,

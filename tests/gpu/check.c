@@ -73,6 +73,15 @@ float check_float(uint16_t x)
     return value;
 }
 
+float check_e4m3(uint8_t x)
+{
+    int exponent = x >> 3 & 15, mantissa = x & 7;
+    float value =
+        exponent ? ldexpf(8 + (float)mantissa, exponent - 10) : ldexpf((float)mantissa, -9);
+
+    return (x & 127) == 127 ? NAN : x & 128 ? -value : value;
+}
+
 void check_fill_bf16(uint16_t *x, size_t n, float scale)
 {
     for (size_t i = 0; i < n; i++)
@@ -254,7 +263,8 @@ int main(int argc, char **argv)
     } parts[] = {{"attention", check_attention, NULL}, {"decode", NULL, bench_decode},
                  {"prefill", NULL, bench_prefill},     {"gemm", check_gemm, bench_gemm},
                  {"rows", check_rows, bench_rows},     {"sampling", check_sampling, bench_sampling},
-                 {"moe", check_moe, bench_moe},        {"model", check_model, NULL}};
+                 {"e4m3", check_e4m3_rows, NULL},      {"moe", check_moe, bench_moe},
+                 {"model", check_model, NULL}};
     const char *only = NULL;
     bool bench = false;
 

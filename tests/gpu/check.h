@@ -22,6 +22,7 @@ float check_normal(void);
 
 uint16_t check_bf16(float x); /* round to nearest even */
 float check_float(uint16_t x);
+float check_e4m3(uint8_t x); /* its value */
 void check_fill_bf16(uint16_t *x, size_t n, float scale);
 void check_fill_float(float *x, size_t n, float scale);
 
@@ -51,6 +52,7 @@ extern bool check_quick;  /* small shapes only: under compute-sanitizer */
 extern double check_copy; /* bytes/s of a large device copy, read + written; 0: not measured */
 
 void check_attention(void);
+void check_e4m3_rows(void);
 void check_gemm(void);
 void check_model(void);
 void check_moe(void);

@@ -22,6 +22,7 @@ struct problem {
     bool no_wgmma, no_at_once; /* the general kernels */
     bool shares;               /* chunks that sequences have in common are computed once */
     bool plans_whole;          /* chunks are listed as if there were no window */
+    bool is_e4m3;              /* of the device's cache; k and v hold the same values in bf16 */
     int32_t row_start[MAX_SEQS + 1], context[MAX_SEQS], page_start[MAX_SEQS + 1];
     int32_t *pages;
     uint16_t *q, *k, *v; /* q rows are wider than its heads, as in qkv */
@@ -30,17 +31,36 @@ struct problem {
 };
 
 static int n_shared_items;
+static bool benches_e4m3;
 
 static size_t page_values(const struct problem *p)
 {
     return (size_t)p->kv_heads * KERN_PAGE_TOKENS * p->dim;
 }
 
+/* A key or value of e4m3, with its largest value, and the same in bf16. */
+static void fill_e4m3(const struct problem *p, uint8_t *cache, uint16_t *same, size_t page_head,
+                      int token)
+{
+    uint8_t *page = cache + page_head * KERN_E4M3_PAGE_BYTES(p->dim), *to = page + token * p->dim;
+    float unit = check_pick(0, 1) ? 1 : 0.5f, largest = 448 * unit;
+
+    for (int i = 0; i < p->dim; i++) {
+        to[i] = (uint8_t)(check_pick(2, 8) << 3 | check_pick(0, 7) | check_pick(0, 1) << 7);
+        same[i] = check_bf16(check_e4m3(to[i]) * unit);
+    }
+    memcpy(page + (size_t)KERN_PAGE_TOKENS * p->dim + 4 * token, &largest, 4);
+}
+
 /* Pages in random order; tokens beyond a context are NaN: no kernel may use them. */
 static void fill_cache(struct problem *p)
 {
     size_t n = p->n_pages * page_values(p);
+    size_t n_e4m3 = (size_t)p->n_pages * p->kv_heads * KERN_E4M3_PAGE_BYTES(p->dim);
+    uint8_t *k = malloc(n_e4m3), *v = malloc(n_e4m3);
 
+    memset(k, 0xff, n_e4m3);
+    memset(v, 0xff, n_e4m3);
     p->k = malloc(n * 2);
     p->v = malloc(n * 2);
     memset(p->k, 0xff, n * 2);
@@ -51,13 +71,19 @@ static void fill_cache(struct problem *p)
             for (int h = 0; h < p->kv_heads; h++) {
                 size_t at = ((page * p->kv_heads + h) * KERN_PAGE_TOKENS + t % KERN_PAGE_TOKENS) *
                             (size_t)p->dim;
+                if (p->is_e4m3) {
+                    fill_e4m3(p, k, p->k + at, page * p->kv_heads + h, t % KERN_PAGE_TOKENS);
+                    fill_e4m3(p, v, p->v + at, page * p->kv_heads + h, t % KERN_PAGE_TOKENS);
+                    continue;
+                }
                 check_fill_bf16(p->k + at, p->dim, 1);
                 check_fill_bf16(p->v + at, p->dim, 1);
             }
         }
     }
-    p->b_k = check_upload(p->k, n * 2);
-    p->b_v = check_upload(p->v, n * 2);
+    p->b_k = p->is_e4m3 ? check_upload(k, n_e4m3) : check_upload(p->k, n * 2);
+    p->b_v = p->is_e4m3 ? check_upload(v, n_e4m3) : check_upload(p->v, n * 2);
+    free(k), free(v);
 }
 
 static void make_problem(struct problem *p, int n_seqs, int max_context, int max_rows)
@@ -222,10 +248,10 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
         CU(kern_attn_shared(a, 0));
     a.items = b_decode.p;
     a.n_items = plan.n_decode;
-    CU(kern_attn_decode(a, 0));
+    CU(p->is_e4m3 ? kern_attn_decode_e4m3(a, 0) : kern_attn_decode(a, 0));
     a.items = b_prefill.p;
     a.n_items = plan.n_prefill;
-    CU(kern_attn_prefill(a, 0));
+    CU(p->is_e4m3 ? kern_attn_prefill_e4m3(a, 0) : kern_attn_prefill(a, 0));
     check_download(out, &b_out);
     int32_t *arrived = malloc(b_arrived.bytes);
     check_download(arrived, &b_arrived);
@@ -256,11 +282,12 @@ static void compare_reference(const struct problem *p, const uint16_t *out, int 
         reference(want, p, seq, row, head);
         for (int k = 0; k < p->dim; k++)
             got[k] = check_float(out[((size_t)row * p->heads + head) * p->dim + k]);
-        snprintf(
-            name, sizeof(name),
-            "attention dim %d heads %d/%d window %d cap %g, seq %d of %d rows, context %d, row %d",
-            p->dim, p->heads, p->kv_heads, p->window, p->softcap, seq,
-            p->row_start[seq + 1] - p->row_start[seq], p->context[seq], row - p->row_start[seq]);
+        snprintf(name, sizeof(name),
+                 "attention%s dim %d heads %d/%d window %d cap %g, seq %d of %d rows, context %d, "
+                 "row %d",
+                 p->is_e4m3 ? " of e4m3" : "", p->dim, p->heads, p->kv_heads, p->window, p->softcap,
+                 seq, p->row_start[seq + 1] - p->row_start[seq], p->context[seq],
+                 row - p->row_start[seq]);
         check_close(name, got, want, p->dim, 8e-3);
     }
     free(want), free(got);
@@ -292,11 +319,28 @@ static void compare_split(const struct problem *p, const uint16_t *out, int keep
         for (int r = part.row_start[s]; r < part.row_start[s + 1]; r++)
             check_that(!memcmp(got + r * width, out + (source[s] + r - part.row_start[s]) * width,
                                width * 2),
-                       "attention dim %d heads %d/%d window %d: row of context %d differs in a "
+                       "attention%s dim %d heads %d/%d window %d: row of context %d differs in a "
                        "batch of %d rows a sequence",
-                       p->dim, p->heads, p->kv_heads, p->window,
+                       p->is_e4m3 ? " of e4m3" : "", p->dim, p->heads, p->kv_heads, p->window,
                        part.context[s] - (part.row_start[s + 1] - r) + 1, keep);
     free(part.q), free(got);
+}
+
+static void check_shape_e4m3(int group, int kv_heads, int dim, int max_context)
+{
+    static struct problem p;
+
+    p = (struct problem){
+        .heads = group * kv_heads, .kv_heads = kv_heads, .dim = dim, .is_e4m3 = true};
+    p.window = check_pick(0, 2) ? 0 : check_pick(1, max_context);
+    make_problem(&p, check_pick(1, 12), max_context, 400);
+    uint16_t *out = compute(&p, 0);
+    compare_reference(&p, out, check_quick ? 4 : 16);
+    compare_split(&p, out, 1, 5);
+    compare_split(&p, out, 3, 0);
+    compare_split(&p, out, 200, 7);
+    free(out);
+    free_problem(&p);
 }
 
 static void check_shape(int group, int kv_heads, int dim, int max_context)
@@ -337,10 +381,9 @@ void check_attention(void)
         for (int g = 0; g < n_groups; g++) {
             for (int dim = 64; dim <= 256; dim *= 2) {
                 int group = groups[check_quick ? 2 * g + 1 : g];
-                check_shape(group, check_pick(1, 3), dim,
-                            check_quick  ? 700
-                            : round == 0 ? 100
-                                         : 2500);
+                int longest = check_quick ? 700 : round == 0 ? 100 : 2500;
+                check_shape(group, check_pick(1, 3), dim, longest);
+                check_shape_e4m3(group, check_pick(1, 3), dim, longest);
             }
         }
     }
@@ -366,7 +409,7 @@ static void run_decode(void *context, int i)
 
     a.k_cache += (size_t)(i % b->n_layers) * 2 * b->layer;
     a.v_cache += (size_t)(i % b->n_layers) * 2 * b->layer;
-    CU(kern_attn_decode(a, 0));
+    CU(benches_e4m3 ? kern_attn_decode_e4m3(a, 0) : kern_attn_decode(a, 0));
 }
 
 static void run_prefill(void *context, int i)
@@ -374,7 +417,7 @@ static void run_prefill(void *context, int i)
     struct bench *b = context;
 
     (void)i;
-    CU(kern_attn_prefill(b->prefill, 0));
+    CU(benches_e4m3 ? kern_attn_prefill_e4m3(b->prefill, 0) : kern_attn_prefill(b->prefill, 0));
 }
 
 /* Random bf16 values everywhere: the same 16 MiB over and over. */
@@ -432,6 +475,8 @@ static void bench_case(const char *model, int heads, int kv_heads, int dim, int 
     ant_attn_plan(&plan, &batch, group, 0);
 
     struct bench b = {.layer = p.n_pages * page_values(&p)};
+    if (benches_e4m3)
+        b.layer = (size_t)p.n_pages * kv_heads * KERN_E4M3_PAGE_BYTES(dim) / 2;
     b.n_layers = n_rows == 1 ? (int)(((size_t)1 << 30) / (b.layer * 2)) + 2 : 1;
     struct check_buffer b_kv = check_device(b.layer * 4 * b.n_layers);
     fill_noise(&b_kv);
@@ -470,7 +515,8 @@ static void bench_case(const char *model, int heads, int kv_heads, int dim, int 
     printf("  %-8s %2d/%d x %3d  seqs %4d  context %5d +-%2d %%  ", model, heads, kv_heads, dim,
            n_seqs, context, spread);
     if (n_rows * group <= KERN_DECODE_ROWS) {
-        double bytes = (double)total * kv_heads * dim * 4 + (double)p.n_rows * heads * dim * 4;
+        int key = benches_e4m3 ? 2 * (dim + 4) : 4 * dim;
+        double bytes = (double)total * kv_heads * key + (double)p.n_rows * heads * dim * 4;
         double t = check_time(run_decode, &b, n_seqs * context > 100000 ? 10 : 40);
         printf("%9.2f us  %6.0f GB/s  %3.0f %%", t * 1e6, bytes / t * 1e-9,
                bytes / t / check_copy * 100);
@@ -512,6 +558,15 @@ void bench_decode(void)
     bench_case("phi-mini", 32, 8, 128, 512, 192, 30, 1, 0);
     bench_case("smollm2", 9, 3, 64, 1024, 192, 30, 1, 0);
     bench_case("smollm2", 9, 3, 64, 256, 1024, 50, 1, 0);
+    printf("decode attention over e4m3\n");
+    benches_e4m3 = true;
+    bench_case("llama-8b", 32, 8, 128, 16, 1024, 0, 1, 0);
+    bench_case("llama-8b", 32, 8, 128, 64, 1024, 0, 1, 0);
+    for (int context = 256; context <= 4096; context *= 4)
+        bench_case("llama-8b", 32, 8, 128, 256, context, 0, 1, 0);
+    bench_case("llama-8b", 32, 8, 128, 512, 1024, 50, 1, 0);
+    bench_case("smollm2", 9, 3, 64, 256, 1024, 50, 1, 0);
+    benches_e4m3 = false;
 }
 
 void bench_prefill(void)
@@ -524,4 +579,9 @@ void bench_prefill(void)
     bench_case("qwen-7b", 28, 4, 128, 4, 2048, 0, 2048, 0);
     bench_case("gemma-9b", 16, 8, 256, 4, 2048, 0, 2048, 0);
     bench_case("smollm2", 9, 3, 64, 16, 1024, 0, 1024, 0);
+    printf("prefill attention over e4m3 (twice the same kernel)\n");
+    benches_e4m3 = true;
+    bench_case("llama-8b", 32, 8, 128, 64, 128, 0, 128, 0);
+    bench_case("llama-8b", 32, 8, 128, 8, 1024, 0, 1024, 0);
+    benches_e4m3 = false;
 }

@@ -102,7 +102,8 @@ static void check_rows_of(struct ant_gemm *gemm, int plan, const struct ant_gemm
     make_operands(&o, shape, rows);
     start_out(&out, shape->out == ANT_GEMM_ADD);
     start_out(&want, shape->out == ANT_GEMM_ADD);
-    struct ant_gemm_call call = {rows, o.b_in.p, o.b_weight.p, o.b_bias.p, out.p};
+    struct ant_gemm_call call = {
+        .rows = rows, .in = o.b_in.p, .weight = o.b_weight.p, .bias = o.b_bias.p, .out = out.p};
     demand(ant_gemm_run(gemm, plan, &call, 0, &err), &err);
     struct kern_chain chain = {.in = o.b_in.p,
                                .weight = o.b_weight.p,
@@ -125,6 +126,93 @@ static void check_rows_of(struct ant_gemm *gemm, int plan, const struct ant_gemm
     check_release(&out, "gemm out");
     check_release(&want, "gemm reference");
     check_release(&b_count, "gemm count");
+}
+
+/* Factors of e4m3: against double, and a row's bits alone and among others. */
+static void check_e4m3_rows_of(struct ant_gemm *gemm, int plan, const struct ant_gemm_shape *shape,
+                               int rows)
+{
+    enum { SAMPLES = 200 };
+    size_t n_in = (size_t)rows * shape->k, n_weight = (size_t)shape->n * shape->k;
+    size_t row_bytes = (size_t)shape->n * (shape->out == ANT_GEMM_BF16 ? 2 : 4);
+    uint8_t *in = malloc(n_in), *weight = malloc(n_weight);
+    float *scales = malloc(sizeof(*scales) * (rows + shape->n)), got[SAMPLES];
+    uint16_t *bias = malloc((size_t)shape->n * 2);
+    double want[SAMPLES];
+    char *host = malloc(rows * row_bytes), *one = malloc(row_bytes);
+    struct ant_error err;
+
+    for (size_t i = 0; i < n_in + n_weight; i++)
+        *(i < n_in ? in + i : weight + i - n_in) =
+            (uint8_t)(check_pick(3, 9) << 3 | check_pick(0, 7) | check_pick(0, 1) << 7);
+    for (int i = 0; i < rows + shape->n; i++)
+        scales[i] = 0.01f * (float)check_pick(1, 100);
+    check_fill_bf16(bias, shape->n, 1);
+    struct check_buffer b_in = check_upload(in, n_in), b_weight = check_upload(weight, n_weight);
+    struct check_buffer b_in_scales = check_upload(scales, sizeof(*scales) * rows);
+    struct check_buffer b_scales = check_upload(scales + rows, sizeof(*scales) * shape->n);
+    struct check_buffer b_bias = check_upload(bias, (size_t)shape->n * 2);
+    struct check_buffer out = check_device(rows * row_bytes), b_one = check_device(row_bytes);
+    start_out(&out, shape->out == ANT_GEMM_ADD);
+    start_out(&b_one, shape->out == ANT_GEMM_ADD);
+    struct ant_gemm_call call = {rows,  b_in.p,        b_weight.p, b_bias.p,
+                                 out.p, b_in_scales.p, b_scales.p};
+    demand(ant_gemm_run(gemm, plan, &call, 0, &err), &err);
+    int alone = check_pick(0, (rows - 1) / 8) * 8; /* scales have to lie at 32 bytes */
+    call = (struct ant_gemm_call){1,          (uint8_t *)b_in.p + (size_t)alone * shape->k,
+                                  b_weight.p, b_bias.p,
+                                  b_one.p,    (float *)b_in_scales.p + alone,
+                                  b_scales.p};
+    demand(ant_gemm_run(gemm, plan, &call, 0, &err), &err);
+    check_download(host, &out);
+    check_download(one, &b_one);
+    check_that(!memcmp(one, host + alone * row_bytes, row_bytes),
+               "gemm of e4m3 %d x %d: row %d of %d has other bits alone", shape->n, shape->k, alone,
+               rows);
+    for (int i = 0; i < SAMPLES; i++) {
+        int r = check_pick(0, rows - 1), j = check_pick(0, shape->n - 1);
+        double sum = 0;
+        for (int k = 0; k < shape->k; k++)
+            sum += (double)check_e4m3(in[(size_t)r * shape->k + k]) *
+                   check_e4m3(weight[(size_t)j * shape->k + k]);
+        want[i] = sum * scales[r] * scales[rows + j] + (shape->out == ANT_GEMM_ADD ? 0.5 : 0) +
+                  (shape->has_bias ? check_float(bias[j]) : 0);
+        const char *at = host + (size_t)r * row_bytes;
+        got[i] = shape->out == ANT_GEMM_BF16 ? check_float(((const uint16_t *)at)[j])
+                                             : ((const float *)at)[j];
+    }
+    check_close("gemm of e4m3", got, want, SAMPLES, 8e-3);
+    check_release(&b_in, "gemm in"), check_release(&b_weight, "gemm weight");
+    check_release(&b_in_scales, "gemm scales"), check_release(&b_scales, "gemm scales");
+    check_release(&b_bias, "gemm bias"), check_release(&out, "gemm out");
+    check_release(&b_one, "gemm out");
+    free(in), free(weight), free(scales), free(bias), free(host), free(one);
+}
+
+static void check_e4m3_products(struct ant_gemm *gemm)
+{
+    static const struct ant_gemm_shape shapes[] = {{960, 576, ANT_GEMM_BF16, true, true},
+                                                   {3072, 576, ANT_GEMM_BF16, false, true},
+                                                   {576, 1536, ANT_GEMM_ADD, false, true},
+                                                   {4096, 14336, ANT_GEMM_ADD, false, true}};
+    static const int rows[] = {1, 2, 7, 16, 17, 63, 130, 257, 600};
+    struct cudaDeviceProp prop;
+    struct ant_error err;
+    int plan;
+
+    CU(cudaGetDeviceProperties(&prop, 0));
+    if (prop.major != 9) {
+        printf("gemm: products of e4m3 are skipped, they need compute capability 9.0\n");
+        return;
+    }
+    for (int i = 0; i < (check_quick ? 2 : 4); i++) {
+        demand(ant_gemm_plan(gemm, &plan, &shapes[i], check_quick ? 64 : 1024, &err), &err);
+        for (int r = 0; r < (check_quick ? 5 : 9); r++)
+            check_e4m3_rows_of(gemm, plan, &shapes[i], rows[r]);
+    }
+    struct ant_gemm_shape odd = {24, 576, ANT_GEMM_BF16, false, true};
+    check_that(ant_gemm_plan(gemm, &plan, &odd, 8, &err) == ANT_EUNSUPP,
+               "gemm of e4m3: accepts 24 columns");
 }
 
 /* Plans survive in a file; a damaged or foreign file gives none. */
@@ -175,7 +263,7 @@ static void check_few_rows(void)
     for (int i = 0; i < (check_quick ? 4 : 40); i++) {
         struct ant_gemm_shape shape = {
             8 * check_pick(1, 90) - check_pick(0, 1), 16 * check_pick(1, 90),
-            check_pick(0, 1) ? ANT_GEMM_BF16 : ANT_GEMM_ADD, check_pick(0, 1)};
+            check_pick(0, 1) ? ANT_GEMM_BF16 : ANT_GEMM_ADD, check_pick(0, 1), false};
         int rows = check_pick(1, KERN_FEW_ROWS);
         size_t n = (size_t)rows * shape.n, bytes = n * (shape.out == ANT_GEMM_BF16 ? 2 : 4);
         struct check_buffer out[2] = {check_device(bytes), check_device(bytes)};
@@ -214,7 +302,7 @@ static void check_few_rows_glu(void)
 {
     for (int i = 0; i < (check_quick ? 4 : 30); i++) {
         struct ant_gemm_shape shape = {16 * check_pick(1, 60), 16 * check_pick(1, 60),
-                                       ANT_GEMM_BF16, false};
+                                       ANT_GEMM_BF16, false, false};
         int rows = check_pick(1, KERN_FEW_ROWS), ff = shape.n / 2;
         size_t bytes = (size_t)rows * ff * 2;
         struct check_buffer both = check_device(2 * bytes);
@@ -249,11 +337,11 @@ static void check_few_rows_glu(void)
 void check_gemm(void)
 {
     static const struct ant_gemm_shape shapes[] = {
-        {960, 576, ANT_GEMM_BF16, false},  {576, 576, ANT_GEMM_ADD, false},
-        {4608, 3584, ANT_GEMM_BF16, true}, {576, 1536, ANT_GEMM_ADD, false},
-        {49152, 576, ANT_GEMM_F32, false}, {4096, 4096, ANT_GEMM_ADD, false},
-        {896, 4864, ANT_GEMM_BF16, true},  {4096, 14336, ANT_GEMM_ADD, false},
-        {256, 64, ANT_GEMM_BF16, false}};
+        {960, 576, ANT_GEMM_BF16, false, false},  {576, 576, ANT_GEMM_ADD, false, false},
+        {4608, 3584, ANT_GEMM_BF16, true, false}, {576, 1536, ANT_GEMM_ADD, false, false},
+        {49152, 576, ANT_GEMM_F32, false, false}, {4096, 4096, ANT_GEMM_ADD, false, false},
+        {896, 4864, ANT_GEMM_BF16, true, false},  {4096, 14336, ANT_GEMM_ADD, false, false},
+        {256, 64, ANT_GEMM_BF16, false, false}};
     static const int rows[] = {1, 2, 7, 8, 9, 31, 65, 100, 130, 257, 300};
     int max_rows = check_quick ? 16 : 300;
     struct ant_gemm *gemm;
@@ -269,12 +357,13 @@ void check_gemm(void)
             check_rows_of(gemm, plan, &shapes[s], rows[r]);
     }
     check_file(gemm, &shapes[0]);
-    struct ant_gemm_shape odd = {100, 100, ANT_GEMM_BF16, false};
+    struct ant_gemm_shape odd = {100, 100, ANT_GEMM_BF16, false, false};
     int plan;
     check_that(ant_gemm_plan(gemm, &plan, &odd, 8, &err) == ANT_EUNSUPP, "gemm: accepts k of 100");
-    odd = (struct ant_gemm_shape){64, 64, ANT_GEMM_ADD, true};
+    odd = (struct ant_gemm_shape){64, 64, ANT_GEMM_ADD, true, false};
     check_that(ant_gemm_plan(gemm, &plan, &odd, 8, &err) == ANT_EUNSUPP,
                "gemm: accepts a bias with a sum");
+    check_e4m3_products(gemm);
     ant_gemm_close(gemm);
     check_few_rows();
     check_few_rows_glu();
@@ -318,22 +407,25 @@ void bench_gemm(void)
 
     demand(ant_gemm_open(&gemm, &err), &err);
     printf("products (median of five, caches flushed before each)\n");
-    bench_shape(gemm, "llama-8b qkv", (struct ant_gemm_shape){6144, 4096, ANT_GEMM_BF16, false},
+    bench_shape(gemm, "llama-8b qkv",
+                (struct ant_gemm_shape){6144, 4096, ANT_GEMM_BF16, false, false}, 8192);
+    bench_shape(gemm, "llama-8b o", (struct ant_gemm_shape){4096, 4096, ANT_GEMM_ADD, false, false},
                 8192);
-    bench_shape(gemm, "llama-8b o", (struct ant_gemm_shape){4096, 4096, ANT_GEMM_ADD, false}, 8192);
     bench_shape(gemm, "llama-8b gate, up",
-                (struct ant_gemm_shape){28672, 4096, ANT_GEMM_BF16, false}, 8192);
-    bench_shape(gemm, "llama-8b down", (struct ant_gemm_shape){4096, 14336, ANT_GEMM_ADD, false},
+                (struct ant_gemm_shape){28672, 4096, ANT_GEMM_BF16, false, false}, 8192);
+    bench_shape(gemm, "llama-8b down",
+                (struct ant_gemm_shape){4096, 14336, ANT_GEMM_ADD, false, false}, 8192);
+    bench_shape(gemm, "llama-8b output",
+                (struct ant_gemm_shape){128256, 4096, ANT_GEMM_F32, false, false}, 1024);
+    bench_shape(gemm, "smollm2 qkv", (struct ant_gemm_shape){960, 576, ANT_GEMM_BF16, false, false},
                 8192);
-    bench_shape(gemm, "llama-8b output", (struct ant_gemm_shape){128256, 4096, ANT_GEMM_F32, false},
-                1024);
-    bench_shape(gemm, "smollm2 qkv", (struct ant_gemm_shape){960, 576, ANT_GEMM_BF16, false}, 8192);
-    bench_shape(gemm, "smollm2 o", (struct ant_gemm_shape){576, 576, ANT_GEMM_ADD, false}, 8192);
-    bench_shape(gemm, "smollm2 gate, up", (struct ant_gemm_shape){3072, 576, ANT_GEMM_BF16, false},
+    bench_shape(gemm, "smollm2 o", (struct ant_gemm_shape){576, 576, ANT_GEMM_ADD, false, false},
                 8192);
-    bench_shape(gemm, "smollm2 down", (struct ant_gemm_shape){576, 1536, ANT_GEMM_ADD, false},
-                8192);
-    bench_shape(gemm, "smollm2 output", (struct ant_gemm_shape){49152, 576, ANT_GEMM_F32, false},
-                2048);
+    bench_shape(gemm, "smollm2 gate, up",
+                (struct ant_gemm_shape){3072, 576, ANT_GEMM_BF16, false, false}, 8192);
+    bench_shape(gemm, "smollm2 down",
+                (struct ant_gemm_shape){576, 1536, ANT_GEMM_ADD, false, false}, 8192);
+    bench_shape(gemm, "smollm2 output",
+                (struct ant_gemm_shape){49152, 576, ANT_GEMM_F32, false, false}, 2048);
     ant_gemm_close(gemm);
 }

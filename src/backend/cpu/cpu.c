@@ -299,6 +299,9 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
         return ant_fail(
             err, ANT_EUSAGE, "a step of %d rows, %d sequences, %d sampled, %d tokens of context",
             config->max_rows, config->max_seqs, config->max_sampled, config->max_context);
+    if (config->kv_type == ANT_KV_FP8 || config->weight_type == ANT_WEIGHT_FP8)
+        return ant_fail(err, ANT_EUNSUPP, "--%s-type fp8: on GPUs only",
+                        config->kv_type == ANT_KV_FP8 ? "kv" : "weight");
     if (arch->head_dim < 2 || arch->head_dim > ANT_MAX_HEAD_DIM || arch->head_dim % 2 != 0 ||
         arch->rope.dim < 0 || arch->rope.dim > arch->head_dim || arch->rope.dim % 2 != 0 ||
         arch->local_rope.dim < 0 || arch->local_rope.dim > arch->head_dim ||

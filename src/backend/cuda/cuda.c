@@ -118,7 +118,24 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
     ANT_TRY(check_experts(&arch->moe, err));
     if (config->spread)
         return ant_fail(err, ANT_EUNSUPP, "cuda: experts of all replicas on each (--ep-scope job)");
+    if (config->weight_type == ANT_WEIGHT_FP8 && arch->moe.n_experts > 0)
+        return ant_fail(err, ANT_EUNSUPP, "--weight-type fp8: not for mixtures of experts");
+    if (config->kv_type == ANT_KV_FP8 && (arch->head_dim > 128 || arch->attn_softcap > 0))
+        return ant_fail(err, ANT_EUNSUPP,
+                        "--kv-type fp8: not with heads of more than 128 nor capped scores");
     return ant_arch_within(arch, CUDA_CAN, "cuda", err);
+}
+
+/* Of the GPU. */
+static int check_device(const struct cuda_backend *cuda, struct ant_error *err)
+{
+    if (cuda->config.weight_type == ANT_WEIGHT_FP8 && cuda->prop.major != 9)
+        return ant_fail(
+            err, ANT_EUNSUPP,
+            "--weight-type fp8: %s has compute capability %d.%d, products of FP8 with a "
+            "scale a row need 9.0",
+            cuda->prop.name, cuda->prop.major, cuda->prop.minor);
+    return 0;
 }
 
 /* ---- products ------------------------------------------------------------------------------- */
@@ -135,11 +152,11 @@ static bool has_layer(const struct ant_arch *arch, enum ant_layer_bits bit, bool
 enum { MAX_SHAPES = 8 };
 
 /* The products of a feed-forward that every row has. `branch`: how its result is kept. */
-static int list_feed_forward(const struct ant_arch *a, int ff, enum ant_gemm_out branch,
+static int list_feed_forward(const struct ant_arch *a, int ff, enum ant_gemm_out branch, bool e4m3,
                              struct ant_gemm_shape *out)
 {
-    out[0] = (struct ant_gemm_shape){2 * ff, a->hidden, ANT_GEMM_BF16, false};
-    out[1] = (struct ant_gemm_shape){a->hidden, ff, branch, false};
+    out[0] = (struct ant_gemm_shape){2 * ff, a->hidden, ANT_GEMM_BF16, false, e4m3};
+    out[1] = (struct ant_gemm_shape){a->hidden, ff, branch, false, e4m3};
     return 2;
 }
 
@@ -151,14 +168,17 @@ static int list_shapes(const struct cuda_backend *cuda, struct ant_gemm_shape *o
     int q = a->n_heads * cuda->head_dim, kv = a->n_kv_heads * cuda->head_dim, n = 0;
     enum ant_gemm_out branch = a->has_post_norm ? ANT_GEMM_F32 : ANT_GEMM_ADD;
 
-    out[n++] = (struct ant_gemm_shape){q + 2 * kv, a->hidden, ANT_GEMM_BF16, a->qkv_bias};
-    out[n++] = (struct ant_gemm_shape){a->hidden, q, branch, false};
+    bool e4m3 = cuda->config.weight_type == ANT_WEIGHT_FP8;
+
+    out[n++] = (struct ant_gemm_shape){q + 2 * kv, a->hidden, ANT_GEMM_BF16, a->qkv_bias, e4m3};
+    out[n++] = (struct ant_gemm_shape){a->hidden, q, branch, false, e4m3};
     if (has_layer(a, ANT_LAYER_MOE, false))
-        n += list_feed_forward(a, ant_cuda_units(a->ff), branch, out + n);
+        n += list_feed_forward(a, ant_cuda_units(a->ff), branch, e4m3, out + n);
     if (a->moe.shared_ff > 0)
         n += list_feed_forward(a, ant_cuda_units(a->moe.shared_ff),
-                               a->moe.has_shared_scale ? ANT_GEMM_BF16 : ANT_GEMM_ADD, out + n);
-    out[n++] = (struct ant_gemm_shape){cuda->columns, a->hidden, ANT_GEMM_F32, false};
+                               a->moe.has_shared_scale ? ANT_GEMM_BF16 : ANT_GEMM_ADD, false,
+                               out + n);
+    out[n++] = (struct ant_gemm_shape){cuda->columns, a->hidden, ANT_GEMM_F32, false, false};
     return n;
 }
 
@@ -241,6 +261,20 @@ static int most_units(const struct ant_arch *arch)
     return ant_cuda_units(arch->ff > arch->moe.shared_ff ? arch->ff : arch->moe.shared_ff);
 }
 
+/* Where rows become e4m3 by themselves, or behind the activation. */
+static void place_e4m3(struct cuda_backend *cuda, struct arena *arena, size_t rows)
+{
+    const struct ant_arch *a = &cuda->arch;
+    int most = a->n_heads * cuda->head_dim, ff = ant_cuda_units(a->ff);
+
+    most = most > a->hidden ? most : a->hidden;
+    most = most > ff ? most : ff;
+    if (a->act == ANT_ACT_SILU)
+        cuda->slots[ANT_SLOT_HIDDEN].scales = take(arena, rows, 4);
+    cuda->packed = take(arena, rows * (size_t)most, 1);
+    cuda->packed_scales = take(arena, rows, 4);
+}
+
 /* What experts work in, and the shared one. */
 static void place_moe(struct cuda_backend *cuda, struct arena *arena)
 {
@@ -272,6 +306,8 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
 
     place_slot(cuda, arena, ANT_SLOT_RESIDUAL, a->hidden, true);
     place_slot(cuda, arena, ANT_SLOT_NORMED, a->hidden, false);
+    if (cuda->config.weight_type == ANT_WEIGHT_FP8 && a->norm == ANT_NORM_RMS && !a->lacks_pre_norm)
+        cuda->slots[ANT_SLOT_NORMED].scales = take(arena, rows, 4);
     place_slot(cuda, arena, ANT_SLOT_QKV, q + 2 * kv, false);
     place_slot(cuda, arena, ANT_SLOT_ATTN, q, false);
     place_slot(cuda, arena, ANT_SLOT_LAST, a->hidden, false);
@@ -290,6 +326,8 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
     cuda->gate_up = take(&feed_forward, rows * 2 * (size_t)most_units(a), 2);
     place_slot(cuda, &feed_forward, ANT_SLOT_HIDDEN, ant_cuda_units(a->ff), false);
     place_moe(cuda, &feed_forward);
+    if (cuda->config.weight_type == ANT_WEIGHT_FP8)
+        place_e4m3(cuda, &feed_forward, rows);
     place_slot(cuda, &logits, ANT_SLOT_LOGITS, cuda->vocab, true);
     if (cuda->config.parallel && cuda->config.parallel->tp_size > 1)
         cuda->part = take(&logits, (size_t)ant_cuda_graph_rows(cuda->config.max_sampled, NULL),
@@ -431,6 +469,7 @@ static void close_cuda(struct ant_backend *be)
     ant_gemm_close(cuda->gemm);
     cudaFree(cuda->kv);
     cudaFree(cuda->weight_memory);
+    cudaFree(cuda->landing);
     cudaFree(cuda->workspace);
     if (cuda->load_stream)
         cudaStreamDestroy(cuda->load_stream);
@@ -478,6 +517,9 @@ static int open_cuda(struct ant_backend **out, const struct ant_backend_config *
     if (rc == 0) {
         snprintf(cuda->level, sizeof(cuda->level), "sm_%d%d", cuda->prop.major, cuda->prop.minor);
         derive(cuda);
+        rc = check_device(cuda, err);
+    }
+    if (rc == 0) {
         rc = open_device(cuda, err);
     }
     if (rc < 0) {
@@ -490,9 +532,13 @@ static int open_cuda(struct ant_backend **out, const struct ant_backend_config *
 
 /* ---- the cache ------------------------------------------------------------------------------ */
 
-static size_t page_elements(const struct cuda_backend *cuda)
+size_t ant_cuda_page_bytes(const struct cuda_backend *cuda)
 {
-    return (size_t)cuda->arch.n_kv_heads * ANT_PAGE_TOKENS * (size_t)cuda->head_dim;
+    size_t head = cuda->config.kv_type == ANT_KV_FP8
+                      ? KERN_E4M3_PAGE_BYTES(cuda->head_dim)
+                      : (size_t)ANT_PAGE_TOKENS * (size_t)cuda->head_dim * 2;
+
+    return (size_t)cuda->arch.n_kv_heads * head;
 }
 
 /* How fast the weights can be read, after a first time that brings the kernel. */
@@ -530,8 +576,8 @@ static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
 
     ANT_CUDA_TRY("cannot use the GPU", cudaSetDevice(cuda->device));
     ANT_TRY(ant_cuda_weight_finish(cuda, err));
-    cuda->layer_elements = (size_t)n_pages * page_elements(cuda);
-    bytes = 2 * layers * cuda->layer_elements * 2;
+    cuda->layer_bytes = (size_t)n_pages * ant_cuda_page_bytes(cuda);
+    bytes = 2 * layers * cuda->layer_bytes;
     cudaError_t e = cudaMalloc((void **)&cuda->kv, bytes);
     if (e == cudaErrorMemoryAllocation) {
         cudaGetLastError();
@@ -542,7 +588,7 @@ static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
     }
     ANT_CUDA_TRY("cannot allocate the KV cache", e);
     cuda->n_pages = n_pages;
-    if (!cuda->has_windows)
+    if (!cuda->has_windows && cuda->config.kv_type != ANT_KV_FP8)
         cuda->plan.marks = ant_xcalloc((size_t)n_pages, sizeof(*cuda->plan.marks));
     ANT_TRY(unit(cuda->config.local_rank, name, err));
     ant_cuda_meter_open(cuda, name);
@@ -563,7 +609,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
     *out = (struct ant_backend_facts){
         .level = cuda->level,
         .workspace_bytes = cuda->workspace_bytes,
-        .kv_page_bytes = 2 * (size_t)cuda->arch.n_layers * page_elements(cuda) * 2,
+        .kv_page_bytes = 2 * (size_t)cuda->arch.n_layers * ant_cuda_page_bytes(cuda),
         .free_bytes = cuda->free_bytes,
         .kv_share = KV_SHARE,
         .bandwidth = cuda->bandwidth,

@@ -33,7 +33,8 @@ struct ant_weight {
     struct ant_weight *next;  /* of the backend's list */
     const float *vector;      /* norms: (k); else NULL */
     const float *vector_bias; /* of a norm, of a router; or NULL */
-    const uint16_t *matrix;   /* (n, k) bf16; of experts one after another */
+    const uint16_t *matrix;   /* (n, k) bf16, with scales e4m3; of experts one after another */
+    const float *scales;      /* (n) or NULL */
     const uint16_t *bias;     /* (n) bf16 or NULL */
     int n, k;                 /* n: up to a multiple of 8 with rows of zeros */
     int n_experts;            /* 0: a matrix by itself */
@@ -55,6 +56,7 @@ struct cuda_slot {
     void *data;
     int cols;
     bool is_float, is_sampled; /* rows are the sampled ones */
+    float *scales;             /* (rows) of a slot of e4m3; else NULL */
 };
 
 /* A piece of pinned memory on its way to the device. */
@@ -105,6 +107,8 @@ struct cuda_backend {
     struct cuda_slot slots[ANT_N_SLOTS];
     struct cuda_moe moe;
     uint16_t *gate_up;        /* (max_rows, 2 ff) */
+    void *packed;             /* (max_rows, ..) a slot's rows as e4m3, for the next product */
+    float *packed_scales;     /* (max_rows) */
     float *rope, *local_rope; /* (max_context, dim/2, 2); local_rope NULL: no layer has it */
     float *partial;           /* of decode attention */
     float *part; /* (max_sampled, columns of any rank): logits of a rank, in a stage of several */
@@ -113,7 +117,7 @@ struct cuda_backend {
     char *descriptor; /* of the step */
     size_t descriptor_bytes;
     int n_pages;
-    size_t layer_elements; /* of K, or V, of a layer */
+    size_t layer_bytes; /* of K, or V, of a layer */
 
     /* Weights on their way. */
     pthread_mutex_t lock;   /* of the stages and the list */
@@ -121,6 +125,7 @@ struct cuda_backend {
     struct cuda_stage *stages, **free_stages;
     int n_stages, first_free, n_free;
     cudaStream_t load_stream;
+    uint16_t *landing; /* owned: rows in bf16 that become e4m3; the load stream's */
     struct ant_weight *weights;
 
     struct ant_device_group *stage, *replica; /* owned; NULL: of one rank */
@@ -185,6 +190,8 @@ void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
                       const struct ant_weight *down);
 /* RESIDUAL += cuda->moe.out * the rows' shares of the shared expert */
 void ant_cuda_add_share(struct cuda_backend *cuda);
+/* A page of K, or V, in a layer. */
+size_t ant_cuda_page_bytes(const struct cuda_backend *cuda);
 
 /* cuda_ops.c */
 void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table);

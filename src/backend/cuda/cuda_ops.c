@@ -92,7 +92,20 @@ static void norm_rows(struct cuda_backend *cuda, const struct ant_weight *w, enu
 
     if (w->vector == NULL || w->k != cuda->arch.hidden || args.x == NULL)
         fail(cuda, "a norm weight that does not fit the model");
-    if (ant_cuda_is_on(cuda))
+    if (!ant_cuda_is_on(cuda))
+        return;
+    if (cuda->slots[out].scales)
+        ant_cuda_done(cuda,
+                      kern_norm_e4m3((struct kern_norm_e4m3){.x = args.x,
+                                                             .weight = args.weight,
+                                                             .out = cuda->slots[out].data,
+                                                             .scales = cuda->slots[out].scales,
+                                                             .rows = args.rows,
+                                                             .hidden = args.hidden,
+                                                             .eps = args.eps},
+                                     cuda->stream),
+                      "norm of %d rows", args.rows);
+    else
         ant_cuda_done(cuda, kern_norm(args, cuda->stream), "norm of %d rows", args.rows);
 }
 
@@ -122,20 +135,39 @@ void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w)
     norm_rows(cuda, w, ANT_SLOT_LAST, integers(cuda, cuda->at.sampled));
 }
 
+/* Rows of a slot of bf16 as e4m3. */
+static void pack(struct cuda_backend *cuda, const struct cuda_slot *slot, int rows)
+{
+    ant_cuda_done(cuda,
+                  kern_row_e4m3((struct kern_row_e4m3){.in = slot->data,
+                                                       .out = cuda->packed,
+                                                       .scales = cuda->packed_scales,
+                                                       .rows = rows,
+                                                       .n = slot->cols},
+                                cuda->stream),
+                  "rounding of %d rows", rows);
+}
+
 /* One product, its bias included. The library adds a bias to bf16 results only. */
 static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, enum ant_slot in,
                      void *out, enum ant_gemm_out kind)
 {
     int rows = ant_cuda_rows_of(cuda, in);
     bool is_bias_fused = w->bias && kind == ANT_GEMM_BF16;
-    struct ant_gemm_shape shape = {w->n, w->k, kind, is_bias_fused};
-    struct ant_gemm_call call = {rows, cuda->slots[in].data, w->matrix,
-                                 is_bias_fused ? w->bias : NULL, out};
+    struct ant_gemm_shape shape = {w->n, w->k, kind, is_bias_fused, w->scales != NULL};
+    struct ant_gemm_call call = {
+        rows, cuda->slots[in].data,   w->matrix, is_bias_fused ? w->bias : NULL,
+        out,  cuda->slots[in].scales, w->scales};
     int plan = ant_gemm_find(cuda->gemm, &shape, rows);
 
     if (plan < 0) {
         fail(cuda, "a product that was not planned");
         return;
+    }
+    if (w->scales && !call.in_scales) {
+        pack(cuda, &cuda->slots[in], rows);
+        call.in = cuda->packed;
+        call.in_scales = cuda->packed_scales;
     }
     int rc = ant_gemm_run(cuda->gemm, plan, &call, cuda->stream, &cuda->error);
     if (rc < 0)
@@ -187,7 +219,7 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
             cap_logits(cuda, to, w->n);
         return;
     }
-    if (cuda->n_rows <= KERN_FEW_ROWS && !w->bias && cuda->arch.act == ANT_ACT_SILU) {
+    if (cuda->n_rows <= KERN_FEW_ROWS && !w->bias && !w->scales && cuda->arch.act == ANT_ACT_SILU) {
         ant_cuda_done(cuda,
                       kern_few_rows_glu((struct kern_chain){.in = cuda->slots[in].data,
                                                             .weight = w->matrix,
@@ -200,7 +232,16 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
         return;
     }
     multiply(cuda, w, in, cuda->gate_up, ANT_GEMM_BF16);
-    if (!cuda->failed)
+    if (!cuda->failed && cuda->slots[out].scales)
+        ant_cuda_done(cuda,
+                      kern_glu_e4m3((struct kern_row_e4m3){.in = cuda->gate_up,
+                                                           .out = cuda->slots[out].data,
+                                                           .scales = cuda->slots[out].scales,
+                                                           .rows = cuda->n_rows,
+                                                           .n = cuda->slots[out].cols},
+                                    cuda->stream),
+                      "gated activation of %d rows", cuda->n_rows);
+    else if (!cuda->failed)
         ant_cuda_done(cuda,
                       kern_glu((struct kern_glu){.in = cuda->gate_up,
                                                  .out = cuda->slots[out].data,
@@ -211,9 +252,9 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
                       "gated activation of %d rows", cuda->n_rows);
 }
 
-static uint16_t *layer_cache(const struct cuda_backend *cuda, int layer, bool is_value)
+static void *layer_cache(const struct cuda_backend *cuda, int layer, bool is_value)
 {
-    return (uint16_t *)(void *)cuda->kv + (2 * (size_t)layer + is_value) * cuda->layer_elements;
+    return cuda->kv + (2 * (size_t)layer + is_value) * cuda->layer_bytes;
 }
 
 /* Are these the norms that the model has of queries or keys of `heads` heads? */
@@ -253,6 +294,8 @@ void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_we
     bool is_turned = !(arch->layers[layer] & ANT_LAYER_NO_ROPE);
     const struct ant_rope *rope = is_local ? &arch->local_rope : &arch->rope;
     bool is_by_head = arch->qk_norm == ANT_QK_NORM_HEAD;
+    bool is_e4m3 = cuda->config.kv_type == ANT_KV_FP8;
+    void *k_cache = is_e4m3 ? NULL : layer_cache(cuda, layer, false);
 
     if (!fits(arch, q_norm, arch->n_heads) || !fits(arch, k_norm, arch->n_kv_heads))
         fail(cuda, "norms of queries and keys that do not fit the model");
@@ -266,7 +309,7 @@ void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_we
                                                 .table = is_local ? cuda->local_rope : cuda->rope,
                                                 .positions = integers(cuda, cuda->at.positions),
                                                 .slots = integers(cuda, cuda->at.slots),
-                                                .k_cache = layer_cache(cuda, layer, false),
+                                                .k_cache = k_cache,
                                                 .v_cache = layer_cache(cuda, layer, true),
                                                 .rows = cuda->n_rows,
                                                 .heads = arch->n_heads,
@@ -280,6 +323,19 @@ void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_we
                                                 .eps = arch->norm_eps},
                       cuda->stream),
                   "positions of layer %d", layer);
+    if (is_e4m3)
+        ant_cuda_done(
+            cuda,
+            kern_append_e4m3((struct kern_append_e4m3){.qkv = cuda->slots[ANT_SLOT_QKV].data,
+                                                       .slots = integers(cuda, cuda->at.slots),
+                                                       .k_cache = layer_cache(cuda, layer, false),
+                                                       .v_cache = layer_cache(cuda, layer, true),
+                                                       .rows = cuda->n_rows,
+                                                       .heads = arch->n_heads,
+                                                       .kv_heads = arch->n_kv_heads,
+                                                       .head_dim = cuda->head_dim},
+                             cuda->stream),
+            "cache of layer %d", layer);
 }
 
 static struct kern_attn attention_args(const struct cuda_backend *cuda, int layer, int window)
@@ -303,6 +359,18 @@ static struct kern_attn attention_args(const struct cuda_backend *cuda, int laye
                               .softcap = arch->attn_softcap};
 }
 
+static cudaError_t decode(const struct cuda_backend *cuda, const struct kern_attn *args)
+{
+    return cuda->config.kv_type == ANT_KV_FP8 ? kern_attn_decode_e4m3(*args, cuda->stream)
+                                              : kern_attn_decode(*args, cuda->stream);
+}
+
+static cudaError_t prefill(const struct cuda_backend *cuda, const struct kern_attn *args)
+{
+    return cuda->config.kv_type == ANT_KV_FP8 ? kern_attn_prefill_e4m3(*args, cuda->stream)
+                                              : kern_attn_prefill(*args, cuda->stream);
+}
+
 /* A captured launch serves any number of items: the device knows it, the blocks take them in
  * turn. Enough of them for contexts of one chunk, or for a few long ones. */
 static void attend_captured(struct cuda_backend *cuda, struct kern_attn args, int layer)
@@ -312,8 +380,7 @@ static void attend_captured(struct cuda_backend *cuda, struct kern_attn args, in
 
     args.items = (const void *)args.pages;
     args.n_items = cuda->n_rows > enough ? cuda->n_rows : enough < most ? enough : most;
-    ant_cuda_done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d rows",
-                  layer, cuda->n_rows);
+    ant_cuda_done(cuda, decode(cuda, &args), "attention of layer %d, %d rows", layer, cuda->n_rows);
 }
 
 void ant_cuda_attention(struct ant_backend *be, int layer, int window)
@@ -323,7 +390,8 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
     struct kern_attn args = attention_args(cuda, layer, window);
     const struct kern_attn_item *items = (const void *)args.pages;
 
-    cuda->counts.kv_bytes += 4.0 * (double)cuda->n_keys * cuda->arch.n_kv_heads * cuda->head_dim;
+    cuda->counts.kv_bytes +=
+        2.0 * (double)cuda->n_keys * (double)ant_cuda_page_bytes(cuda) / ANT_PAGE_TOKENS;
     if (window != ant_arch_window(&cuda->arch, layer))
         fail(cuda, "a window that is not the model's");
     if (!ant_cuda_is_on(cuda))
@@ -343,13 +411,13 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
         int first = round > 0 ? plan->round_end[round - 1] : 0;
         args.items = items + first;
         args.n_items = plan->round_end[round] - first;
-        ant_cuda_done(cuda, kern_attn_decode(args, cuda->stream), "attention of layer %d, %d items",
-                      layer, args.n_items);
+        ant_cuda_done(cuda, decode(cuda, &args), "attention of layer %d, %d items", layer,
+                      args.n_items);
     }
     args.items = (const void *)(args.pages + cuda->prefill_at);
     args.n_items = plan->n_prefill;
-    ant_cuda_done(cuda, kern_attn_prefill(args, cuda->stream),
-                  "prompt attention of layer %d, %d items", layer, args.n_items);
+    ant_cuda_done(cuda, prefill(cuda, &args), "prompt attention of layer %d, %d items", layer,
+                  args.n_items);
 }
 
 void ant_cuda_sample(struct ant_backend *be)
@@ -380,7 +448,7 @@ int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, floa
     size_t bytes = s->is_float ? 4 : 2;
     const char *from = (const char *)s->data + (size_t)row * (size_t)s->cols * bytes;
 
-    if (!cuda->config.reads_slots)
+    if (!cuda->config.reads_slots || s->scales)
         return ant_fail(err, ANT_EBUG, "slots can be read only where the backend was told so");
     if (row < 0 || row >= ant_cuda_rows_of(cuda, slot) || n < 0 || n > s->cols)
         return ant_fail(err, ANT_EUSAGE, "row %d of %d values is outside a slot of %d rows by %d",

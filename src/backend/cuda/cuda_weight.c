@@ -32,6 +32,7 @@ struct form {
     int64_t n, k;                   /* of the matrix on the device; of experts, of each */
     int64_t row_head, row_head_pad; /* rows of a head, and with padding; equal: no padding */
     int64_t col_head, col_head_pad;
+    bool is_e4m3;
 };
 
 static struct form form_of(const struct cuda_backend *cuda, const struct ant_weight_spec *spec)
@@ -52,6 +53,8 @@ static struct form form_of(const struct cuda_backend *cuda, const struct ant_wei
         f.col_head = ant_tensor_cols(parts[0]);
         f.col_head_pad = ant_cuda_units((int)f.col_head);
     }
+    f.is_e4m3 = cuda->config.weight_type == ANT_WEIGHT_FP8 && !spec->is_table && !spec->is_output &&
+                !spec->is_vector;
     for (int i = 0; i < spec->n_parts; i++)
         f.n += ant_tensor_rows(parts[i]) / f.row_head * f.row_head_pad;
     f.n = (f.n + 7) / 8 * 8;
@@ -70,12 +73,17 @@ static size_t vector_bytes(const struct ant_weight_spec *spec)
     return aligned((size_t)ant_tensor_elements(spec->parts[0]) * sizeof(float));
 }
 
-/* Of a matrix, or all of them: where its bias begins. */
+/* Of a matrix, or all of them; behind it the scales of its rows, then its bias. */
 static size_t matrix_bytes(const struct form *f, const struct ant_weight_spec *spec)
 {
     size_t n = spec->n_experts > 0 ? (size_t)spec->n_experts : 1;
 
-    return aligned(n * (size_t)(f->n * f->k) * 2);
+    return aligned(n * (size_t)(f->n * f->k) * (f->is_e4m3 ? 1 : 2));
+}
+
+static size_t scales_bytes(const struct form *f)
+{
+    return f->is_e4m3 ? aligned((size_t)f->n * sizeof(float)) : 0;
 }
 
 size_t ant_cuda_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec)
@@ -84,7 +92,7 @@ size_t ant_cuda_weight_bytes(const struct ant_backend *be, const struct ant_weig
         return vector_bytes(spec) * (has_bias(spec) ? 2 : 1);
     struct form f = form_of(cuda_of_const(be), spec);
     size_t bias = aligned((size_t)f.n * (spec->is_router ? sizeof(float) : 2));
-    return matrix_bytes(&f, spec) + (has_bias(spec) ? bias : 0);
+    return matrix_bytes(&f, spec) + scales_bytes(&f) + (has_bias(spec) ? bias : 0);
 }
 
 /* ---- stages ---- */
@@ -114,6 +122,9 @@ int ant_cuda_weight_open(struct ant_backend *be, size_t bytes, void **memory, st
                      cudaHostAlloc((void **)&stage->host, STAGE_BYTES, cudaHostAllocDefault));
         cuda->free_stages[cuda->n_free++] = stage;
     }
+    if (cuda->config.weight_type == ANT_WEIGHT_FP8)
+        ANT_CUDA_TRY("cannot allocate memory for weights on their way",
+                     cudaMalloc((void **)&cuda->landing, STAGE_BYTES));
     *memory = cuda->weight_memory;
     return 0;
 }
@@ -148,6 +159,39 @@ static int send_stage(struct cuda_backend *cuda, struct cuda_stage *stage, void 
     ANT_CUDA_TRY("cannot copy weights to the GPU",
                  cudaEventRecord(stage->copied, cuda->load_stream));
     return 0;
+}
+
+/* Rows from `first` on that have landed become rows of the matrix. */
+static int round_landed(struct cuda_backend *cuda, const struct form *f, char *memory,
+                        int64_t first, int64_t n, struct ant_error *err)
+{
+    struct kern_row_e4m3 a = {
+        .in = cuda->landing,
+        .out = (uint8_t *)memory + first * f->k,
+        .scales = (float *)(void *)(memory + aligned((size_t)(f->n * f->k))) + first,
+        .rows = (int)n,
+        .n = (int)f->k,
+    };
+
+    ANT_CUDA_TRY("cannot round weights to e4m3", kern_row_e4m3(a, cuda->load_stream));
+    return 0;
+}
+
+/* `n` rows of bf16 to where they belong in a matrix. Copies and kernels follow each other on the
+ * load stream, so that rows may land where others have been. */
+static int send_rows(struct cuda_backend *cuda, const struct form *f, struct cuda_stage *stage,
+                     char *memory, int64_t first, int64_t n, struct ant_error *err)
+{
+    size_t row_bytes = (size_t)f->k * 2, bytes = (size_t)n * row_bytes;
+
+    if (!f->is_e4m3)
+        return send_stage(cuda, stage, memory + (size_t)first * row_bytes, bytes, err);
+    pthread_mutex_lock(&cuda->lock);
+    int rc = send_stage(cuda, stage, cuda->landing, bytes, err);
+    if (rc == 0)
+        rc = round_landed(cuda, f, memory, first, n, err);
+    pthread_mutex_unlock(&cuda->lock);
+    return rc;
 }
 
 void ant_cuda_weight_close(struct cuda_backend *cuda)
@@ -264,8 +308,7 @@ static int put_matrix(const struct work *work, const struct ant_weight_spec *spe
             }
             put_row(work, spec->parts[part], row, to);
         }
-        int rc = send_stage(work->cuda, stage, memory + (size_t)at * row_bytes,
-                            (size_t)n * row_bytes, err);
+        int rc = send_rows(work->cuda, f, stage, memory, at, n, err);
         give_stage(work->cuda, stage);
         ANT_TRY(rc);
     }
@@ -387,6 +430,28 @@ static int check_parts(const struct ant_weight_spec *spec, const struct form *f,
     return 0;
 }
 
+/* A model without weights computes with noise; of experts there are no scales. */
+static int fill_noise(struct cuda_backend *cuda, const struct form *f, int n_matrices, char *memory,
+                      struct ant_error *err)
+{
+    int64_t rows = n_matrices * f->n;
+    int64_t most = f->is_e4m3 ? (int64_t)(STAGE_BYTES / 2) / f->k : rows;
+    int rc = 0;
+
+    pthread_mutex_lock(&cuda->lock);
+    for (int64_t at = 0; at < rows && rc == 0; at += most) {
+        int64_t n = rows - at < most ? rows - at : most;
+        cudaError_t e = kern_fill_noise(f->is_e4m3 ? cuda->landing : (uint16_t *)(void *)memory,
+                                        (size_t)(n * f->k), NOISE(f->k), cuda->load_stream);
+        if (e != cudaSuccess)
+            rc = ant_cuda_fail(err, "cannot fill weights with noise", e);
+        else if (f->is_e4m3)
+            rc = round_landed(cuda, f, memory, at, n, err);
+    }
+    pthread_mutex_unlock(&cuda->lock);
+    return rc;
+}
+
 static int fill_matrix(struct cuda_backend *cuda, const struct form *f,
                        const struct ant_weight_spec *spec, char *memory, struct ant_error *err)
 {
@@ -394,11 +459,9 @@ static int fill_matrix(struct cuda_backend *cuda, const struct form *f,
     const struct ant_tensor *first = spec->n_experts > 0 ? spec->experts[0] : spec->parts[0];
     int n = spec->n_experts > 0 ? spec->n_experts : 1, rc = 0;
 
-    if (first->data == NULL) /* a model without weights computes with noise */
-        ANT_CUDA_TRY("cannot fill weights with noise",
-                     kern_fill_noise((uint16_t *)(void *)memory, (size_t)n * (size_t)(f->n * f->k),
-                                     NOISE(f->k), cuda->load_stream));
-    else {
+    if (first->data == NULL) {
+        ANT_TRY(fill_noise(cuda, f, n, memory, err));
+    } else {
         work.row = ant_xmalloc((size_t)ant_tensor_cols(first) * sizeof(float));
         for (int i = 0; i < n && rc == 0; i++) {
             struct ant_weight_spec one = spec->n_experts > 0 ? expert_of(spec, i) : *spec;
@@ -409,7 +472,7 @@ static int fill_matrix(struct cuda_backend *cuda, const struct form *f,
     }
     if (!has_bias(spec))
         return 0;
-    return put_bias(cuda, f, spec, memory + matrix_bytes(f, spec), err);
+    return put_bias(cuda, f, spec, memory + matrix_bytes(f, spec) + scales_bytes(f), err);
 }
 
 /* What operations find where. */
@@ -417,12 +480,15 @@ static struct ant_weight describe(const struct ant_weight_spec *spec, const stru
                                   void *memory)
 {
     struct ant_weight w = {.n = (int)f->n, .k = (int)f->k, .n_experts = spec->n_experts};
-    char *bias = (char *)memory + (spec->is_vector ? vector_bytes(spec) : matrix_bytes(f, spec));
+    char *bias = (char *)memory +
+                 (spec->is_vector ? vector_bytes(spec) : matrix_bytes(f, spec) + scales_bytes(f));
 
     if (spec->is_vector)
         w.vector = memory;
     else
         w.matrix = memory;
+    if (f->is_e4m3)
+        w.scales = (const float *)(const void *)((char *)memory + matrix_bytes(f, spec));
     if (has_bias(spec) && (spec->is_vector || spec->is_router))
         w.vector_bias = (const float *)(const void *)bias;
     else if (has_bias(spec))

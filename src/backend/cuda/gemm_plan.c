@@ -53,6 +53,7 @@ struct ant_gemm {
 /* What tuning works on: buffers of the largest bucket, and what times a run. */
 struct bench {
     uint16_t *in, *weight, *bias;
+    float *in_scales, *weight_scales; /* of e4m3 */
     char *out, *initial, *want;
     void *flush;
     int32_t *count;
@@ -125,14 +126,43 @@ struct layouts {
 static void make_layouts(struct layouts *l, const struct ant_gemm_shape *shape, int rows)
 {
     cudaDataType_t type = shape->out == ANT_GEMM_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    cudaDataType_t factor = shape->is_e4m3 ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
     uint64_t n = (uint64_t)shape->n, k = (uint64_t)shape->k, m = (uint64_t)rows;
 
-    cublasLtMatrixLayoutInit(&l->weight, CUDA_R_16BF, k, n, (int64_t)k);
-    cublasLtMatrixLayoutInit(&l->in, CUDA_R_16BF, k, m, (int64_t)k);
+    cublasLtMatrixLayoutInit(&l->weight, factor, k, n, (int64_t)k);
+    cublasLtMatrixLayoutInit(&l->in, factor, k, m, (int64_t)k);
     cublasLtMatrixLayoutInit(&l->out, type, n, m, (int64_t)n);
 }
 
-static int make_desc(struct plan *plan, struct ant_error *err)
+static void set_scales(struct plan *plan, const float *in, const float *weight)
+{
+    cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &weight,
+                                   sizeof(weight));
+    cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &in,
+                                   sizeof(in));
+}
+
+/* A scale a row of either factor. Sums in the matrix unit alone: to 3e-3 of their size at k of
+ * 14336, a tenth of what rounding to e4m3 has cost. */
+static int describe_e4m3(struct ant_gemm *gemm, struct plan *plan, struct ant_error *err)
+{
+    cublasLtMatmulMatrixScale_t by_row = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    int8_t fast = 1;
+
+    TRY_LT("cannot describe a product of e4m3",
+           cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &by_row,
+                                          sizeof(by_row)));
+    TRY_LT("cannot describe a product of e4m3",
+           cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &by_row,
+                                          sizeof(by_row)));
+    TRY_LT("cannot describe a product of e4m3",
+           cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast,
+                                          sizeof(fast)));
+    set_scales(plan, gemm->workspace, gemm->workspace); /* some, until there are others */
+    return 0;
+}
+
+static int make_desc(struct ant_gemm *gemm, struct plan *plan, struct ant_error *err)
 {
     cublasOperation_t transposed = CUBLAS_OP_T;
     cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
@@ -143,6 +173,8 @@ static int make_desc(struct plan *plan, struct ant_error *err)
     TRY_LT("cannot describe a product",
            cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
                                           sizeof(transposed)));
+    if (plan->t.shape.is_e4m3)
+        ANT_TRY(describe_e4m3(gemm, plan, err));
     if (!plan->t.shape.has_bias)
         return 0;
     TRY_LT("cannot describe a product with bias",
@@ -184,6 +216,8 @@ static cublasStatus_t launch(struct ant_gemm *gemm, struct plan *plan, const str
                    ? CUBLAS_STATUS_SUCCESS
                    : CUBLAS_STATUS_EXECUTION_FAILED;
     make_layouts(&l, &plan->t.shape, call->rows);
+    if (plan->t.shape.is_e4m3)
+        set_scales(plan, call->in_scales, call->weight_scales);
     if (plan->t.shape.has_bias)
         cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &call->bias,
                                        sizeof(call->bias));
@@ -220,7 +254,8 @@ int ant_gemm_choices(const struct ant_gemm *gemm, int plan, const struct ant_gem
 
 static void close_bench(struct bench *b)
 {
-    void *buffers[] = {b->in, b->weight, b->bias, b->out, b->initial, b->want, b->flush, b->count};
+    void *buffers[] = {b->in,   b->weight, b->bias,  b->out,       b->initial,
+                       b->want, b->flush,  b->count, b->in_scales, b->weight_scales};
 
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
         cudaFree(buffers[i]);
@@ -230,11 +265,44 @@ static void close_bench(struct bench *b)
         cudaEventDestroy(b->end);
 }
 
+/* Noise as rows of e4m3, made of bf16 for a moment. */
+static int fill_e4m3(uint16_t *to, float *scales, int rows, int k, struct ant_error *err)
+{
+    size_t n = (size_t)rows * (size_t)k;
+    uint16_t *from;
+
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&from, n * 2));
+    cudaError_t e = kern_fill_noise(from, n, 1, 0);
+    if (e == cudaSuccess)
+        e = kern_row_e4m3((struct kern_row_e4m3){from, (uint8_t *)to, scales, rows, k}, 0);
+    cudaFree(from);
+    TRY_CUDA("tuning of products", e);
+    return 0;
+}
+
+/* The factors. Zeros would flatter timings. */
+static int fill_factors(struct bench *b, const struct ant_gemm_shape *shape, int rows,
+                        struct ant_error *err)
+{
+    size_t in = (size_t)rows * (size_t)shape->k, weight = (size_t)shape->n * (size_t)shape->k;
+
+    if (!shape->is_e4m3) {
+        TRY_CUDA("tuning of products", kern_fill_noise(b->in, in, 1, 0));
+        TRY_CUDA("tuning of products", kern_fill_noise(b->weight, weight, 1, 0));
+        return 0;
+    }
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&b->in_scales, (size_t)rows * 4));
+    TRY_CUDA("tuning of products", cudaMalloc((void **)&b->weight_scales, (size_t)shape->n * 4));
+    ANT_TRY(fill_e4m3(b->in, b->in_scales, rows, shape->k, err));
+    return fill_e4m3(b->weight, b->weight_scales, shape->n, shape->k, err);
+}
+
 static int open_bench(struct bench *b, const struct ant_gemm_shape *shape, int rows,
                       struct ant_error *err)
 {
-    size_t in = (size_t)rows * (size_t)shape->k * 2, out = out_bytes(shape, rows);
-    size_t weight = (size_t)shape->n * (size_t)shape->k * 2;
+    size_t element = shape->is_e4m3 ? 1 : 2, out = out_bytes(shape, rows);
+    size_t in = (size_t)rows * (size_t)shape->k * element;
+    size_t weight = (size_t)shape->n * (size_t)shape->k * element;
 
     TRY_CUDA("tuning of products", cudaMalloc((void **)&b->in, in));
     TRY_CUDA("tuning of products", cudaMalloc((void **)&b->weight, weight));
@@ -247,12 +315,9 @@ static int open_bench(struct bench *b, const struct ant_gemm_shape *shape, int r
     TRY_CUDA("tuning of products", cudaMemset(b->flush, 0, FLUSH_BYTES));
     TRY_CUDA("tuning of products", cudaEventCreate(&b->start));
     TRY_CUDA("tuning of products", cudaEventCreate(&b->end));
-    /* Zeros would flatter timings. */
-    TRY_CUDA("tuning of products", kern_fill_noise(b->in, in / 2, 1, 0));
-    TRY_CUDA("tuning of products", kern_fill_noise(b->weight, weight / 2, 1, 0));
     TRY_CUDA("tuning of products", kern_fill_noise(b->bias, (size_t)shape->n, 1, 0));
     TRY_CUDA("tuning of products", kern_fill_noise((uint16_t *)b->initial, out / 2, 1, 0));
-    return 0;
+    return fill_factors(b, shape, rows, err);
 }
 
 /* First and last rows (at most CHECK_ROWS each) of a product of `rows` rows. */
@@ -268,10 +333,11 @@ static struct ends ends_of(int rows)
     return e;
 }
 
-/* What those rows must be, to b->want. */
-static int compute_reference(const struct bench *b, const struct ant_gemm_shape *shape, int rows,
-                             struct ant_error *err)
+/* What those rows must be, to b->want: what `way` makes of them alone; NULL: the chain. */
+static int compute_reference(struct ant_gemm *gemm, struct plan *plan, const struct bench *b,
+                             int rows, const struct way *way, struct ant_error *err)
 {
+    const struct ant_gemm_shape *shape = &plan->t.shape;
     struct ends ends = ends_of(rows);
     size_t bytes = out_bytes(shape, ends.n);
 
@@ -291,7 +357,18 @@ static int compute_reference(const struct bench *b, const struct ant_gemm_shape 
             a.out_f32 = (float *)out;
         TRY_CUDA("tuning of products", cudaMemcpy(out, b->initial + out_bytes(shape, first), bytes,
                                                   cudaMemcpyDeviceToDevice));
-        TRY_CUDA("tuning of products", kern_chain(a, 0));
+        if (!way) {
+            TRY_CUDA("tuning of products", kern_chain(a, 0));
+            continue;
+        }
+        struct ant_gemm_call call = {ends.n,
+                                     (const uint8_t *)b->in + (size_t)first * (size_t)shape->k,
+                                     b->weight,
+                                     b->bias,
+                                     out,
+                                     b->in_scales + first,
+                                     b->weight_scales};
+        TRY_LT("tuning of products", launch(gemm, plan, way, &call, 0));
     }
     return 0;
 }
@@ -379,7 +456,7 @@ static int candidates(struct ant_gemm *gemm, const struct plan *plan, int bucket
     }
     for (int larger = bucket + 1; larger < plan->t.n_buckets && larger <= bucket + LARGER; larger++)
         out[(*n)++] = plan->t.ways[larger];
-    if (bucket_rows[bucket] <= KERN_FEW_ROWS)
+    if (bucket_rows[bucket] <= KERN_FEW_ROWS && !plan->t.shape.is_e4m3)
         out[(*n)++] = (struct way){.is_own = true};
     cublasLtMatmulPreferenceDestroy(preference);
     return 0;
@@ -391,10 +468,17 @@ static int tune_bucket(struct ant_gemm *gemm, struct plan *plan, int bucket, con
     struct way found[CANDIDATES];
     int rows = bucket_rows[bucket], n = 0;
     struct ant_gemm_choice choice = {.rows = rows};
-    struct ant_gemm_call call = {rows, b->in, b->weight, b->bias, b->out};
+    struct ant_gemm_call call = {rows,   b->in,        b->weight,       b->bias,
+                                 b->out, b->in_scales, b->weight_scales};
+    int last = plan->t.n_buckets - 1;
+    const struct way *reference = bucket < last ? &plan->t.ways[last] : found;
 
     ANT_TRY(candidates(gemm, plan, bucket, found, &n, err));
-    ANT_TRY(compute_reference(b, &plan->t.shape, rows, err));
+    if (n == 0)
+        return ant_fail(err, ANT_EUNSUPP,
+                        "the GPU's library has no product of %d rows by %d x %d%s", rows,
+                        plan->t.shape.n, plan->t.shape.k, plan->t.shape.is_e4m3 ? " in e4m3" : "");
+    ANT_TRY(compute_reference(gemm, plan, b, rows, plan->t.shape.is_e4m3 ? reference : NULL, err));
     for (int i = 0; i < n; i++) {
         bool is_equal = false;
         double seconds = 0;
@@ -443,7 +527,8 @@ int ant_gemm_find(const struct ant_gemm *gemm, const struct ant_gemm_shape *shap
     for (int i = 0; i < gemm->n_plans; i++) {
         const struct plan *p = &gemm->plans[i];
         if (p->t.shape.n == shape->n && p->t.shape.k == shape->k && p->t.shape.out == shape->out &&
-            p->t.shape.has_bias == shape->has_bias && bucket_rows[p->t.n_buckets - 1] >= max_rows)
+            p->t.shape.has_bias == shape->has_bias && p->t.shape.is_e4m3 == shape->is_e4m3 &&
+            bucket_rows[p->t.n_buckets - 1] >= max_rows)
             return i;
     }
     return -1;
@@ -457,7 +542,8 @@ int ant_gemm_plan(struct ant_gemm *gemm, int *plan, const struct ant_gemm_shape 
         return 0;
     if (shape->has_bias && shape->out != ANT_GEMM_BF16)
         return ant_fail(err, ANT_EUNSUPP, "a bias goes with bf16 results only");
-    if (shape->k % 16 || shape->n % 8 || max_rows > bucket_rows[N_BUCKETS - 1])
+    if (shape->k % 16 || shape->n % (shape->is_e4m3 ? 16 : 8) ||
+        (shape->is_e4m3 && shape->k > KERN_E4M3_MAX_ROW) || max_rows > bucket_rows[N_BUCKETS - 1])
         return ant_fail(err, ANT_EUNSUPP, "products of %d rows with %d x %d are not possible",
                         max_rows, shape->n, shape->k);
     if (gemm->n_plans == MAX_PLANS)
@@ -465,7 +551,7 @@ int ant_gemm_plan(struct ant_gemm *gemm, int *plan, const struct ant_gemm_shape 
     struct plan *p = &gemm->plans[gemm->n_plans];
     memset(p, 0, sizeof(*p)); /* a file keeps the padding, too */
     p->t.shape = *shape;
-    int result = make_desc(p, err);
+    int result = make_desc(gemm, p, err);
     if (result == 0)
         result = tune(gemm, p, max_rows, err);
     if (result < 0) {
@@ -552,7 +638,7 @@ static int load_records(struct ant_gemm *gemm, const char *records, size_t n, co
         struct plan *p = &gemm->plans[gemm->n_plans];
         memset(p, 0, sizeof(*p));
         memcpy(&p->t, records + i * sizeof(p->t), sizeof(p->t));
-        ANT_TRY(make_desc(p, err));
+        ANT_TRY(make_desc(gemm, p, err));
         if (!is_usable(gemm, p)) {
             cublasLtMatmulDescDestroy(p->desc);
             return ant_fail(err, ANT_EDATA, "'%s': plan %zu is not one that this library runs",

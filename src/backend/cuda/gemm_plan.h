@@ -4,10 +4,13 @@
  *
  *   out (rows, n) = in (rows, k) * weight (n, k)^T [+ bias (n)] [+ out]
  *
+ * of bf16, or of e4m3 with a scale for each row of either.
+ *
  * A plan holds, for a shape and each bucket of row counts, the fastest
  * algorithm among those that sum over k in one chain: splitting k is left out,
  * and each candidate must reproduce the bits of kern_chain on its first and
- * last rows; kern_few_rows is one of them. Planning runs the candidates on the device (a second or
+ * last rows; kern_few_rows is one of them. Of e4m3 they reproduce what the one chosen for most rows
+ * makes of those. Planning runs the candidates on the device (a second or
  * two for a model); running allocates nothing and can be captured. Buffers are 256-byte aligned.
  * Thread: the engine thread, one stream at a time (a workspace is shared). */
 #ifndef ANT_BACKEND_CUDA_GEMM_PLAN_H
@@ -28,15 +31,17 @@ enum ant_gemm_out {
 };
 
 struct ant_gemm_shape {
-    int n, k; /* k a multiple of 16, n of 8 */
+    int n, k; /* k a multiple of 16, n of 8; of e4m3 both of 16 */
     enum ant_gemm_out out;
     bool has_bias; /* of bf16; with ANT_GEMM_BF16 only */
+    bool is_e4m3;
 };
 
 struct ant_gemm_call {
     int rows;
-    const void *in, *weight, *bias; /* bf16; bias NULL without */
+    const void *in, *weight, *bias; /* bias NULL without */
     void *out;
+    const float *in_scales, *weight_scales; /* (rows), (n); of e4m3; 32-byte aligned */
 };
 
 /* What planning found for one bucket of rows, for reports. */

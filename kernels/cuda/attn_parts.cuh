@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the decode kernels share: where a row's output goes, and how the block that finishes a
+ * sequence last merges its chunks. */
+#ifndef ANT_ATTN_PARTS_CUH
+#define ANT_ATTN_PARTS_CUH
+
+#include "cuda/attn_tile.cuh"
+
+__device__ __forceinline__ uint32_t *output(const kern_attn &args, const kern_attn_item &item,
+                                            int kv_head, int row, int column)
+{
+    int group = args.heads / args.kv_heads;
+    return (uint32_t *)(args.out + (size_t)(item.row + row / group) * args.out_stride +
+                        (kv_head * group + row % group) * args.head_dim + column);
+}
+
+/* Merge the chunks of a sequence in ascending order; four columns a thread. Values are multiples of
+ * `unit`. */
+template <int D>
+__device__ __forceinline__ void merge_parts(const kern_attn &args, const kern_attn_item &item,
+                                            int kv_head, float c, float unit = 1)
+{
+    int n_rows = item.n_rows * (args.heads / args.kv_heads);
+
+    for (int i = threadIdx.x; i < n_rows * (D / 4); i += blockDim.x) {
+        int row = i / (D / 4), column = i % (D / 4) * 4;
+        float max = -INFINITY, sum = 0, a, b;
+        float4 out = {};
+#pragma unroll 4
+        for (int k = 0; k < item.n_parts; k++) {
+            int part = (item.part_first + k) * args.kv_heads + kv_head;
+            float2 state = __ldcg(partial_state<D>(args, part) + row);
+            float4 x = __ldcg((const float4 *)(partial_values<D>(args, part) + row * D + column));
+            merge_chunk(max, sum, state.x, state.y, c, a, b);
+            out.x = merge_value(out.x, x.x, a, b);
+            out.y = merge_value(out.y, x.y, a, b);
+            out.z = merge_value(out.z, x.z, a, b);
+            out.w = merge_value(out.w, x.w, a, b);
+        }
+        float r = __fmul_rn(__frcp_rn(sum), unit);
+        *(uint2 *)output(args, item, kv_head, row, column) =
+            make_uint2(pack_bf16(out.x * r, out.y * r), pack_bf16(out.z * r, out.w * r));
+    }
+}
+
+/* True in all threads of the block that finishes the sequence. */
+__device__ __forceinline__ bool arrive_last(const kern_attn &args, const kern_attn_item &item,
+                                            int kv_head, int *flag)
+{
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        int32_t *arrived = args.arrived + item.part_first * args.kv_heads + kv_head;
+        *flag = atomicAdd(arrived, 1) == item.n_own - 1;
+        if (*flag)
+            *arrived = 0;
+        __threadfence();
+    }
+    __syncthreads();
+    return *flag;
+}
+
+#endif
