@@ -42,6 +42,9 @@ int ant_store_start(int world_size, struct ant_error *err)
     if (world_size == 1)
         return 0;
     MPI_Initialized(&is_there);
+    /* Open MPI's ranks spin while they wait; where some share a core that stops those they wait
+     * for. It moves nothing here whose speed depends on it. */
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     if (!is_there && MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
         return ant_fail(err, ANT_EPEER,
                         "MPI does not start: without it %d ranks cannot write one "
