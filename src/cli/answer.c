@@ -246,9 +246,7 @@ static int sync_journal(struct run *run, struct ant_error *err)
     if (!ant_journal_is_due(run->journal))
         return 0;
     ant_run_doing(run, RUN_SYNCS);
-    int rc = ant_journal_sync(run->journal, err);
-    ant_run_doing(run, RUN_ANSWERS);
-    return rc;
+    return ant_journal_sync(run->journal, err);
 }
 
 /* What is between the rows that are left and the engine. */
@@ -356,6 +354,7 @@ int ant_run_answer(struct run *run, struct ant_error *err)
     ant_run_trace_start(run);
     while (rc == 0 && run->pulse.orders.next == RUN_GO_ON)
         rc = turn(run, &feed, err);
+    ant_run_doing(run, RUN_SYNCS);
     if (rc == 0 && run->pulse.orders.next == RUN_SAVE)
         rc = save_rest(run, &feed, err);
     ant_run_trace(run, true);

@@ -198,6 +198,7 @@ static int set_up(struct bench *bench, const struct bench_settings *settings, st
     ANT_TRY(ant_run_agree(run, open_model(bench, settings, err), err));
     ANT_TRY(ant_run_agree(run, ant_run_plan(run, err), err));
     ANT_TRY(ant_run_load(run, err));
+    ant_run_doing(run, RUN_WORKS);
     bench->ready_s = ant_now() - run->start;
     return 0;
 }

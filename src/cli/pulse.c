@@ -7,9 +7,10 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cli/cli.h"
 #include "cli/run.h"
 
-/* How often ranks tell each other that they are there. */
+/* How often ranks tell rank 0 how far they are. */
 #define POST_S 1.0
 /* How often rank 0 looks for wishes in the journal's folder. */
 #define LOOK_S 2.0
@@ -17,6 +18,36 @@
 #define SLOW_S 600.0
 /* Whoever asks all ranks for a progress line wants one. */
 #define ASK_S 2.0
+
+/* ---- signs of life --------------------------------------------------------------------------- */
+
+static const struct ant_heart_phase phases[] = {
+    [RUN_STARTS] = {"starting", 0},
+    [RUN_LOADS] = {"loading the model", 0},
+    [RUN_ANSWERS] = {"answering prompts", 1},
+    [RUN_SYNCS] = {"saving answers", SLOW_S},
+    [RUN_MERGES] = {"writing the results", 0},
+    [RUN_WORKS] = {"at work", 0},
+};
+
+/* The main thread may be anywhere, also in a collective that never ends. */
+static void end_for_lost(void *data, const struct ant_error *err)
+{
+    const struct run *run = data;
+
+    ant_job_abort(ant_cli_fail(run->argv[0], ANT_EPEER, err));
+}
+
+int ant_run_watch(struct run *run, struct ant_error *err)
+{
+    return ant_heart_open(&run->heart, run->world, ant_job_cards(run->job), phases,
+                          run->settings.watchdog, end_for_lost, run, START_TIMEOUT_S, err);
+}
+
+void ant_run_doing(struct run *run, enum run_doing doing)
+{
+    ant_heart_beat(run->heart, (int)doing);
+}
 
 /* ---- every rank ------------------------------------------------------------------------------ */
 
@@ -46,26 +77,6 @@ static int check_engine(const struct run *run, double now, struct ant_error *err
                     now - run->pulse.last_step);
 }
 
-/* Of several ranks that miss the same one the lowest speaks first. */
-static int check_heart(const struct run *run, int rank, enum run_doing doing, double heard,
-                       double now, struct ant_error *err)
-{
-    static const char *const names[] = {"answering prompts", "syncing its journal"};
-    const struct ant_card *card = &ant_job_cards(run->job)[rank];
-    double limit = run->settings.watchdog + 0.002 * (run->layout.rank % 1000);
-
-    if (run->settings.watchdog <= 0)
-        return 0;
-    if (doing == RUN_SYNCS && limit < SLOW_S)
-        limit = SLOW_S;
-    if (now - heard < limit)
-        return 0;
-    return ant_fail(err, ANT_EPEER,
-                    "no sign of rank %d (%s, pid %ld) for %.0f s, it was %s last; the same command "
-                    "goes on with what is journalled",
-                    rank, card->node_name, (long)card->pid, now - heard, names[doing]);
-}
-
 /* ---- rank 0 ---------------------------------------------------------------------------------- */
 
 static void hear_all(struct run *run, double now)
@@ -82,13 +93,11 @@ static void hear_all(struct run *run, double now)
         if (counts.n_progress != pulse->others[from].n_progress)
             pulse->is_asked = true;
         pulse->others[from] = counts;
-        pulse->heard[from] = now;
         ant_group_post(run->world, from, &pulse->orders, sizeof(pulse->orders));
     }
     if (run->counts.n_progress != pulse->others[0].n_progress)
         pulse->is_asked = true;
     pulse->others[0] = run->counts;
-    pulse->heard[0] = now;
 }
 
 static int look_into_folder(struct run *run, double now, struct ant_error *err)
@@ -136,10 +145,7 @@ static int lead(struct run *run, double now, struct ant_error *err)
     enum ant_stage stage = ant_stop_look(&run->stop, now);
     if (pulse->orders.stage == ANT_STAGE_RUN && stage != ANT_STAGE_RUN)
         ant_run_tell_stop(run);
-    order_all(run, (struct run_orders){(int32_t)stage, (int32_t)decide(run), run->counts.doing});
-    for (int i = 1; i < run->layout.world && pulse->orders.next == RUN_GO_ON; i++)
-        ANT_TRY(
-            check_heart(run, i, (enum run_doing)pulse->others[i].doing, pulse->heard[i], now, err));
+    order_all(run, (struct run_orders){(int32_t)stage, (int32_t)decide(run)});
     bool is_asked = pulse->is_asked && now - pulse->last_asked >= ASK_S;
     pulse->is_asked = false;
     if (is_asked)
@@ -162,10 +168,10 @@ static bool has_news(const struct run *run)
     const struct run_counts *is = &run->counts, *was = &run->pulse.posted;
 
     return is->stage != was->stage || is->is_idle != was->is_idle ||
-           is->n_progress != was->n_progress || is->doing != was->doing;
+           is->n_progress != was->n_progress;
 }
 
-static int follow(struct run *run, double now, struct ant_error *err)
+static void follow(struct run *run, double now)
 {
     struct run_pulse *pulse = &run->pulse;
     int from;
@@ -173,49 +179,34 @@ static int follow(struct run *run, double now, struct ant_error *err)
     if (has_news(run) || now - pulse->last_post >= POST_S)
         post_counts(run, now);
     while (ant_group_next_post(run->world, &from, &pulse->orders, sizeof(pulse->orders)))
-        pulse->heard[0] = now;
+        ;
     ant_stop_raise(&run->stop, (enum ant_stage)pulse->orders.stage, now, "");
-    if (pulse->orders.next != RUN_GO_ON)
-        return 0;
-    return check_heart(run, 0, (enum run_doing)pulse->orders.doing, pulse->heard[0], now, err);
 }
 
 /* ---- what the rest sees ---------------------------------------------------------------------- */
 
 void ant_run_pulse_start(struct run *run)
 {
-    struct run_pulse *pulse = &run->pulse;
     int n = run->layout.rank == 0 ? run->layout.world : 1;
 
-    pulse->others = ant_xcalloc((size_t)n, sizeof(*pulse->others));
-    pulse->heard = ant_xcalloc((size_t)n, sizeof(*pulse->heard));
-    pulse->last_step = ant_now();
-    for (int i = 0; i < n; i++)
-        pulse->heard[i] = pulse->last_step;
+    run->pulse.others = ant_xcalloc((size_t)n, sizeof(*run->pulse.others));
+    run->pulse.last_step = ant_now();
 }
 
 int ant_run_pulse(struct run *run, struct ant_error *err)
 {
     double now = ant_now();
 
+    ant_run_doing(run, RUN_ANSWERS);
     update_counts(run, now);
     ANT_TRY(check_engine(run, now, err));
-    return run->layout.rank == 0 ? lead(run, now, err) : follow(run, now, err);
-}
-
-void ant_run_doing(struct run *run, enum run_doing doing)
-{
-    struct run_orders orders = run->pulse.orders;
-
-    run->counts.doing = orders.doing = (int32_t)doing;
-    if (run->layout.rank > 0)
-        post_counts(run, ant_now());
-    else
-        order_all(run, orders);
+    if (run->layout.rank == 0)
+        return lead(run, now, err);
+    follow(run, now);
+    return 0;
 }
 
 void ant_run_pulse_stop(struct run *run)
 {
     free(run->pulse.others);
-    free(run->pulse.heard);
 }

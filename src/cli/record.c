@@ -232,6 +232,7 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
                                                      identity.settings, run->settings_json);
     int64_t n_ok = 0, n_failed = 0;
 
+    ant_run_doing(run, RUN_MERGES);
     int rc = gather_all(run, &index, err);
     if (rc == 0)
         rc = gather_reports(run, reports, err);

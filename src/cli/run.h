@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "job/deal.h"
 #include "job/group.h"
+#include "job/heart.h"
 #include "job/launch.h"
 #include "job/layout.h"
 #include "job/parallel.h"
@@ -52,15 +53,14 @@ struct run_settings {
     int progress, log_level;
 };
 
-/* What a rank is at, as it told last. */
-enum run_doing { RUN_ANSWERS, RUN_SYNCS };
+/* What a rank is at. */
+enum run_doing { RUN_STARTS, RUN_LOADS, RUN_ANSWERS, RUN_SYNCS, RUN_MERGES, RUN_WORKS };
 
 /* What a rank has done so far, and what it knows; every rank sends it to rank 0 now and then. Plain
  * data. */
 struct run_counts {
     int64_t left, done, failed, prompt_tokens, output_tokens, steps;
     int32_t running, is_idle; /* idle: nothing more to do for now */
-    int32_t doing;            /* enum run_doing */
     int32_t n_progress;       /* how often it was asked for a progress line */
     int32_t stage;            /* enum ant_stage */
     char why[ANT_STOP_WHY];
@@ -69,13 +69,12 @@ struct run_counts {
 /* What rank 0 tells all others. */
 enum run_next { RUN_GO_ON, RUN_MERGE, RUN_SAVE };
 struct run_orders {
-    int32_t stage, next, doing; /* enum ant_stage, run_next, run_doing */
+    int32_t stage, next; /* enum ant_stage, run_next */
 };
 
-/* pulse.c: when this rank spoke and heard last, ant_now(). */
+/* pulse.c: what ranks told last; times are ant_now(). */
 struct run_pulse {
     struct run_counts *others; /* owned, (world) on rank 0 */
-    double *heard;             /* owned, (world) on rank 0: from each; else one, from rank 0 */
     double last_post, last_look, last_step, last_asked;
     struct run_counts posted; /* what rank 0 was told last */
     struct run_orders orders; /* what rank 0 has said last */
@@ -93,6 +92,7 @@ struct run {
     struct ant_transport *transport;
     struct ant_group *world, *node, *twins; /* all; those of this host; of them those that hold the
                                                same part of the model */
+    struct ant_heart *heart;
     struct ant_layout layout;
     struct ant_parallel parallel; /* the ranks of this replica */
     struct ant_shard shard;       /* what of the model this rank holds */
@@ -201,14 +201,15 @@ int ant_run_request(const struct run *run, const struct ant_prompt *prompt, int 
  * pulse.orders.next says which. */
 int ant_run_answer(struct run *run, struct ant_error *err);
 
-/* pulse.c: what ranks tell each other while they answer. Rank 0 hears from all how far they are,
- * what signals they got, and that they live; all hear from rank 0 when to stop, and that it lives.
- */
-void ant_run_pulse_start(struct run *run);
-/* Call often. ANT_EPEER names a rank that has been silent for too long. */
-int ant_run_pulse(struct run *run, struct ant_error *err);
-/* Tell what comes next if it may take long. */
+/* pulse.c: that a rank hangs is noticed from here on, by all others, which it ends; what comes next
+ * is told by ant_run_doing. Collective. */
+int ant_run_watch(struct run *run, struct ant_error *err);
 void ant_run_doing(struct run *run, enum run_doing doing);
+/* What ranks tell each other while they answer. Rank 0 hears from all how far they are and what
+ * signals they got; all hear from rank 0 when to stop. */
+void ant_run_pulse_start(struct run *run);
+/* Call often. */
+int ant_run_pulse(struct run *run, struct ant_error *err);
 void ant_run_pulse_stop(struct run *run);
 
 /* trace.c: what this replica has done as time goes by. Note it when it is time, or `now`: cheap to

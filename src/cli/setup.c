@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/run.h"
@@ -109,6 +110,7 @@ int ant_run_launch(struct run *run, struct ant_error *err)
                             run->settings.tp_size, run->settings.pp_size, err));
     ANT_TRY(choose_ep(run, err));
     ANT_TRY(open_groups(run, err));
+    ANT_TRY(ant_run_watch(run, err));
     bool may_be_gpu = strcmp(ant_run_backends[run->settings.backend], "cpu") != 0;
     return ant_parallel_open(&run->parallel, &run->layout, run->job, may_be_gpu, run->world,
                              ant_job_cards(run->job), START_TIMEOUT_S, err);
@@ -270,7 +272,9 @@ int ant_run_load(struct run *run, struct ant_error *err)
 {
     double start = ant_now();
 
+    ant_run_doing(run, RUN_LOADS);
     ANT_TRY(agree_on_pages(run, err));
+    ant_failpoint("loading", run->layout.rank);
     int rc = ant_model_load(&run->model, run->checkpoint, &run->shard, &run->parallel, run->be,
                             run->twins, run->settings.threads, err);
     if (rc == 0)
@@ -311,7 +315,8 @@ void ant_run_tear_down(struct run *run)
     ant_parallel_close(&run->parallel);
     ant_group_close(run->twins);
     ant_group_close(run->node);
-    ant_group_close(run->world);
+    ant_group_close(run->world); /* waits for all: then all hearts stop together */
+    ant_heart_close(run->heart);
     ant_transport_close(run->transport);
     ant_job_close(run->job);
     free(run->settings.stop.items);

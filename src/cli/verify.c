@@ -342,7 +342,9 @@ static int prepare(struct verify *v, const struct verify_settings *asked, struct
     ANT_TRY(ant_run_agree(run, run->layout.rank == 0 ? check_file(v, err) : 0, err));
     ANT_TRY(ant_run_agree(run, open_inputs(v, asked, err), err));
     ANT_TRY(ant_run_agree(run, ant_run_plan(run, err), err));
-    return ant_run_load(run, err);
+    ANT_TRY(ant_run_load(run, err));
+    ant_run_doing(run, RUN_WORKS);
+    return 0;
 }
 
 static int verify_with_model(struct verify *v, const struct verify_settings *asked)

@@ -309,6 +309,34 @@ int ant_group_all_gather_v(struct ant_group *group, const void *mine, size_t byt
     return 0;
 }
 
+int ant_group_share_address(struct ant_group *group, const struct ant_transport *transport,
+                            const struct ant_card *cards, struct ant_card **out, double timeout,
+                            struct ant_error *err)
+{
+    size_t bytes, total = 0, n = (size_t)group->n, *sizes = ant_xcalloc(n, sizeof(*sizes));
+    const void *mine = ant_transport_address(transport, &bytes);
+    void *all = NULL;
+    int rc = ant_group_all_gather_v(group, mine, bytes, &all, sizes, timeout, err);
+
+    if (rc == 0) {
+        for (size_t i = 0; i < n; i++)
+            total += sizes[i];
+        struct ant_card *copies = ant_xmalloc(n * sizeof(*copies) + total);
+        unsigned char *address = (unsigned char *)(copies + n);
+        memcpy(address, all, total);
+        for (size_t i = 0; i < n; i++) {
+            copies[i] = cards[i];
+            copies[i].address = address;
+            copies[i].address_bytes = sizes[i];
+            address += sizes[i];
+        }
+        *out = copies;
+    }
+    free(all);
+    free(sizes);
+    return rc;
+}
+
 /* Where the part that rank i sums begins; i = size: the end. */
 static size_t part_start(const struct ant_group *group, size_t n, int i)
 {

@@ -53,6 +53,12 @@ int ant_group_all_gather(struct ant_group *group, const void *mine, size_t bytes
 int ant_group_all_gather_v(struct ant_group *group, const void *mine, size_t bytes, void **out,
                            size_t *sizes, double timeout, struct ant_error *err);
 
+/* Make known how to be reached on another transport: *out are the cards of all with the addresses
+ * there, in one block that free() frees. */
+int ant_group_share_address(struct ant_group *group, const struct ant_transport *transport,
+                            const struct ant_card *cards, struct ant_card **out, double timeout,
+                            struct ant_error *err);
+
 /* `data` (n) becomes the sum over all ranks, taken in rank order: the same bits on every rank and
  * whatever n is cut into. Allocates only when n is larger than ever before. */
 int ant_group_all_reduce(struct ant_group *group, float *data, size_t n, double timeout,

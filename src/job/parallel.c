@@ -9,30 +9,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* Everybody's address on the new transport, in copies of the cards. */
-static int exchange_addresses(struct ant_parallel *parallel, struct ant_group *world,
-                              const struct ant_card *cards, double timeout, struct ant_error *err)
-{
-    int n = ant_group_size(world);
-    size_t bytes, *sizes = ant_xcalloc((size_t)n, sizeof(*sizes));
-    const void *mine = ant_transport_address(parallel->transport, &bytes);
-    void *all = NULL;
-    int rc = ant_group_all_gather_v(world, mine, bytes, &all, sizes, timeout, err);
-
-    if (rc == 0) {
-        unsigned char *address = parallel->addresses = all;
-        parallel->cards = ant_xcalloc((size_t)n, sizeof(*cards));
-        for (int i = 0; i < n; i++) {
-            parallel->cards[i] = cards[i];
-            parallel->cards[i].address = address;
-            parallel->cards[i].address_bytes = sizes[i];
-            address += sizes[i];
-        }
-    }
-    free(sizes);
-    return rc;
-}
-
 /* The first rank of every stage, and of every replica, puts the id of its group; one fence serves
  * them all. An id that cannot be made is told, too: who needs it says so. */
 static int exchange_ids(struct ant_parallel *parallel, const struct ant_layout *layout,
@@ -104,7 +80,7 @@ int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
         (layout->ep != ANT_EP_JOB || layout->dp_size == 1))
         return 0;
     ANT_TRY(ant_transport_open(&out->transport, false, err));
-    ANT_TRY(exchange_addresses(out, world, cards, timeout, err));
+    ANT_TRY(ant_group_share_address(world, out->transport, cards, &out->cards, timeout, err));
     if (with_devices)
         ANT_TRY(exchange_ids(out, layout, job, err));
     return open_groups(out, layout, err);
@@ -117,6 +93,5 @@ void ant_parallel_close(struct ant_parallel *parallel)
     ant_group_close(parallel->replica);
     ant_transport_close(parallel->transport);
     free(parallel->cards);
-    free(parallel->addresses);
     *parallel = (struct ant_parallel){0};
 }

@@ -24,8 +24,7 @@ struct ant_parallel {
                                   dp_rank; NULL: it has them itself */
     struct ant_device_id stage_id, replica_id; /* not made: GPUs were not asked for, or cannot */
     struct ant_transport *transport;
-    struct ant_card *cards;   /* owned: of all ranks, with the addresses of this transport */
-    unsigned char *addresses; /* owned */
+    struct ant_card *cards; /* owned: of all ranks, with the addresses of this transport */
 };
 
 /* Collective over `world`, all ranks of the job, whose cards these are. A replica of one rank that

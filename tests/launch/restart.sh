@@ -99,6 +99,7 @@ expect "nobody to tell" 65 "no job is writing"
 # shellcheck disable=SC2086
 start long on 4 "$antiphon" $args --watchdog 3
 wait_journal 500000
+sleep 1
 stopped=$(rank_pid long 2)
 kill -STOP "$stopped"
 began=$(date +%s)
@@ -113,4 +114,62 @@ stopped=$(rank_pid long 0)
 kill -STOP "$stopped"
 ended
 expect "rank 0 is named as well" 75 "no sign of rank 0 (n1, pid $stopped)"
+
+# In every other phase too, whatever the other ranks wait in.
+for phase in "loading@1 loading the model" "merge-created@2 writing the results" \
+    "merge-written@0 writing the results"; do
+    job_args hung --watchdog 3
+    began=$(date +%s)
+    # shellcheck disable=SC2086
+    try_on 4 env ANTIPHON_FAILPOINT="stop:${phase%% *}" "$antiphon" $args
+    rank=${phase%% *}
+    expect "stopped at $rank" 75 "no sign of rank ${rank#*@} (n" "it was ${phase#* } last"
+    took=$(($(date +%s) - began))
+    if [ "$took" -le 20 ]; then ok "soon"; else not_ok "soon" "after $took s"; fi
+done
+# shellcheck disable=SC2086
+try_on 3 "$antiphon" $args
+expect "then to the end" 0 "600 done before" "COMPLETE 600/600 rows"
+same whole hung "the same answers"
+
+# A rank of a replica: the others wait for its part of every layer. Here it is the only one of its
+# node, which Slurm does not notice.
+make_prompts few 150
+job_args replica --input "$tmp/few.h5" --tp-size 2
+# shellcheck disable=SC2086
+try_on 2 "$antiphon" $args
+expect "a replica of two ranks" 0 "tp 2" "COMPLETE 150/150 rows"
+job_args half --input "$tmp/few.h5" --tp-size 2 --save-every 0.2
+# shellcheck disable=SC2086
+start half on 2 "$antiphon" $args
+wait_journal 60000
+began=$(date +%s)
+kill -9 "$(rank_pid half 1)"
+ended
+expect "one of its ranks killed" 75 "rank 1 (n2"
+took=$(($(date +%s) - began))
+if [ "$took" -le 30 ]; then ok "it is named soon"; else not_ok "it is named soon" "after $took s"; fi
+# shellcheck disable=SC2086
+try_on 4 "$antiphon" $args
+expect "then two replicas" 0 "dp 2, tp 2" "start 2, " "COMPLETE 150/150 rows"
+if grep -q 'start 2, [1-9][0-9]* done before' "$out"; then
+    ok "what was finished is kept"
+else
+    not_ok "what was finished is kept" "$(grep 'start 2' "$out")"
+fi
+same replica half "the same answers after the loss"
+
+# A job that was suspended as a whole misses nobody.
+rm "$tmp/hung.h5"
+job_args hung --watchdog 3
+# shellcheck disable=SC2086
+start hung on 2 "$antiphon" $args
+wait_journal 100000
+# shellcheck disable=SC2046
+kill -STOP $(rank_pid hung 0) $(rank_pid hung 1)
+sleep 5
+# shellcheck disable=SC2046
+kill -CONT $(rank_pid hung 0) $(rank_pid hung 1)
+ended
+expect "suspended for longer than the watchdog waits" 0 "COMPLETE 600/600 rows"
 done_testing
