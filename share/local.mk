@@ -2,7 +2,8 @@
 # What is installed beside the program: manual, completion, modulefiles, job templates.
 
 examplesdir = $(pkgdatadir)/examples
-dist_examples_DATA = share/examples/embed.c share/examples/partition_cost.c share/examples/prompts.jsonl
+dist_examples_DATA = share/examples/embed.c share/examples/partition_cost.c share/examples/prompts.jsonl \
+	share/examples/harness.py
 
 templatesdir = $(pkgdatadir)/job-templates
 dist_templates_DATA = job-templates/array.sbatch job-templates/chain.sbatch job-templates/cpu.sbatch \
@@ -29,6 +30,7 @@ COMMAND_PAGES = \
 	share/man/antiphon-pack.1 \
 	share/man/antiphon-params.1 \
 	share/man/antiphon-report.1 \
+	share/man/antiphon-score.1 \
 	share/man/antiphon-run.1 \
 	share/man/antiphon-show.1 \
 	share/man/antiphon-top.1 \

@@ -24,7 +24,8 @@ libantiphon_a_SOURCES += \
 	src/cli/cli.c src/cli/deal.c src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/history.c \
 	src/cli/history_chart.c src/cli/history_command.c src/cli/history_export.c src/cli/history_page.c \
 	src/cli/manual.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/provenance.c \
-	src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/rules.c src/cli/run.c src/cli/setup.c \
+	src/cli/logprobs.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/rules.c \
+	src/cli/run.c src/cli/score.c src/cli/setup.c \
 	src/cli/shard.c src/cli/show.c src/cli/top.c src/cli/trace.c src/cli/verify.c
 
 # base
@@ -58,7 +59,7 @@ noinst_HEADERS += \
 	src/store/exchange.h src/store/exchange_source.h \
 	src/store/h5.h src/store/journal.h src/store/journal_folder.h src/store/journal_frame.h \
 	src/store/prompts.h \
-	src/store/results.h src/store/results_file.h src/store/results_layout.h src/store/timeline.h
+	src/store/results.h src/store/results_file.h src/store/results_layout.h src/store/results_logprobs.h src/store/timeline.h
 libantiphon_a_SOURCES += \
 	src/store/exchange.c src/store/exchange_batch.c src/store/exchange_csv.c \
 	src/store/exchange_export.c \
@@ -67,7 +68,7 @@ libantiphon_a_SOURCES += \
 	src/store/journal_owner.c src/store/journal_read.c src/store/prompts.c \
 	src/store/results.c src/store/results_file.c src/store/results_layout.c \
 	src/store/results_check.c src/store/results_merge.c src/store/results_read.c \
-	src/store/results_performance.c src/store/results_reopen.c src/store/results_slice.c \
+	src/store/results_performance.c src/store/results_logprobs.c src/store/results_reopen.c src/store/results_slice.c \
 	src/store/timeline.c
 
 # text

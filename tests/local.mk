@@ -119,7 +119,8 @@ EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh \
 	tests/fuzz/replay.sh tests/unit/run.sh tests/unit/without-cmocka.sh tests/fuzz/corpus tests/run
 
 # Expected answers, and the scripts that made them once.
-EXTRA_DIST += tests/golden/make_gguf.py tests/golden/make_smollm2.py tests/golden/make_tiny.py \
+EXTRA_DIST += tests/golden/logprobs.jsonl tests/golden/make_logprobs.py tests/golden/make_gguf.py \
+	tests/golden/make_smollm2.py tests/golden/make_tiny.py \
 	tests/golden/quants tests/golden/rope tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl tests/golden/tiny
 
 # Models against an independent implementation; SmolLM2 where ANTIPHON_MODEL names it.
@@ -180,8 +181,8 @@ check-faults: $(check_DATA) src/antiphon$(EXEEXT)
 # The commands around a job, and files made and read by others. Both use results_probe.
 TESTS += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh
 EXTRA_DIST += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh tests/interop/h5py_files.py
-TESTS += tests/cli/batch.sh tests/cli/chat.sh
-EXTRA_DIST += tests/cli/batch.sh tests/cli/chat.sh
+TESTS += tests/cli/batch.sh tests/cli/chat.sh tests/cli/score.sh
+EXTRA_DIST += tests/cli/batch.sh tests/cli/chat.sh tests/cli/score.sh tests/cli/score_check.py
 TESTS += tests/cli/bench.sh tests/cli/verify.sh
 EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py tests/cli/verify.sh
 TESTS += tests/cli/report.sh

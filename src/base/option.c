@@ -200,12 +200,13 @@ static int distance(const char *a, const char *b)
     return row[length];
 }
 
-static int fail_unknown(struct ant_error *err, const struct ant_option *table, const char *name)
+static int fail_unknown(struct ant_error *err, const struct ant_option *table,
+                        const struct ant_command_help *help, const char *name)
 {
     const char *nearest = NULL;
     int least = 2 + (int)strlen(name) / 4;
     for (const struct ant_option *option = table; !is_end(option); option++) {
-        if (option->kind == ANT_OPTION_HEADING)
+        if (option->kind == ANT_OPTION_HEADING || ant_option_is_hidden(option, help))
             continue;
         int changes = distance(name, option->name);
         if (name[0] && strncmp(option->name, name, strlen(name)) == 0)
@@ -227,6 +228,7 @@ enum { FIRST = 256 };
 
 struct parse {
     const struct ant_option *table;
+    const struct ant_command_help *help;
     int n; /* rows of the table */
     struct option *longs;
     char *letters; /* in getopt's notation */
@@ -238,11 +240,12 @@ static const struct ant_option *row_of(const struct parse *parse, int i)
     return i == parse->n ? &ant_option_help_row : &parse->table[i];
 }
 
-static void parse_init(struct parse *parse, const struct ant_option *table)
+static void parse_init(struct parse *parse, const struct ant_option *table,
+                       const struct ant_command_help *help)
 {
     struct ant_buf letters = {0};
     int n_longs = 0;
-    *parse = (struct parse){.table = table};
+    *parse = (struct parse){.table = table, .help = help};
     while (!is_end(&table[parse->n]))
         parse->n++;
     parse->given = ant_xcalloc((size_t)parse->n + 1, sizeof *parse->given);
@@ -251,7 +254,7 @@ static void parse_init(struct parse *parse, const struct ant_option *table)
     for (int i = 0; i <= parse->n; i++) {
         const struct ant_option *option = row_of(parse, i);
         bool has_value = option->kind != ANT_OPTION_FLAG;
-        if (option->kind == ANT_OPTION_HEADING)
+        if (option->kind == ANT_OPTION_HEADING || ant_option_is_hidden(option, help))
             continue;
         parse->longs[n_longs++] = (struct option){
             option->name, has_value ? required_argument : no_argument, NULL, FIRST + i};
@@ -291,7 +294,8 @@ static int check_spelling(const struct parse *parse, const struct ant_option *op
 {
     const char *word = argv[optind - 1 - (optarg && optarg == argv[optind - 1])];
     char *name = written_name(word);
-    int code = strcmp(name, option->name) == 0 ? 0 : fail_unknown(err, parse->table, name);
+    int code =
+        strcmp(name, option->name) == 0 ? 0 : fail_unknown(err, parse->table, parse->help, name);
     free(name);
     return code;
 }
@@ -307,7 +311,7 @@ static int fail_refused(const struct parse *parse, int answer, char **argv, stru
     if (optopt != 0)
         return ant_fail(err, ANT_EUSAGE, "unknown option '-%c'", optopt);
     char *name = written_name(argv[optind - 1]);
-    int code = fail_unknown(err, parse->table, name);
+    int code = fail_unknown(err, parse->table, parse->help, name);
     free(name);
     return code;
 }
@@ -353,7 +357,7 @@ int ant_option_parse(const struct ant_option *table, const struct ant_command_he
                      struct ant_error *err)
 {
     struct parse parse;
-    parse_init(&parse, table);
+    parse_init(&parse, table, help);
     int code = parse_words(&parse, settings, argc, argv, err);
     if (code == 0)
         code = check_required(&parse, err);

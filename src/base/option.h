@@ -46,6 +46,7 @@ struct ant_option {
     bool required;
     bool answers;     /* a different value may change answers: it is part of the
                          settings digest */
+    bool draws;       /* means nothing to a command that draws no tokens: see hides_draws */
     const char *help; /* one or two sentences, with the default */
 };
 
@@ -55,7 +56,15 @@ struct ant_command_help {
     const char *synopsis; /* "--model PATH --input FILE --output FILE [options]" */
     const char *purpose;  /* one or two sentences */
     const char *epilog;   /* exit codes, examples; may be NULL */
+    bool hides_draws;     /* the command has no options with `draws` of its table */
 };
+
+/* Does the command not know this row of its table? */
+static inline bool ant_option_is_hidden(const struct ant_option *option,
+                                        const struct ant_command_help *help)
+{
+    return option->draws && help->hides_draws;
+}
 
 /* Parse argv[1..] into `settings` (already holding the defaults). argv is
  * reordered: operands are left at argv[*first_operand..argc-1]. Errors are

@@ -93,7 +93,7 @@ void ant_option_help(FILE *out, const struct ant_option *table, const struct ant
     for (const struct ant_option *option = table; option->name; option++) {
         if (option->kind == ANT_OPTION_HEADING)
             fprintf(out, "\n%s:\n", option->name);
-        else
+        else if (!ant_option_is_hidden(option, help))
             print_option(out, option, width);
     }
     print_option(out, &ant_option_help_row, width);
@@ -155,7 +155,7 @@ void ant_option_man(FILE *out, const struct ant_option *table, const struct ant_
     for (const struct ant_option *option = table; option->name; option++) {
         if (option->kind == ANT_OPTION_HEADING)
             fprintf(out, ".SS %s\n", option->name);
-        else
+        else if (!ant_option_is_hidden(option, help))
             man_option(out, option);
     }
     man_option(out, &ant_option_help_row);
@@ -175,7 +175,7 @@ void ant_option_completion(FILE *out, const struct ant_option *table,
 {
     fprintf(out, "    %s)\n        case $previous in\n", help->name);
     for (const struct ant_option *option = table; option->name; option++) {
-        if (option->kind != ANT_OPTION_CHOICE)
+        if (option->kind != ANT_OPTION_CHOICE || ant_option_is_hidden(option, help))
             continue;
         fprintf(out, "        --%s) words=\"", option->name);
         for (int i = 0; option->choices[i]; i++)
@@ -184,7 +184,7 @@ void ant_option_completion(FILE *out, const struct ant_option *table,
     }
     fputs("        *) words=\"", out);
     for (const struct ant_option *option = table; option->name; option++)
-        if (option->kind != ANT_OPTION_HEADING)
+        if (option->kind != ANT_OPTION_HEADING && !ant_option_is_hidden(option, help))
             fprintf(out, "--%s ", option->name);
     fputs("--help\" ;;\n        esac ;;\n", out);
 }

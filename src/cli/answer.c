@@ -28,6 +28,8 @@ static int row_sampling(const struct run *run, const struct ant_prompt *prompt,
     const struct ant_sampling *defaults = &run->sampling;
 
     *out = *defaults;
+    if (run->is_scored) /* nothing is drawn */
+        return 0;
     if (prompt->has & ANT_HAS_MAX_TOKENS)
         out->max_tokens = (int32_t)fmin(fmax((double)prompt->max_tokens, -1), INT32_MAX);
     if (prompt->has & ANT_HAS_MIN_TOKENS)
@@ -52,37 +54,55 @@ static int row_sampling(const struct run *run, const struct ant_prompt *prompt,
     return ant_run_check_edits(run, out, err);
 }
 
-static int row_tokens(const struct run *run, const struct ant_prompt *prompt, struct ant_ids *out,
-                      struct ant_error *err)
+/* A tokenizer may know more than the model has rows for. */
+static int check_ids(const struct run *run, const struct ant_ids *ids, struct ant_error *err)
 {
     int vocab = ant_checkpoint_arch(run->checkpoint)->vocab;
 
-    ANT_TRY(ant_run_prompt_ids(run, prompt, out, err));
+    for (size_t i = 0; i < ids->len; i++)
+        if (ids->data[i] < 0 || ids->data[i] >= vocab)
+            return ant_fail(err, ANT_EDATA, "token %d at position %zu is not one of the model's %d",
+                            ids->data[i], i, vocab);
+    return 0;
+}
+
+/* The prompt's tokens, and in `output` those of the answer where it is given. */
+static int row_tokens(const struct run *run, const struct ant_prompt *prompt, struct ant_ids *out,
+                      struct ant_ids *output, struct ant_error *err)
+{
+    size_t most = (size_t)run->engine_config.max_context;
+
+    if (run->is_scored)
+        ANT_TRY(ant_run_continuation_ids(run, prompt, out, output, err));
+    else
+        ANT_TRY(ant_run_prompt_ids(run, prompt, out, err));
     if (out->len == 0)
         return ant_fail(err, ANT_EDATA, "empty prompt");
-    if (out->len >= (size_t)run->engine_config.max_context)
+    if (run->is_scored && out->len + output->len > most)
         return ant_fail(
             err, ANT_EDATA,
-            "the prompt has %zu tokens, --max-model-len %d leaves no room for an answer", out->len,
-            run->engine_config.max_context);
-    for (size_t i = 0; i < out->len;
-         i++) /* a tokenizer may know more than the model has rows for */
-        if (out->data[i] < 0 || out->data[i] >= vocab)
-            return ant_fail(err, ANT_EDATA, "token %d at position %zu is not one of the model's %d",
-                            out->data[i], i, vocab);
-    return 0;
+            "the prompt has %zu tokens and its continuation %zu, --max-model-len is %zu", out->len,
+            output->len, most);
+    if (out->len >= most)
+        return ant_fail(
+            err, ANT_EDATA,
+            "the prompt has %zu tokens, --max-model-len %zu leaves no room for an answer", out->len,
+            most);
+    ANT_TRY(check_ids(run, out, err));
+    return check_ids(run, output, err);
 }
 
 int ant_run_request(const struct run *run, const struct ant_prompt *prompt, int sample,
                     struct ant_request **out, struct ant_error *err)
 {
     struct ant_sampling sampling;
-    struct ant_ids tokens = {0};
+    struct ant_ids tokens = {0}, output = {0};
 
     ANT_TRY(row_sampling(run, prompt, &sampling, err));
-    int rc = row_tokens(run, prompt, &tokens, err);
+    int rc = row_tokens(run, prompt, &tokens, &output, err);
     if (rc < 0) {
         ant_ids_release(&tokens);
+        ant_ids_release(&output);
         return rc;
     }
     struct ant_request *request = ant_xcalloc(1, sizeof(*request));
@@ -90,9 +110,16 @@ int ant_run_request(const struct run *run, const struct ant_prompt *prompt, int 
     request->sample = sample;
     request->prompt = tokens.data;
     request->n_prompt = (int32_t)tokens.len;
+    request->output = output;
+    request->whole = run->is_scored ? ANT_FINISH_LENGTH : ANT_FINISH_NONE;
     request->sampling = sampling;
     request->stops = &run->stops;
     request->rules = &run->rules;
+    rc = ant_run_want_logprobs(run, prompt, request, err);
+    if (rc < 0) {
+        ant_request_free(request);
+        return rc;
+    }
     *out = request;
     return 0;
 }
@@ -121,6 +148,7 @@ static int journal_answer(struct run *run, const struct ant_request *request, st
     struct ant_buf text = {0};
 
     ant_stop_text(request, run->tokenizer, &text);
+    bool has_prompt = request->has_prompt_logprobs;
     struct ant_answer answer = {
         .row = request->row,
         .sample = request->sample,
@@ -136,6 +164,9 @@ static int journal_answer(struct run *run, const struct ant_request *request, st
         .n_tokens = (uint32_t)request->output.len,
         .text = text.data,
         .text_bytes = (uint32_t)text.len,
+        .logprobs = request->has_logprobs ? &request->logprobs : NULL,
+        .prompt_logprobs = has_prompt ? &request->prompt_logprobs : NULL,
+        .prompt_ids = request->prompt,
     };
     int rc = ant_journal_add(run->journal, &answer, err);
     ant_buf_release(&text);
@@ -148,11 +179,17 @@ static int journal_answer(struct run *run, const struct ant_request *request, st
  * the last part and the answer. */
 static int resume(struct run *run, struct ant_request *request, struct ant_error *err)
 {
+    if (run->is_scored) /* the answer is given */
+        return 0;
     ANT_TRY(ant_journal_read_parts(run->reader, &run->earlier, request->row, request->sample,
                                    &request->output, err));
     request->n_reported = (uint32_t)request->output.len;
     if (request->output.len > 0)
         ant_stop_check(request, run->tokenizer, run->engine_config.max_context);
+    if (request->has_logprobs || request->has_prompt_logprobs) { /* they are not in the parts */
+        request->whole = request->finish;
+        request->finish = ANT_FINISH_NONE;
+    }
     return 0;
 }
 

@@ -8,6 +8,7 @@
 
 const struct ant_command *const ant_commands[] = {
     &ant_command_run,
+    &ant_command_score,
     &ant_command_pack,
     &ant_command_show,
     &ant_command_export,

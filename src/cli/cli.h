@@ -13,6 +13,7 @@ struct ant_command {
 };
 
 extern const struct ant_command ant_command_run;
+extern const struct ant_command ant_command_score;
 extern const struct ant_command ant_command_pack;
 extern const struct ant_command ant_command_show;
 extern const struct ant_command ant_command_export;

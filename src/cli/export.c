@@ -13,10 +13,12 @@
 #include "base/mem.h"
 #include "base/option.h"
 #include "cli/cli.h"
+#include "model/checkpoint.h"
 #include "store/exchange.h"
+#include "text/tokenizer.h"
 
 struct export_settings {
-    const char *output;
+    const char *output, *model;
     bool jsonl, csv, batch;
 };
 
@@ -28,6 +30,9 @@ static const struct ant_option options[] = {
     {ANT_OPTION_FLAG, 0, "openai-batch", NULL, AT(batch),
      .help =
          "The output of an OpenAI batch: one line a row, ids as custom_id, samples as choices."},
+    {ANT_OPTION_TEXT, 'm', "model", "PATH", AT(model),
+     .help = "Where the texts of tokens are found that log probabilities of an OpenAI batch need. "
+             "Default: the model that the results name."},
     {ANT_OPTION_TEXT, 'o', "output", "FILE", AT(output),
      .help = "Write to FILE, whole or not at all. Default: standard output."},
     {0},
@@ -47,18 +52,47 @@ struct writer {
     const struct export_settings *settings;
     struct ant_exchange_batch batch;
     char *model, *prompts; /* owned: what the results say of themselves */
+    bool is_scored;
+    struct ant_checkpoint *checkpoint;
+    struct ant_tokenizer *tokenizer;
     FILE *file;
     const char *name;
     struct ant_buf text; /* to be written */
 };
+
+static const char *piece_of(const void *tokenizer, int32_t id, size_t *bytes)
+{
+    return ant_tokenizer_piece(tokenizer, id, bytes);
+}
+
+/* Of the model that was named, or that the results name, which may be elsewhere now. */
+static int open_tokenizer(struct writer *writer, struct ant_error *err)
+{
+    const char *named = writer->settings->model;
+    int rc = ant_checkpoint_open(&writer->checkpoint, named ? named : writer->model, err);
+
+    if (rc == 0)
+        rc = ant_checkpoint_tokenizer(writer->checkpoint, &writer->tokenizer, err);
+    if (rc < 0 && named)
+        return rc;
+    if (rc < 0) {
+        fprintf(stderr, "antiphon export: note: tokens go as their numbers, without --model: %s\n",
+                err->text);
+        return 0;
+    }
+    writer->batch.piece = piece_of;
+    writer->batch.data = writer->tokenizer;
+    return 0;
+}
 
 static int open_writer(struct writer *writer, struct ant_results *results, const char *path,
                        struct ant_error *err)
 {
     struct stat facts;
 
+    writer->is_scored = ant_results_columns(results).is_scored;
     if (writer->settings->csv)
-        ant_exchange_put_csv_header(&writer->text);
+        ant_exchange_put_csv_header(&writer->text, writer->is_scored);
     if (!writer->settings->batch)
         return 0;
     ANT_TRY(ant_results_fact(results, "provenance/model", &writer->model, err));
@@ -66,6 +100,8 @@ static int open_writer(struct writer *writer, struct ant_results *results, const
     const char *slash = strrchr(writer->model, '/');
     writer->batch.model = slash && slash[1] ? slash + 1 : writer->model;
     writer->batch.is_chat = strcmp(writer->prompts, "text") != 0;
+    if (ant_results_columns(results).has_logprobs)
+        ANT_TRY(open_tokenizer(writer, err));
     writer->batch.created = stat(path, &facts) == 0 ? (int64_t)facts.st_mtime : 0;
     return 0;
 }
@@ -74,6 +110,8 @@ static void close_writer(struct writer *writer)
 {
     ant_exchange_release_batch(&writer->batch);
     ant_buf_release(&writer->text);
+    ant_tokenizer_close(writer->tokenizer);
+    ant_checkpoint_close(writer->checkpoint);
     free(writer->model);
     free(writer->prompts);
 }
@@ -98,11 +136,11 @@ static int export_row(struct writer *writer, struct ant_results *results, int64_
     ANT_TRY(ant_results_read(results, i, &answer, err));
     ANT_TRY(ant_results_id(results, i, &id, err));
     if (writer->settings->csv)
-        ant_exchange_put_csv(&writer->text, &answer, &id);
+        ant_exchange_put_csv(&writer->text, &answer, &id, writer->is_scored);
     else if (writer->settings->batch)
         ant_exchange_put_batch(&writer->batch, &writer->text, &answer, &id);
     else
-        ant_exchange_put_json(&writer->text, &answer, &id);
+        ant_exchange_put_json(&writer->text, &answer, &id, writer->is_scored);
     return write_text(writer, err);
 }
 

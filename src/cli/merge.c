@@ -86,7 +86,8 @@ static int write_results(const struct merge_settings *settings, const char *job,
                                     .journal = job,
                                     .n_rows = manifest->n_rows,
                                     .shard = manifest->shard,
-                                    .n_samples = manifest->n_samples};
+                                    .n_samples = manifest->n_samples,
+                                    .columns = manifest->columns};
     char now[32], settings_digest[ANT_DIGEST_TEXT];
     bool is_chat = strstr(manifest->answers, "chat-template-digest="); /* a run notes it for them */
     ant_utc(now, sizeof(now), time(NULL));

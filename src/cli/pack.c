@@ -59,6 +59,7 @@ static const struct ant_command_help help = {
               "a line of\n"
               "an OpenAI batch. Beside the prompt these are kept a row, in CSV as columns: id or "
               "custom_id,\n"
+              "continuation, logprobs, prompt_logprobs,\n"
               "max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed,\n"
               "repetition_penalty, presence_penalty, frequency_penalty. What would change "
               "answers\n"

@@ -98,6 +98,7 @@ static int prepare_journal(struct run *run, struct ant_error *err)
         .n_rows = run->n_rows,
         .shard = run->part,
         .n_samples = run->settings.samples,
+        .columns = run->columns,
         .input_digest = mine.input,
         .model_digest = mine.model,
         .answers = run->answers,
@@ -222,6 +223,7 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
         .n_rows = run->n_rows,
         .shard = run->part,
         .n_samples = run->settings.samples,
+        .columns = run->columns,
         .reports = reports,
         .n_reports = (size_t)run->layout.world,
     };

@@ -15,7 +15,7 @@
 
 #define AT(member) offsetof(struct run_settings, member)
 
-static const struct ant_option options[] = {
+const struct ant_option ant_run_options[] = {
     {ANT_OPTION_HEADING, .name = "What to do"},
     {ANT_OPTION_TEXT, 'm', "model", "PATH", AT(model), .required = true,
      .help = "GGUF file, or Hugging Face folder with config.json, *.safetensors, tokenizer.json or "
@@ -82,42 +82,51 @@ static const struct ant_option options[] = {
 
     {ANT_OPTION_HEADING, .name = "Answers (per-row columns of the input come first)"},
     {ANT_OPTION_INT, 'n', "samples", "N", AT(samples), 1, UINT16_MAX, .answers = true,
+     .draws = true,
      .help = "Answers to each prompt, drawn independently; its tokens are computed once. Default "
              "1."},
     {ANT_OPTION_INT, 0, "max-tokens", "N", AT(max_tokens), 1, 1 << 30, .answers = true,
-     .help = "Longest answer. Default 256."},
+     .draws = true, .help = "Longest answer. Default 256."},
     {ANT_OPTION_INT, 0, "min-tokens", "N", AT(min_tokens), 0, 1 << 30, .answers = true,
-     .help = "Shortest answer: no end before it. Default 0."},
+     .draws = true, .help = "Shortest answer: no end before it. Default 0."},
     {ANT_OPTION_REAL, 0, "temperature", "T", AT(temperature), 0, 1e4, .answers = true,
-     .help = "0 takes the most probable token always. Default 1."},
-    {ANT_OPTION_REAL, 0, "top-p", "P", AT(top_p), 0, 1, .answers = true,
+     .draws = true, .help = "0 takes the most probable token always. Default 1."},
+    {ANT_OPTION_REAL, 0, "top-p", "P", AT(top_p), 0, 1, .answers = true, .draws = true,
      .help = "Draw from the most probable tokens that together reach P. Default 1."},
-    {ANT_OPTION_INT, 0, "top-k", "K", AT(top_k), 0, 1 << 30, .answers = true,
+    {ANT_OPTION_INT, 0, "top-k", "K", AT(top_k), 0, 1 << 30, .answers = true, .draws = true,
      .help = "Draw from the K most probable tokens; 0, the default: all."},
-    {ANT_OPTION_REAL, 0, "min-p", "P", AT(min_p), 0, 1, .answers = true,
+    {ANT_OPTION_REAL, 0, "min-p", "P", AT(min_p), 0, 1, .answers = true, .draws = true,
      .help = "Leave out tokens below P times the most probable one's probability. Default 0."},
     {ANT_OPTION_REAL, 0, "repetition-penalty", "X", AT(repetition_penalty), 0, 100, .answers = true,
+     .draws = true,
      .help = "Make tokens of the prompt and of the answer so far less likely: their logits are "
              "divided by X, or multiplied where below 0. Default 1: off."},
     {ANT_OPTION_REAL, 0, "presence-penalty", "X", AT(presence_penalty), -100, 100, .answers = true,
-     .help = "Take X off the logits of tokens that are in the answer. Default 0."},
+     .draws = true, .help = "Take X off the logits of tokens that are in the answer. Default 0."},
     {ANT_OPTION_REAL, 0, "frequency-penalty", "X", AT(frequency_penalty), -100, 100,
-     .answers = true,
+     .answers = true, .draws = true,
      .help = "Take X off the logits of tokens each time they are in the answer. Default 0."},
-    {ANT_OPTION_LIST, 0, "logit-bias", "ID=X", AT(logit_bias), .answers = true,
+    {ANT_OPTION_LIST, 0, "logit-bias", "ID=X", AT(logit_bias), .answers = true, .draws = true,
      .help = "Add X (-100 to 100) to the logit of token ID. May be given more than once."},
-    {ANT_OPTION_LIST, 0, "allowed-token-id", "ID", AT(allowed_ids), .answers = true,
+    {ANT_OPTION_LIST, 0, "allowed-token-id", "ID", AT(allowed_ids), .answers = true, .draws = true,
      .help = "Draw no other tokens than these. May be given more than once."},
-    {ANT_OPTION_LIST, 0, "bad-words", "TEXT", AT(bad_words), .answers = true,
+    {ANT_OPTION_LIST, 0, "bad-words", "TEXT", AT(bad_words), .answers = true, .draws = true,
      .help = "Never write TEXT, as its own tokens or behind a space. May be given more than once."},
-    {ANT_OPTION_SEED, 0, "seed", "N", AT(seed), .answers = true,
+    {ANT_OPTION_SEED, 0, "seed", "N", AT(seed), .answers = true, .draws = true,
      .help = "The same seed and prompt give the same answer, on any rank and in any batch. "
              "Default 0."},
-    {ANT_OPTION_LIST, 0, "stop", "TEXT", AT(stop), .answers = true,
+    {ANT_OPTION_INT, 0, "logprobs", "K", AT(logprobs), -1, ANT_MAX_TOP, .answers = true,
+     .help =
+         "Keep the log probability of every token of an answer, and with it the K most probable "
+         "tokens in its place. Default -1: none."},
+    {ANT_OPTION_INT, 0, "prompt-logprobs", "K", AT(prompt_logprobs), -1, ANT_MAX_TOP,
+     .answers = true,
+     .help = "The same of the prompt's tokens, with the row's first answer. Default -1: none."},
+    {ANT_OPTION_LIST, 0, "stop", "TEXT", AT(stop), .answers = true, .draws = true,
      .help = "End an answer before TEXT. May be given more than once."},
-    {ANT_OPTION_LIST, 0, "stop-token-id", "ID", AT(stop_ids), .answers = true,
+    {ANT_OPTION_LIST, 0, "stop-token-id", "ID", AT(stop_ids), .answers = true, .draws = true,
      .help = "End an answer at this token. May be given more than once."},
-    {ANT_OPTION_FLAG, 0, "ignore-eos", NULL, AT(ignore_eos), .answers = true,
+    {ANT_OPTION_FLAG, 0, "ignore-eos", NULL, AT(ignore_eos), .answers = true, .draws = true,
      .help = "Go on past the model's own end of answer."},
     {ANT_OPTION_INT, 0, "max-model-len", "N", AT(max_model_len), 0, 1 << 30, .answers = true,
      .help = "Most tokens of a prompt and its answer. Default: what the model was made for."},
@@ -167,7 +176,7 @@ static const struct ant_option options[] = {
     {0},
 };
 
-static const struct ant_command_help help = {
+static const struct ant_command_help run_help = {
     .name = "run",
     .summary = "answer every prompt of a file with a model",
     .synopsis = "--model PATH --input FILE --output FILE [options]",
@@ -215,6 +224,9 @@ int ant_run_open_inputs(struct run *run, struct ant_error *err)
     ANT_TRY(ant_prompts_open(&run->prompts, settings->input, err));
     ANT_TRY(ant_run_take_shard(run, err));
     ANT_TRY(ant_run_open_chat(run, err));
+    if (run->is_scored && !ant_prompts_have_continuations(run->prompts))
+        return ant_fail(err, ANT_EUSAGE, "'%s' has no column 'continuation': nothing to score",
+                        settings->input);
     const char *ignored = ant_prompts_ignored(run->prompts);
     if (*ignored && run->layout.rank == 0)
         ant_log(ANT_LOG_WARN, "prompts", "columns of '%s' without a meaning here are ignored: %s",
@@ -228,6 +240,7 @@ int ant_run_open_inputs(struct run *run, struct ant_error *err)
 static int prepare(struct run *run, struct ant_error *err)
 {
     ANT_TRY(ant_run_agree(run, ant_run_open_inputs(run, err), err));
+    ANT_TRY(ant_run_find_columns(run, err));
     ANT_TRY(ant_run_agree(run, ant_run_plan(run, err), err));
     int rc = ant_run_open_journal(run, err);
     if (rc != 0)
@@ -288,53 +301,73 @@ static int end_stopped(struct run *run, struct ant_error *err)
     return ANT_EXIT_TEMPORARY;
 }
 
-static int run_main(int argc, char **argv)
+/* Another job than one that answers the same prompts. */
+static void note_scored(struct run *run)
 {
-    struct run run = {.argc = argc, .argv = argv, .start = ant_now()};
+    char *answers = ant_xasprintf("%scommand=score\n", run->answers);
+
+    free(run->answers);
+    run->answers = answers;
+}
+
+int ant_run_main(struct run *run, const struct ant_command_help *help)
+{
     struct ant_error err = {{0}};
     int first_operand;
 
-    ant_run_set_defaults(&run.settings);
-    int rc = ant_option_parse(options, &help, &run.settings, argc, argv, &first_operand, &err);
-    if (rc == 0 && first_operand < argc)
-        rc = ant_fail(&err, ANT_EUSAGE, "'%s' is not an option", argv[first_operand]);
-    if (rc == 0 && run.settings.restart_over && run.settings.retry_failed)
+    ant_run_set_defaults(&run->settings);
+    int rc = ant_option_parse(ant_run_options, help, &run->settings, run->argc, run->argv,
+                              &first_operand, &err);
+    if (rc == 0 && first_operand < run->argc)
+        rc = ant_fail(&err, ANT_EUSAGE, "'%s' is not an option", run->argv[first_operand]);
+    if (rc == 0 && run->settings.restart_over && run->settings.retry_failed)
         rc = ant_fail(&err, ANT_EUSAGE, "--restart-over answers all rows, --retry-failed some");
     if (rc != 0)
-        return rc > 0 ? ANT_EXIT_DONE : ant_run_end_together(&run, rc, &err);
-    ant_log_set_level((enum ant_log_level)run.settings.log_level);
+        return rc > 0 ? ANT_EXIT_DONE : ant_run_end_together(run, rc, &err);
+    ant_log_set_level((enum ant_log_level)run->settings.log_level);
     ant_stop_catch();
-    rc = read_time_limit(&run, &err);
+    rc = read_time_limit(run, &err);
     if (rc < 0)
-        return ant_run_end_together(&run, rc, &err);
-    run.answers = ant_option_answers(options, &run.settings);
-    run.settings_json = ant_option_json(options, &run.settings);
+        return ant_run_end_together(run, rc, &err);
+    if (run->is_scored && run->settings.logprobs < 1)
+        run->settings.logprobs = 1; /* the most probable token says whether it is this one */
+    run->answers = ant_option_answers(ant_run_options, &run->settings);
+    if (run->is_scored)
+        note_scored(run);
+    run->settings_json = ant_option_json(ant_run_options, &run->settings);
 
-    rc = ant_run_launch(&run, &err);
+    rc = ant_run_launch(run, &err);
     if (rc == 0)
-        rc = ant_store_start(ant_job_size(run.job), &err);
+        rc = ant_store_start(ant_job_size(run->job), &err);
     if (rc == ANT_EUSAGE || rc == ANT_EUNSUPP)
-        return ant_run_end_together(&run, rc, &err);
+        return ant_run_end_together(run, rc, &err);
     if (rc < 0)
-        return ant_run_end_alone(&run, rc, &err);
-    rc = prepare(&run, &err);
+        return ant_run_end_alone(run, rc, &err);
+    rc = prepare(run, &err);
     if (rc < 0)
-        return rc == ANT_EPEER ? ant_run_end_alone(&run, rc, &err)
-                               : ant_run_end_together(&run, rc, &err);
+        return rc == ANT_EPEER ? ant_run_end_alone(run, rc, &err)
+                               : ant_run_end_together(run, rc, &err);
     if (rc > 0)
-        return end_done(&run);
-    ant_run_progress_start(&run);
-    rc = ant_run_answer(&run, &err);
+        return end_done(run);
+    ant_run_progress_start(run);
+    rc = ant_run_answer(run, &err);
     if (rc < 0)
-        return ant_run_end_alone(&run, rc, &err);
-    if (run.pulse.orders.next == RUN_SAVE)
-        return end_stopped(&run, &err);
-    rc = ant_run_write_results(&run, &err);
+        return ant_run_end_alone(run, rc, &err);
+    if (run->pulse.orders.next == RUN_SAVE)
+        return end_stopped(run, &err);
+    rc = ant_run_write_results(run, &err);
     if (rc < 0)
-        return rc == ANT_EPEER ? ant_run_end_alone(&run, rc, &err)
-                               : ant_run_end_together(&run, rc, &err);
-    ant_run_tear_down(&run);
+        return rc == ANT_EPEER ? ant_run_end_alone(run, rc, &err)
+                               : ant_run_end_together(run, rc, &err);
+    ant_run_tear_down(run);
     return ANT_EXIT_DONE;
 }
 
-const struct ant_command ant_command_run = {run_main, options, &help};
+static int run_main(int argc, char **argv)
+{
+    struct run run = {.argc = argc, .argv = argv, .start = ant_now()};
+
+    return ant_run_main(&run, &run_help);
+}
+
+const struct ant_command ant_command_run = {run_main, ant_run_options, &run_help};

@@ -41,6 +41,7 @@ struct run_settings {
     double repetition_penalty, presence_penalty, frequency_penalty;
     struct ant_option_list logit_bias, allowed_ids, bad_words;
     uint64_t seed;
+    int logprobs, prompt_logprobs; /* most probable ids with each; -1: none at all */
     struct ant_option_list stop, stop_ids;
     bool ignore_eos;
     bool chat;
@@ -109,6 +110,8 @@ struct run {
     struct ant_engine_config engine_config;
     struct ant_engine *engine;
 
+    bool is_scored;               /* continuations are given, nothing is drawn */
+    struct ant_columns columns;   /* what its results have beside what all do */
     struct ant_sampling sampling; /* of a row that says nothing else */
     struct ant_stops stops;
     struct ant_rules rules; /* both are rules.c's to fill and free */
@@ -148,6 +151,12 @@ static inline bool ant_run_leads(const struct run *run)
     return run->layout.tp_rank == 0 && run->layout.pp_rank == 0;
 }
 
+/* run.c */
+/* The main job: answer the rows of a file, or score them. `argv` and what the command sets of
+ * `run` itself are there; the rest is set up and taken down. Returns the exit code. */
+int ant_run_main(struct run *run, const struct ant_command_help *help);
+extern const struct ant_option ant_run_options[];
+
 /* setup.c, in the order of their calls. */
 /* What the settings of these names can be: choices of options, ended by NULL. */
 extern const char *const ant_run_ep_scopes[];
@@ -179,6 +188,18 @@ void ant_run_release_rules(struct run *run);
 /* ANT_EUNSUPP if the backend cannot draw so. */
 int ant_run_check_edits(const struct run *run, const struct ant_sampling *sampling,
                         struct ant_error *err);
+
+/* logprobs.c: what log probabilities the job is asked for, by its settings and its rows.
+ * Collective. */
+int ant_run_find_columns(struct run *run, struct ant_error *err);
+/* ANT_EUNSUPP if the backend has none. */
+int ant_run_check_logprobs(const struct run *run, struct ant_error *err);
+/* What a row asks for. */
+int ant_run_want_logprobs(const struct run *run, const struct ant_prompt *prompt,
+                          struct ant_request *request, struct ant_error *err);
+/* The ids of a row's continuation, and of what comes before it. */
+int ant_run_continuation_ids(const struct run *run, const struct ant_prompt *prompt,
+                             struct ant_ids *before, struct ant_ids *out, struct ant_error *err);
 
 /* record.c: what says whether two jobs would give the same results: digests of the input, of the
  * model and of the settings that change answers. */

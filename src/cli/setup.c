@@ -26,6 +26,8 @@ void ant_run_set_defaults(struct run_settings *settings)
         .samples = 1,
         .partition = "modulo",
         .max_tokens = 256,
+        .logprobs = -1,
+        .prompt_logprobs = -1,
         .temperature = 1,
         .top_p = 1,
         .repetition_penalty = 1,
@@ -38,6 +40,10 @@ void ant_run_set_defaults(struct run_settings *settings)
         .log_level = ANT_LOG_INFO,
     };
 }
+
+/* Rows of a step whose logits are computed, however few prompts are in flight: those of one prompt
+ * may be wanted. */
+enum { LEAST_SAMPLED = 64 };
 
 /* ---- launch: who are the ranks -------------------------------------------------------------- */
 
@@ -215,6 +221,9 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     ANT_TRY(choose_backend(run, card->local_rank, err));
     config->max_seqs = settings->max_num_seqs;
     config->max_step_rows = settings->max_batched_tokens;
+    config->max_sampled = config->max_seqs > LEAST_SAMPLED ? config->max_seqs : LEAST_SAMPLED;
+    if (config->max_sampled > config->max_step_rows)
+        config->max_sampled = config->max_step_rows;
     config->no_prefix_sharing = settings->no_prefix_sharing;
     config->n_lanes = run->layout.pp_size;
     ANT_TRY(ant_shard_init(&run->shard, run->checkpoint, &run->layout, err));
@@ -225,8 +234,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         .spread = run->shard.experts.n > 1 ? &run->shard.experts : NULL,
         .max_rows = config->max_step_rows,
         .max_seqs = config->max_seqs,
-        .max_sampled =
-            config->max_seqs < config->max_step_rows ? config->max_seqs : config->max_step_rows,
+        .max_sampled = config->max_sampled,
         .max_context = config->max_context,
         .n_threads = settings->threads ? settings->threads : default_threads(card),
         .local_rank = card->local_rank,
@@ -240,6 +248,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     config->steps_in_flight =
         run->layout.tp_size * run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
     ANT_TRY(ant_run_check_edits(run, &run->sampling, err));
+    ANT_TRY(ant_run_check_logprobs(run, err));
     run->weight_bytes =
         ant_model_weight_bytes(run->checkpoint, &run->shard, run->be, &run->own_weight_bytes);
     return plan_pages(run, card->local_size, err);

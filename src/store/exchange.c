@@ -142,7 +142,8 @@ static const struct name {
     {"system", ANT_MEANS_UNSUPPORTED, 0},
     {"suffix", ANT_MEANS_UNSUPPORTED, 0},
     {"echo", ANT_MEANS_UNSUPPORTED, 0},
-    {"logprobs", ANT_MEANS_UNSUPPORTED, 0},
+    {"logprobs", ANT_MEANS_INTEGER, ANT_HAS_LOGPROBS},
+    {"prompt_logprobs", ANT_MEANS_INTEGER, ANT_HAS_PROMPT_LOGPROBS},
     {"top_logprobs", ANT_MEANS_UNSUPPORTED, 0},
     {"logit_bias", ANT_MEANS_UNSUPPORTED, 0},
     {"response_format", ANT_MEANS_UNSUPPORTED, 0},
@@ -203,6 +204,10 @@ void ant_exchange_set_integer(struct ant_prompt *prompt, unsigned flag, int64_t 
         prompt->min_tokens = value;
     else if (flag == ANT_HAS_TOP_K)
         prompt->top_k = value;
+    else if (flag == ANT_HAS_LOGPROBS)
+        prompt->logprobs = value;
+    else if (flag == ANT_HAS_PROMPT_LOGPROBS)
+        prompt->prompt_logprobs = value;
     else if (flag == ANT_HAS_SEED)
         prompt->seed = (uint64_t)value;
 }
@@ -353,6 +358,7 @@ void ant_exchange_close(struct ant_exchange_reader *reader)
     ant_exchange_close_csv(reader->csv);
     ant_buf_release(&reader->text);
     ant_buf_release(&reader->id);
+    ant_buf_release(&reader->continuation);
     ant_buf_release(&reader->unused);
     free(reader);
 }

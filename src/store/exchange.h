@@ -79,18 +79,21 @@ void ant_pack_close(struct ant_pack *pack);
 /* Append one answer as a line. JSON is valid whatever the bytes are: what is not UTF-8 becomes
  * U+FFFD. CSV has the bytes as they are. */
 void ant_exchange_put_json(struct ant_buf *out, const struct ant_answer *answer,
-                           const struct ant_results_id *id);
+                           const struct ant_results_id *id, bool is_scored);
 void ant_exchange_put_json_string(struct ant_buf *out, const char *text, size_t n);
-void ant_exchange_put_csv_header(struct ant_buf *out);
+void ant_exchange_put_csv_header(struct ant_buf *out, bool is_scored);
 void ant_exchange_put_csv(struct ant_buf *out, const struct ant_answer *answer,
-                          const struct ant_results_id *id);
+                          const struct ant_results_id *id, bool is_scored);
 
-/* The output of an OpenAI batch: a line a row, written when the next row or the end has come. Zeroed
- * but for the first three; ids are custom_ids. */
+/* The output of an OpenAI batch: a line a row, written when the next row or the end has come.
+ * Zeroed but for the first five; ids are custom_ids. */
 struct ant_exchange_batch {
     bool is_chat;
     const char *model; /* borrowed */
     int64_t created;
+    /* The bytes of a token, beside its log probability; NULL: it goes as "token_id:7". */
+    const char *(*piece)(const void *data, int32_t id, size_t *bytes);
+    const void *data;
     int64_t row, prompt_tokens, completion_tokens;
     bool is_open;
     enum ant_status status;

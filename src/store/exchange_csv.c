@@ -12,7 +12,7 @@
 enum { MOST_COLUMNS = 4096, LISTED = 10 };
 
 /* What a column is for. */
-enum use { USE_NOT, USE_PROMPT, USE_ID, USE_INTEGER, USE_REAL, USE_REFUSE };
+enum use { USE_NOT, USE_PROMPT, USE_CONTINUATION, USE_ID, USE_INTEGER, USE_REAL, USE_REFUSE };
 struct column {
     char *name; /* owned */
     enum use use;
@@ -201,6 +201,10 @@ static void choose_others(struct ant_exchange_reader *reader)
         struct column *column = &csv->columns[i];
         if (column->use == USE_PROMPT)
             continue;
+        if (strcmp(column->name, "continuation") == 0) {
+            column->use = USE_CONTINUATION;
+            continue;
+        }
         if (strcmp(column->name, "id") == 0 || strcmp(column->name, "custom_id") == 0) {
             column->use = USE_ID;
             continue;
@@ -284,6 +288,10 @@ static int take_cell(struct ant_exchange_reader *reader, int i, struct ant_excha
     case USE_PROMPT:
         out->prompt.text = text;
         out->prompt.text_bytes = bytes;
+        return 0;
+    case USE_CONTINUATION:
+        out->prompt.continuation = text;
+        out->prompt.continuation_bytes = bytes;
         return 0;
     case USE_ID:
         out->id_kind = ANT_ID_STRING;

@@ -77,8 +77,51 @@ static void put_json_time(struct ant_buf *out, const char *name, float seconds)
         ant_buf_printf(out, ", \"%s\": %.6g", name, (double)seconds);
 }
 
+static void put_json_real(struct ant_buf *out, double value)
+{
+    if (isfinite(value))
+        ant_buf_printf(out, "%.9g", value);
+    else
+        ant_buf_printf(out, "null");
+}
+
+/* "PREFIXlogprobs", and "PREFIXtop_logprobs": a list of [id, log probability] each. */
+static void put_json_logprobs(struct ant_buf *out, const char *prefix,
+                              const struct ant_logprobs *logprobs)
+{
+    size_t n_top = (size_t)logprobs->n_top;
+
+    ant_buf_printf(out, ", \"%slogprobs\": [", prefix);
+    for (uint32_t i = 0; i < logprobs->n; i++) {
+        ant_buf_add(out, ", ", i ? 2 : 0);
+        put_json_real(out, (double)logprobs->values[i]);
+    }
+    ant_buf_add(out, "]", 1);
+    if (n_top == 0)
+        return;
+    ant_buf_printf(out, ", \"%stop_logprobs\": [", prefix);
+    for (uint32_t i = 0; i < logprobs->n; i++) {
+        ant_buf_printf(out, "%s[", i ? ", " : "");
+        for (size_t k = i * n_top; k < (i + 1) * n_top && logprobs->top_ids[k] >= 0; k++) {
+            ant_buf_printf(out, "%s[%d, ", k > i * n_top ? ", " : "", (int)logprobs->top_ids[k]);
+            put_json_real(out, (double)logprobs->top[k]);
+            ant_buf_add(out, "]", 1);
+        }
+        ant_buf_add(out, "]", 1);
+    }
+    ant_buf_add(out, "]", 1);
+}
+
+static void put_json_ids(struct ant_buf *out, const char *name, const int32_t *ids, uint32_t n)
+{
+    ant_buf_printf(out, ", \"%s\": [", name);
+    for (uint32_t i = 0; i < n; i++)
+        ant_buf_printf(out, "%s%d", i ? ", " : "", (int)ids[i]);
+    ant_buf_add(out, "]", 1);
+}
+
 void ant_exchange_put_json(struct ant_buf *out, const struct ant_answer *answer,
-                           const struct ant_results_id *id)
+                           const struct ant_results_id *id, bool is_scored)
 {
     ant_buf_printf(out, "{\"row\": %lld, \"sample\": %d", (long long)answer->row,
                    (int)answer->sample);
@@ -98,6 +141,18 @@ void ant_exchange_put_json(struct ant_buf *out, const struct ant_answer *answer,
     put_json_time(out, "t_total", answer->t_total);
     ant_buf_printf(out, ", \"text\": ");
     ant_exchange_put_json_string(out, answer->text, answer->text_bytes);
+    if (is_scored && answer->logprobs && answer->status == ANT_STATUS_OK)
+        ant_buf_printf(
+            out, ", \"logprob_sum\": %.9g, \"is_greedy\": %s", ant_logprobs_sum(answer->logprobs),
+            ant_logprobs_are_greedy(answer->logprobs, answer->tokens) ? "true" : "false");
+    if (answer->logprobs && answer->n_tokens > 0) {
+        put_json_ids(out, "tokens", answer->tokens, answer->n_tokens);
+        put_json_logprobs(out, "", answer->logprobs);
+    }
+    if (answer->prompt_logprobs && answer->prompt_logprobs->n > 0) {
+        put_json_ids(out, "prompt_ids", answer->prompt_ids, answer->prompt_logprobs->n);
+        put_json_logprobs(out, "prompt_", answer->prompt_logprobs);
+    }
     if (answer->error_bytes > 0) {
         ant_buf_printf(out, ", \"error\": ");
         ant_exchange_put_json_string(out, answer->error, answer->error_bytes);
@@ -128,14 +183,16 @@ static void put_csv_text(struct ant_buf *out, const char *text, size_t n)
     ant_buf_add(out, "\"", 1);
 }
 
-void ant_exchange_put_csv_header(struct ant_buf *out)
+void ant_exchange_put_csv_header(struct ant_buf *out, bool is_scored)
 {
-    ant_buf_printf(out, "row,sample,id,status,finish,prompt_tokens,completion_tokens,seed,text,"
-                        "error\r\n");
+    ant_buf_printf(out,
+                   "row,sample,id,status,finish,prompt_tokens,completion_tokens,seed,text,"
+                   "error%s\r\n",
+                   is_scored ? ",logprob_sum,is_greedy" : "");
 }
 
 void ant_exchange_put_csv(struct ant_buf *out, const struct ant_answer *answer,
-                          const struct ant_results_id *id)
+                          const struct ant_results_id *id, bool is_scored)
 {
     ant_buf_printf(out, "%lld,%d,", (long long)answer->row, (int)answer->sample);
     put_csv_text(out, id->text, id->bytes);
@@ -145,5 +202,10 @@ void ant_exchange_put_csv(struct ant_buf *out, const struct ant_answer *answer,
     put_csv_text(out, answer->text, answer->text_bytes);
     ant_buf_add(out, ",", 1);
     put_csv_text(out, answer->error, answer->error_bytes);
+    if (is_scored && answer->logprobs && answer->status == ANT_STATUS_OK)
+        ant_buf_printf(out, ",%.9g,%d", ant_logprobs_sum(answer->logprobs),
+                       ant_logprobs_are_greedy(answer->logprobs, answer->tokens));
+    else if (is_scored)
+        ant_buf_add(out, ",,", 2);
     ant_buf_add(out, "\r\n", 2);
 }

@@ -147,6 +147,40 @@ static int take_id(struct ant_exchange_reader *reader, const char *name, const j
     return 0;
 }
 
+static bool is_ignored(const struct ant_exchange_reader *reader, const char *name)
+{
+    unsigned flag;
+
+    return ant_exchange_meaning(reader, name, &flag) == ANT_MEANS_IGNORED;
+}
+
+/* A number as in completions; or true as in chats, where "top_logprobs" has the number. */
+static int take_logprobs(struct ant_exchange_reader *reader, const json_t *object,
+                         const json_t *value, struct ant_prompt *prompt, struct ant_error *err)
+{
+    const json_t *top = json_object_get(object, "top_logprobs");
+
+    if (!json_is_boolean(value))
+        return take_number(reader, "logprobs", value, false, ANT_HAS_LOGPROBS, prompt, err);
+    if (json_is_false(value))
+        return 0;
+    ant_exchange_set_integer(prompt, ANT_HAS_LOGPROBS, 0);
+    return top ? take_number(reader, "top_logprobs", top, false, ANT_HAS_LOGPROBS, prompt, err) : 0;
+}
+
+static int take_continuation(struct ant_exchange_reader *reader, const json_t *value,
+                             struct ant_prompt *prompt, struct ant_error *err)
+{
+    if (!json_is_string(value))
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'continuation' is %s, expected a string",
+                                 type_name(value));
+    reader->continuation.len = 0;
+    ant_buf_add(&reader->continuation, json_string_value(value), json_string_length(value));
+    prompt->continuation = reader->continuation.len ? reader->continuation.data : "";
+    prompt->continuation_bytes = reader->continuation.len;
+    return 0;
+}
+
 /* A name that is neither prompt nor id. */
 static int take_other(struct ant_exchange_reader *reader, const char *name, const json_t *value,
                       struct ant_exchange_row *out, struct ant_error *err)
@@ -195,6 +229,12 @@ static int take_object(struct ant_exchange_reader *reader, json_t *object,
             ++*n_prompts;
         } else if (json_object_get(object, "messages") && is_extra(name)) {
             continue; /* taken with the messages */
+        } else if (strcmp(name, "continuation") == 0) {
+            rc = take_continuation(reader, value, &out->prompt, err);
+        } else if (strcmp(name, "logprobs") == 0 && !is_ignored(reader, name)) {
+            rc = take_logprobs(reader, object, value, &out->prompt, err);
+        } else if (strcmp(name, "top_logprobs") == 0 && json_object_get(object, "logprobs")) {
+            continue; /* taken with that */
         } else if (strcmp(name, "id") == 0 || strcmp(name, "custom_id") == 0) {
             rc = take_id(reader, name, value, out, err);
         } else if (strcmp(name, "body") == 0 && json_is_object(value)) {

@@ -33,6 +33,8 @@ enum {
     FREQUENCY,
     SEED,
     PRIORITY,
+    LOGPROBS,
+    PROMPT_LOGPROBS,
     ID,
     N_NUMBERS
 };
@@ -53,6 +55,8 @@ static const struct {
     [FREQUENCY] = {"frequency_penalty", ANT_HAS_FREQUENCY, true},
     [SEED] = {"seed", ANT_HAS_SEED, false},
     [PRIORITY] = {"priority", ANT_HAS_PRIORITY, true},
+    [LOGPROBS] = {"logprobs", ANT_HAS_LOGPROBS, false},
+    [PROMPT_LOGPROBS] = {"prompt_logprobs", ANT_HAS_PROMPT_LOGPROBS, false},
     [ID] = {"id", 0, false},
 };
 
@@ -71,6 +75,7 @@ struct ant_pack {
     hid_t file, group;
     struct growing text, numbers[N_NUMBERS];
     struct growing names, errors; /* ids that are strings; why rows are no prompts */
+    struct growing continuations;
     int64_t rows, bytes;
     bool is_chat, has_prompts, is_finished;
     enum ant_id_kind id_kind;
@@ -271,6 +276,8 @@ static int add_options(struct ant_pack *pack, const struct ant_prompt *prompt,
     const int64_t integers[N_NUMBERS] = {[MAX_TOKENS] = prompt->max_tokens,
                                          [MIN_TOKENS] = prompt->min_tokens,
                                          [TOP_K] = prompt->top_k,
+                                         [LOGPROBS] = prompt->logprobs,
+                                         [PROMPT_LOGPROBS] = prompt->prompt_logprobs,
                                          [SEED] = (int64_t)prompt->seed};
     const double reals[N_NUMBERS] = {[TEMPERATURE] = prompt->temperature,
                                      [TOP_P] = prompt->top_p,
@@ -280,7 +287,7 @@ static int add_options(struct ant_pack *pack, const struct ant_prompt *prompt,
                                      [FREQUENCY] = prompt->frequency_penalty,
                                      [PRIORITY] = prompt->priority};
 
-    for (int c = MAX_TOKENS; c <= PRIORITY; c++)
+    for (int c = MAX_TOKENS; c < ID; c++)
         ANT_TRY(add_number(pack, c, prompt->has & facts[c].flag, integers[c], reals[c], err));
     return 0;
 }
@@ -294,6 +301,8 @@ static int check_integers(const struct ant_prompt *prompt, struct ant_error *err
     } integers[] = {{MAX_TOKENS, prompt->max_tokens},
                     {MIN_TOKENS, prompt->min_tokens},
                     {TOP_K, prompt->top_k},
+                    {LOGPROBS, prompt->logprobs},
+                    {PROMPT_LOGPROBS, prompt->prompt_logprobs},
                     {SEED, (int64_t)prompt->seed}};
 
     for (size_t i = 0; i < sizeof(integers) / sizeof(*integers); i++)
@@ -328,6 +337,9 @@ int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, stru
     if (row->error || is_open(&pack->errors))
         ANT_TRY(add_string(pack, &pack->errors, "error", row->error,
                            row->error ? strlen(row->error) : 0, err));
+    if (row->prompt.continuation || is_open(&pack->continuations))
+        ANT_TRY(add_string(pack, &pack->continuations, "continuation", row->prompt.continuation,
+                           row->prompt.continuation_bytes, err));
     ANT_TRY(add(&pack->text, row->prompt.text, row->prompt.text_bytes, PIECE, err));
     pack->has_prompts |= !row->error;
     pack->bytes += (int64_t)row->prompt.text_bytes;
@@ -376,6 +388,7 @@ static int complete(struct ant_pack *pack, struct ant_error *err)
         ANT_TRY(flush(&pack->numbers[c], err));
     ANT_TRY(flush_strings(&pack->names, err));
     ANT_TRY(flush_strings(&pack->errors, err));
+    ANT_TRY(flush_strings(&pack->continuations, err));
     ANT_TRY(ant_h5_put_text(pack->group, "format", pack->is_chat ? "chat" : "text", err));
     ANT_TRY(ant_h5_put_text(pack->group, "schema", "antiphon-prompts", err));
     return ant_h5_put_int(pack->group, "version", 1, err);
@@ -386,6 +399,7 @@ static int close_file(struct ant_pack *pack, struct ant_error *err)
     close_growing(&pack->text);
     close_growing(&pack->names);
     close_growing(&pack->errors);
+    close_growing(&pack->continuations);
     for (int c = 0; c < N_NUMBERS; c++)
         close_growing(&pack->numbers[c]);
     ant_h5_close(pack->group);
@@ -437,7 +451,9 @@ const char *ant_pack_columns(struct ant_pack *pack)
     pack->columns.len = 0;
     if (pack->id_kind != ANT_ID_NONE)
         ant_buf_printf(&pack->columns, "id");
-    for (int c = MAX_TOKENS; c <= PRIORITY; c++)
+    if (pack->continuations.width)
+        ant_buf_printf(&pack->columns, "%scontinuation", pack->columns.len ? ", " : "");
+    for (int c = MAX_TOKENS; c < ID; c++)
         if (pack->numbers[c].width)
             ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "", facts[c].name);
     return pack->columns.len ? pack->columns.data : "";
@@ -453,6 +469,8 @@ void ant_pack_close(struct ant_pack *pack)
         flush_strings(&pack->names, &ignored);
     if (pack->errors.pending.len)
         flush_strings(&pack->errors, &ignored);
+    if (pack->continuations.pending.len)
+        flush_strings(&pack->continuations, &ignored);
     if (!pack->is_finished) {
         close_file(pack, &ignored);
         unlink(pack->part);

@@ -15,7 +15,7 @@ struct ant_exchange_reader {
     bool is_begun;
     int64_t line;     /* lines begun so far */
     int64_t row_line; /* where the last row began */
-    struct ant_buf text, id, unused;
+    struct ant_buf text, id, continuation, unused;
     struct ant_error why; /* of a row that is no prompt */
     int n_unused;
     struct ant_exchange_csv *csv; /* owned */

@@ -25,6 +25,7 @@ enum {
     CHUNK_CACHE_LEAST = 1 << 20,
     CHUNK_CACHE_MOST = 1 << 28,
     MAX_ATTRIBUTE = 1 << 20,
+    MOST_NUMBERS = 1 << 16, /* of an element */
 };
 
 void ant_h5_no_locks(hid_t access)
@@ -448,6 +449,45 @@ int ant_h5_column_open(struct ant_h5_column *out, hid_t where, const char *name,
 fail:
     ant_h5_column_close(&column);
     return rc;
+}
+
+/* How many numbers an element has, of a dataset of such; 0: of another kind. */
+static int numbers_of(hid_t dataset)
+{
+    hid_t type = H5Dget_type(dataset), number = H5I_INVALID_HID;
+    hsize_t n = 0;
+
+    if (H5Tget_class(type) == H5T_ARRAY && H5Tget_array_ndims(type) == 1 &&
+        H5Tget_array_dims2(type, &n) == 1)
+        number = H5Tget_super(type);
+    H5T_class_t class = number < 0 ? H5T_NO_CLASS : H5Tget_class(number);
+    ant_h5_close(number);
+    ant_h5_close(type);
+    return (class == H5T_INTEGER || class == H5T_FLOAT) && n <= MOST_NUMBERS ? (int)n : 0;
+}
+
+int ant_h5_rows_open(struct ant_h5_column *out, hid_t *rows, int *width, hid_t number, hid_t where,
+                     const char *name, const char *file, const char *path, struct ant_error *err)
+{
+    struct ant_h5_column column = {.label = ant_xasprintf("'%s': dataset '%s'", file, path)};
+    int rc = 0, n = 0;
+
+    column.dataset = open_with_cache(where, name);
+    if (column.dataset < 0)
+        rc = ant_h5_fail(err, ANT_EDATA, "%s cannot be opened", column.label);
+    if (rc == 0)
+        rc = check_space(&column, err);
+    if (rc == 0 && (n = numbers_of(column.dataset)) == 0)
+        rc = ant_fail(err, ANT_EDATA, "%s does not hold rows of numbers", column.label);
+    if (rc < 0) {
+        ant_h5_column_close(&column);
+        return rc;
+    }
+    hsize_t dims = (hsize_t)n;
+    *rows = H5Tarray_create2(number, 1, &dims);
+    *width = n;
+    *out = column;
+    return 0;
 }
 
 void ant_h5_column_close(struct ant_h5_column *column)

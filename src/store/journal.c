@@ -90,6 +90,7 @@ static void note_entry(struct ant_journal *journal, const struct ant_answer *ans
         .n_tokens = answer->n_tokens,
         .text_bytes = answer->text_bytes,
         .error_bytes = answer->error_bytes,
+        .n_prompt = answer->prompt_logprobs ? answer->prompt_logprobs->n : 0,
     };
 }
 

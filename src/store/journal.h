@@ -5,13 +5,19 @@
  *     manifest.json       what job this is, see struct ant_manifest
  *     owner               locked by the job that is writing, and its name as text
  *     halt                somebody wants that job to stop: "drain" or "now"
- *     r<rank>.s<start>.aj frames, one after the other, little-endian; start 0 is what was taken
- * over from a results file: u32 magic "AJF1"   u32 length of the payload   u32 CRC32C of length and
- * all behind it u64 row   u16 sample   u8 kind (1 done, 2 part, 3 failed)   payload payload of done
- * and failed: u8 status   u8 finish   i32 prompt_tokens, dp_rank, attempt   u64 seed f32 t_first,
- * t_total   u32 n_tokens, text_bytes, error_bytes i32 tokens[n_tokens]   text   error payload of
- * part, tokens [first, first + n_tokens) of an answer under way: u32 first, n_tokens   i32
- * tokens[n_tokens]
+ *     r<rank>.s<start>.aj frames, one after the other, little-endian; start 0 is what was taken over
+ *                         from a results file:
+ *         u32 magic "AJF1"   u32 length of the payload   u32 CRC32C of length and all behind it
+ *         u64 row   u16 sample   u8 kind (1 done, 2 part, 3 failed)   payload
+ *     payload of done and failed:
+ *         u8 status   u8 finish   i32 prompt_tokens, dp_rank, attempt   u64 seed
+ *         f32 t_first, t_total   u32 n_tokens, text_bytes, error_bytes
+ *         i32 tokens[n_tokens]   text   error
+ *         then, where log probabilities were asked for, two lists of them, of the answer and of the
+ *         prompt, and the prompt's ids, as many as its list has entries; a list is
+ *         u32 n, n_top   f32 values[n]   i32 top_ids[n][n_top]   f32 top[n][n_top]
+ *     payload of part, tokens [first, first + n_tokens) of an answer under way:
+ *         u32 first, n_tokens   i32 tokens[n_tokens]
  *
  * Replay steps over frames of other kinds. Thread: control. Errors name the file: ANT_EIO,
  * ANT_EDATA, ANT_EUSAGE (another job owns it; settings differ). */
@@ -23,6 +29,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/logprobs.h"
 #include "base/mem.h"
 
 enum ant_status {
@@ -61,6 +68,9 @@ struct ant_answer {
     uint32_t text_bytes;
     const char *error; /* reason when FAILED */
     uint32_t error_bytes;
+    const struct ant_logprobs *logprobs;        /* of the answer's tokens; NULL: not asked for */
+    const struct ant_logprobs *prompt_logprobs; /* of the prompt's, NULL likewise */
+    const int32_t *prompt_ids;                  /* (prompt_logprobs->n) */
 };
 
 /* What an answer under way has gained since its last part: tokens [first, first + n_tokens). */
@@ -81,6 +91,8 @@ struct ant_journal_entry {
     uint64_t offset;               /* of the frame */
     uint32_t length;               /* of the payload */
     uint32_t n_tokens, text_bytes, error_bytes;
+    uint32_t n_prompt; /* tokens of the prompt with log probabilities */
+    uint32_t spare;
 };
 
 /* Where a part frame lies. Plain data, as above. */
@@ -99,6 +111,15 @@ struct ant_input_shard {
     int number, count;
 };
 
+enum { ANT_MOST_TOP = 1 << 10 }; /* of the numbers below */
+
+/* What results hold beside what all do. */
+struct ant_columns {
+    bool has_logprobs, has_prompt_logprobs;
+    int n_top, n_prompt_top; /* most probable ids with each */
+    bool is_scored;          /* the sum of the logprobs, and whether the tokens are the likeliest */
+};
+
 struct ant_journal;
 
 /* What identifies a job for its journal; written to manifest.json by rank 0 and compared on
@@ -107,7 +128,8 @@ struct ant_manifest {
     int64_t n_rows;
     struct ant_input_shard shard;
     int n_samples;
-    const char *input_digest; /* hexadecimal */
+    struct ant_columns columns; /* follow from input and settings: not compared */
+    const char *input_digest;   /* hexadecimal */
     const char *model_digest;
     const char *answers; /* ant_option_answers text: one line a setting that changes answers */
     const char *input;   /* the prompt file as named on the command line, for `antiphon merge`; may

@@ -186,6 +186,13 @@ static json_t *lines_of(const char *text)
     return lines;
 }
 
+static json_t *pack_columns(const struct ant_columns *columns)
+{
+    return json_pack("{s:i, s:i, s:b}", "logprobs", columns->has_logprobs ? columns->n_top : -1,
+                     "prompt_logprobs", columns->has_prompt_logprobs ? columns->n_prompt_top : -1,
+                     "scored", (int)columns->is_scored);
+}
+
 int ant_manifest_write(const char *out_path, const struct ant_manifest *manifest,
                        struct ant_error *err)
 {
@@ -203,6 +210,8 @@ int ant_manifest_write(const char *out_path, const struct ant_manifest *manifest
                                       "count", manifest->shard.count, "first_row",
                                       (json_int_t)manifest->shard.first_row, "input_rows",
                                       (json_int_t)manifest->shard.input_rows));
+    if (json)
+        json_object_set_new(json, "columns", pack_columns(&manifest->columns));
     char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
     int rc = text ? ant_file_write(path, text, strlen(text), err)
                   : ant_fail(err, ANT_EBUG, "'%s': the manifest cannot be written", path);
@@ -259,6 +268,26 @@ static int parse_shard(struct ant_input_shard *out, const json_t *json, int64_t 
     return 0;
 }
 
+/* None: none beside what all results hold. */
+static int parse_columns(struct ant_columns *out, const json_t *json, const char *path,
+                         struct ant_error *err)
+{
+    int n_top = -1, n_prompt_top = -1, is_scored = 0;
+    json_error_t why;
+
+    if (json && json_unpack_ex((json_t *)json, &why, 0, "{s:i, s:i, s:b}", "logprobs", &n_top,
+                               "prompt_logprobs", &n_prompt_top, "scored", &is_scored) < 0)
+        return ant_fail(err, ANT_EDATA, "'%s': %s", path, why.text);
+    if (n_top > ANT_MOST_TOP || n_prompt_top > ANT_MOST_TOP)
+        return ant_fail(err, ANT_EDATA, "'%s' has impossible columns", path);
+    *out = (struct ant_columns){.has_logprobs = n_top >= 0,
+                                .has_prompt_logprobs = n_prompt_top >= 0,
+                                .n_top = n_top > 0 ? n_top : 0,
+                                .n_prompt_top = n_prompt_top > 0 ? n_prompt_top : 0,
+                                .is_scored = is_scored && n_top >= 0};
+    return 0;
+}
+
 static int parse_manifest(struct ant_manifest *out, const char *path, const char *text,
                           size_t bytes, struct ant_error *err)
 {
@@ -266,6 +295,7 @@ static int parse_manifest(struct ant_manifest *out, const char *path, const char
     json_error_t why;
     json_int_t n_rows = 0;
     struct ant_input_shard shard;
+    struct ant_columns columns;
     int version = 0, n_samples = 0, rc = 0;
     json_t *answers = NULL;
     json_t *json = json_loadb(text, bytes, 0, &why);
@@ -285,8 +315,11 @@ static int parse_manifest(struct ant_manifest *out, const char *path, const char
     if (rc == 0)
         rc = parse_shard(&shard, json_object_get(json, "shard"), n_rows, path, err);
     if (rc == 0)
+        rc = parse_columns(&columns, json_object_get(json, "columns"), path, err);
+    if (rc == 0)
         *out = (struct ant_manifest){.n_rows = n_rows,
                                      .shard = shard,
+                                     .columns = columns,
                                      .n_samples = n_samples,
                                      .input_digest = ant_xstrdup(input_digest),
                                      .model_digest = ant_xstrdup(model_digest),

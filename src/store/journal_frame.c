@@ -12,6 +12,7 @@ enum {
     HEADER = ANT_FRAME_HEADER,
     ANSWER = 42, /* of a payload, before the tokens */
     PART = 8,
+    LIST = 8, /* of a list of log probabilities, before its values */
 };
 
 /* ---- bytes ------------------------------------------------------------------------------------
@@ -95,9 +96,98 @@ static unsigned char *put_tokens(unsigned char *p, const int32_t *tokens, uint32
     return p;
 }
 
+/* ---- lists of log probabilities ---------------------------------------------------------------
+ */
+
+static size_t list_bytes(uint64_t n, uint64_t n_top)
+{
+    return LIST + 4 * n + 8 * n * n_top;
+}
+
+static size_t logprobs_bytes(const struct ant_logprobs *logprobs)
+{
+    return logprobs ? list_bytes(logprobs->n, (uint64_t)logprobs->n_top) : LIST;
+}
+
+/* Of an answer that has either. */
+static bool has_lists(const struct ant_answer *answer)
+{
+    return answer->logprobs || answer->prompt_logprobs;
+}
+
+static size_t n_prompt_of(const struct ant_answer *answer)
+{
+    return answer->prompt_logprobs ? answer->prompt_logprobs->n : 0;
+}
+
+static unsigned char *put_list(unsigned char *p, const struct ant_logprobs *logprobs)
+{
+    static const struct ant_logprobs none;
+    const struct ant_logprobs *from = logprobs ? logprobs : &none;
+    uint32_t n_top = from->n * (uint32_t)from->n_top;
+
+    put_u32(p, from->n);
+    put_u32(p + 4, (uint32_t)from->n_top);
+    p += LIST;
+    for (uint32_t i = 0; i < from->n; i++, p += 4)
+        put_float(p, from->values[i]);
+    p = put_tokens(p, from->top_ids, n_top);
+    for (uint32_t i = 0; i < n_top; i++, p += 4)
+        put_float(p, from->top[i]);
+    return p;
+}
+
+/* Bytes of the list at `p`, of which there are `left`; 0: none fits. */
+static size_t check_list(const unsigned char *p, size_t left)
+{
+    if (left < LIST)
+        return 0;
+    uint64_t n = get_u32(p), n_top = get_u32(p + 4);
+    if (n > ANT_FRAME_MAX / 4 || n_top > ANT_FRAME_MAX / 8 || list_bytes(n, n_top) > left)
+        return 0;
+    return list_bytes(n, n_top);
+}
+
+/* What is behind the error: nothing, or both lists and the ids of the prompt. */
+static bool are_lists(const unsigned char *p, size_t left)
+{
+    size_t first = check_list(p, left);
+    size_t second = first ? check_list(p + first, left - first) : 0;
+
+    return left == 0 || (second && left - first - second == 4 * (size_t)get_u32(p + first));
+}
+
+static const unsigned char *get_list(struct ant_logprobs *out, const unsigned char *p)
+{
+    uint32_t n = get_u32(p);
+    int32_t n_top = (int32_t)get_u32(p + 4);
+
+    if (out->n_top != n_top)
+        ant_logprobs_release(out);
+    out->n_top = n_top;
+    ant_logprobs_reserve(out, n);
+    out->n = n;
+    p += LIST;
+    for (uint32_t i = 0; i < n; i++, p += 4)
+        out->values[i] = get_float(p);
+    for (uint32_t i = 0; i < n * (uint32_t)n_top; i++, p += 4)
+        out->top_ids[i] = (int32_t)get_u32(p);
+    for (uint32_t i = 0; i < n * (uint32_t)n_top; i++, p += 4)
+        out->top[i] = get_float(p);
+    return p;
+}
+
+/* ---- answers and parts ------------------------------------------------------------------------
+ */
+
 size_t ant_frame_answer_bytes(const struct ant_answer *answer)
 {
-    return ANSWER + 4 * (size_t)answer->n_tokens + answer->text_bytes + answer->error_bytes;
+    size_t bytes = ANSWER + 4 * (size_t)answer->n_tokens + answer->text_bytes + answer->error_bytes;
+
+    if (has_lists(answer))
+        bytes += logprobs_bytes(answer->logprobs) + logprobs_bytes(answer->prompt_logprobs) +
+                 4 * n_prompt_of(answer);
+    return bytes;
 }
 
 size_t ant_frame_part_bytes(const struct ant_answer_part *part)
@@ -125,6 +215,11 @@ void ant_frame_put_answer(unsigned char *frame, const struct ant_answer *answer)
         memcpy(p, answer->text, answer->text_bytes);
     if (answer->error_bytes)
         memcpy(p + answer->text_bytes, answer->error, answer->error_bytes);
+    if (has_lists(answer)) {
+        p = put_list(p + answer->text_bytes + answer->error_bytes, answer->logprobs);
+        p = put_list(p, answer->prompt_logprobs);
+        put_tokens(p, answer->prompt_ids, (uint32_t)n_prompt_of(answer));
+    }
     put_header(frame, answer->row, answer->sample,
                answer->status == ANT_STATUS_OK ? ANT_FRAME_DONE : ANT_FRAME_FAILED,
                ant_frame_answer_bytes(answer));
@@ -151,7 +246,8 @@ static bool is_answer(const unsigned char *p, size_t length)
     if (length < ANSWER || p[0] > ANT_STATUS_MISSING || p[1] > ANT_FINISH_ERROR)
         return false;
     uint64_t tokens = get_u32(p + 30), text = get_u32(p + 34), error = get_u32(p + 38);
-    return ANSWER + 4 * tokens + text + error == length;
+    uint64_t end = ANSWER + 4 * tokens + text + error;
+    return end <= length && are_lists(p + end, length - end);
 }
 
 static bool is_part(const unsigned char *p, size_t length)
@@ -202,6 +298,40 @@ void ant_frame_get_answer(struct ant_answer *out, const unsigned char *frame)
     };
     out->text = (const char *)p + ANSWER + 4 * (size_t)out->n_tokens;
     out->error = out->text + out->text_bytes;
+}
+
+/* Behind the error of an answer. */
+static const unsigned char *lists_of(const unsigned char *frame)
+{
+    const unsigned char *p = frame + HEADER;
+
+    return p + ANSWER + 4 * (size_t)get_u32(p + 30) + get_u32(p + 34) + get_u32(p + 38);
+}
+
+static bool frame_has_lists(const unsigned char *frame)
+{
+    return lists_of(frame) < frame + HEADER + get_u32(frame + 4);
+}
+
+void ant_frame_get_logprobs(struct ant_logprobs *out, struct ant_logprobs *prompt,
+                            struct ant_ids *prompt_ids, const unsigned char *frame)
+{
+    const unsigned char *p = lists_of(frame);
+
+    out->n = prompt->n = 0;
+    prompt_ids->len = 0;
+    if (!frame_has_lists(frame))
+        return;
+    p = get_list(prompt, get_list(out, p));
+    for (uint32_t i = 0; i < prompt->n; i++, p += 4)
+        ant_ids_add(prompt_ids, (int32_t)get_u32(p));
+}
+
+uint32_t ant_frame_n_prompt(const unsigned char *frame)
+{
+    const unsigned char *p = lists_of(frame);
+
+    return frame_has_lists(frame) ? get_u32(p + list_bytes(get_u32(p), get_u32(p + 4))) : 0;
 }
 
 void ant_frame_get_part(struct ant_answer_part *out, const unsigned char *frame)

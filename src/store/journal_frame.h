@@ -42,6 +42,11 @@ bool ant_frame_check(struct ant_frame *out, const unsigned char *frame, size_t l
 /* Of a frame that was checked: all but the tokens, and those. Text and error point into it. */
 void ant_frame_get_answer(struct ant_answer *out, const unsigned char *frame);
 void ant_frame_get_part(struct ant_answer_part *out, const unsigned char *frame);
+/* The log probabilities of an answer's frame, if it has any; n = 0 else. */
+void ant_frame_get_logprobs(struct ant_logprobs *out, struct ant_logprobs *prompt,
+                            struct ant_ids *prompt_ids, const unsigned char *frame);
+/* How many the prompt has. */
+uint32_t ant_frame_n_prompt(const unsigned char *frame);
 /* Append the frame's tokens from the `skip`-th on. */
 void ant_frame_get_tokens(struct ant_ids *out, const unsigned char *frame, uint32_t skip);
 

@@ -83,6 +83,7 @@ static void note_answer(struct replay *replay, const unsigned char *frame, size_
         .n_tokens = answer.n_tokens,
         .text_bytes = answer.text_bytes,
         .error_bytes = answer.error_bytes,
+        .n_prompt = ant_frame_n_prompt(frame),
     };
 }
 
@@ -307,7 +308,8 @@ struct ant_journal_reader {
     int n_files;
     uint64_t uses;
     struct ant_buf frame;
-    struct ant_ids tokens;
+    struct ant_ids tokens, prompt_ids;
+    struct ant_logprobs logprobs, prompt_logprobs;
 };
 
 struct ant_journal_reader *ant_journal_reader_open(const char *out_path)
@@ -395,11 +397,16 @@ int ant_journal_read(struct ant_journal_reader *reader, const struct ant_journal
         ant_frame_get_answer(&answer, bytes);
     if (!is_answer || answer.row != entry->row || answer.sample != entry->sample ||
         (int32_t)answer.status != entry->status || answer.n_tokens != entry->n_tokens ||
-        answer.text_bytes != entry->text_bytes || answer.error_bytes != entry->error_bytes)
+        answer.text_bytes != entry->text_bytes || answer.error_bytes != entry->error_bytes ||
+        ant_frame_n_prompt(bytes) != entry->n_prompt)
         return fail_changed(path, entry->row, entry->offset, err);
     reader->tokens.len = 0;
     ant_frame_get_tokens(&reader->tokens, bytes, 0);
     answer.tokens = reader->tokens.data;
+    ant_frame_get_logprobs(&reader->logprobs, &reader->prompt_logprobs, &reader->prompt_ids, bytes);
+    answer.logprobs = reader->logprobs.n > 0 ? &reader->logprobs : NULL;
+    answer.prompt_logprobs = reader->prompt_logprobs.n > 0 ? &reader->prompt_logprobs : NULL;
+    answer.prompt_ids = reader->prompt_ids.data;
     *out = answer;
     return 0;
 }
@@ -449,6 +456,9 @@ void ant_journal_reader_close(struct ant_journal_reader *reader)
         drop_file(&reader->files[i]);
     ant_buf_release(&reader->frame);
     ant_ids_release(&reader->tokens);
+    ant_ids_release(&reader->prompt_ids);
+    ant_logprobs_release(&reader->logprobs);
+    ant_logprobs_release(&reader->prompt_logprobs);
     free(reader->out_path);
     free(reader);
 }

@@ -14,6 +14,7 @@
 enum source { SOURCE_STRINGS, SOURCE_BYTES, SOURCE_TOKENS };
 
 enum {
+    CONTINUATIONS = 64,     /* read at once */
     WINDOW_ROWS = 256,      /* strings read at once, at most */
     WINDOW_BYTES = 4 << 20, /* ... while they are no longer than this */
     AHEAD = 256 << 10,      /* bytes or tokens read at once in ascending order */
@@ -36,6 +37,8 @@ enum {
     PRESENCE,
     FREQUENCY,
     PRIORITY,
+    LOGPROBS,
+    PROMPT_LOGPROBS,
     N_OPTIONS
 };
 static const char *const option_names[N_OPTIONS] = {"max_tokens",
@@ -48,13 +51,15 @@ static const char *const option_names[N_OPTIONS] = {"max_tokens",
                                                     "repetition_penalty",
                                                     "presence_penalty",
                                                     "frequency_penalty",
-                                                    "priority"};
+                                                    "priority",
+                                                    "logprobs",
+                                                    "prompt_logprobs"};
 
 /* In the format, not in this version. Silence would change what is asked for. */
 static const char *const reserved_names[] = {"stop", "system", "n"};
 
 static const char *const structure_names[] = {"text", "text_offsets", "tokens", "tokens_offsets",
-                                              "id",   "rank",         "error"};
+                                              "id",   "rank",         "error",  "continuation"};
 
 struct ant_prompts {
     char *file, *path; /* owned: the file, and the object in it */
@@ -65,8 +70,12 @@ struct ant_prompts {
     struct ant_h5_column values;  /* strings, bytes or tokens */
     struct ant_h5_column offsets; /* of bytes and tokens */
     struct ant_h5_column options[N_OPTIONS];
-    struct ant_h5_column id, rank, error;
+    struct ant_h5_column id, rank, error, continuation;
     struct ant_buf why; /* of the error column */
+
+    int64_t held_first, held_n; /* rows whose continuations are held */
+    int64_t held_offsets[CONTINUATIONS + 1];
+    struct ant_buf held_continuations;
     struct ant_buf ignored;
 
     /* strings held: rows first, first + stride ... */
@@ -312,6 +321,9 @@ static int open_group(struct ant_prompts *p, struct ant_error *err)
         ANT_TRY(open_beside(p, &p->options[i], option_names[i], false, err));
     ANT_TRY(open_beside(p, &p->rank, "rank", false, err));
     ANT_TRY(open_beside(p, &p->error, "error", true, err));
+    ANT_TRY(open_beside(p, &p->continuation, "continuation", true, err));
+    if (ant_h5_column_is_open(&p->continuation) && p->continuation.kind == ANT_H5_INTEGER)
+        return ant_fail(err, ANT_EDATA, "%s must hold strings, not numbers", p->continuation.label);
     return open_beside(p, &p->id, "id", true, err);
 }
 
@@ -440,8 +452,11 @@ static int read_string(struct ant_prompts *p, int64_t row, struct ant_prompt *ou
 static int read_options(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
                         struct ant_error *err)
 {
-    int64_t *const integers[N_OPTIONS] = {
-        [MAX_TOKENS] = &out->max_tokens, [MIN_TOKENS] = &out->min_tokens, [TOP_K] = &out->top_k};
+    int64_t *const integers[N_OPTIONS] = {[MAX_TOKENS] = &out->max_tokens,
+                                          [MIN_TOKENS] = &out->min_tokens,
+                                          [TOP_K] = &out->top_k,
+                                          [LOGPROBS] = &out->logprobs,
+                                          [PROMPT_LOGPROBS] = &out->prompt_logprobs};
     double *const reals[N_OPTIONS] = {[TEMPERATURE] = &out->temperature,
                                       [TOP_P] = &out->top_p,
                                       [MIN_P] = &out->min_p,
@@ -480,6 +495,25 @@ static int read_error(struct ant_prompts *p, int64_t row, struct ant_error *err)
     return p->why.len > 0 ? ant_fail(err, ANT_EDATA, "%.*s", (int)p->why.len, p->why.data) : 0;
 }
 
+static int read_continuation(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
+                             struct ant_error *err)
+{
+    if (!ant_h5_column_is_open(&p->continuation))
+        return 0;
+    if (row < p->held_first || row >= p->held_first + p->held_n) {
+        int64_t n = p->n - row < CONTINUATIONS ? p->n - row : CONTINUATIONS;
+        p->held_n = 0;
+        ANT_TRY(ant_h5_read_strings(&p->continuation, row, 1, n, &p->held_continuations,
+                                    p->held_offsets, err));
+        p->held_first = row;
+        p->held_n = n;
+    }
+    const int64_t *at = p->held_offsets + (row - p->held_first);
+    out->continuation_bytes = (size_t)(at[1] - at[0]);
+    out->continuation = out->continuation_bytes ? p->held_continuations.data + at[0] : "";
+    return 0;
+}
+
 int ant_prompts_read(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
                      struct ant_error *err)
 {
@@ -501,6 +535,8 @@ int ant_prompts_read(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
     if (rc == 0)
         rc = read_options(p, row, &prompt, err);
     if (rc == 0)
+        rc = read_continuation(p, row, &prompt, err);
+    if (rc == 0)
         *out = prompt;
     return rc;
 }
@@ -514,12 +550,14 @@ static void note_column(struct ant_buf *facts, const struct ant_h5_column *colum
 
 static void note_prompt(struct ant_buf *facts, const struct ant_prompt *prompt)
 {
-    ant_buf_printf(facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %a %a %a %llu\n",
+    ant_buf_printf(facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %a %a %a %llu %lld %lld\n",
                    (long long)prompt->row, prompt->text_bytes, prompt->n_tokens, prompt->has,
                    (long long)prompt->max_tokens, (long long)prompt->min_tokens,
                    (long long)prompt->top_k, prompt->temperature, prompt->top_p, prompt->min_p,
                    prompt->repetition_penalty, prompt->presence_penalty, prompt->frequency_penalty,
-                   (unsigned long long)prompt->seed);
+                   (unsigned long long)prompt->seed, (long long)prompt->logprobs,
+                   (long long)prompt->prompt_logprobs);
+    ant_buf_add(facts, prompt->continuation, prompt->continuation_bytes);
     ant_buf_add(facts, prompt->text, prompt->text_bytes);
     ant_buf_add(facts, prompt->tokens, prompt->n_tokens * sizeof(*prompt->tokens));
 }
@@ -536,6 +574,7 @@ static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
     note_column(&facts, &p->id, "id");
     note_column(&facts, &p->rank, "rank");
     note_column(&facts, &p->error, "error");
+    note_column(&facts, &p->continuation, "continuation");
     for (int i = 0; i < N_OPTIONS; i++)
         note_column(&facts, &p->options[i], option_names[i]);
     for (int64_t i = 0; i < rows && rc == 0; i++) {
@@ -604,6 +643,8 @@ void ant_prompts_close(struct ant_prompts *p)
     ant_h5_column_close(&p->id);
     ant_h5_column_close(&p->rank);
     ant_h5_column_close(&p->error);
+    ant_h5_column_close(&p->continuation);
+    ant_buf_release(&p->held_continuations);
     ant_buf_release(&p->why);
     ant_h5_close(p->object);
     ant_h5_close(p->h5);
@@ -646,6 +687,29 @@ const char *ant_prompts_ignored(const struct ant_prompts *prompts)
 struct ant_digest ant_prompts_fingerprint(const struct ant_prompts *prompts)
 {
     return prompts->fingerprint;
+}
+
+bool ant_prompts_have_continuations(const struct ant_prompts *prompts)
+{
+    return ant_h5_column_is_open(&prompts->continuation);
+}
+
+int ant_prompts_most(struct ant_prompts *p, enum ant_prompt_has flag, int64_t *most,
+                     struct ant_error *err)
+{
+    struct ant_h5_column *column = &p->options[__builtin_ctz(flag)];
+
+    *most = -1;
+    for (int64_t i = 0; i < p->n && ant_h5_column_is_open(column); i++) {
+        int64_t value = 0;
+        bool given = false;
+        int rc = ant_h5_int(column, i, &value, &given, err);
+        if (rc < 0 && rc != ANT_EDATA) /* that would be the row's own fault */
+            return rc;
+        if (rc == 0 && given && value > *most)
+            *most = value;
+    }
+    return 0;
 }
 
 int ant_prompts_ranks(struct ant_prompts *p, int64_t first, int64_t n, int32_t *out,

@@ -9,6 +9,8 @@
  *     error           [N] strings: where not empty, why the row is no prompt
  *     max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed,
  *     repetition_penalty, presence_penalty, frequency_penalty          [N] numbers
+ *     logprobs, prompt_logprobs [N] integers: so many most probable tokens with each; below 0: none
+ *     continuation    [N] strings, to be scored
  *     priority        [N] numbers: rows with a higher one are begun first; 0 where not given
  *     attributes      format ("text", "chat"), schema ("antiphon-prompts"), version (1)
  *
@@ -46,6 +48,8 @@ enum ant_prompt_has {
     ANT_HAS_PRESENCE = 1 << 8,
     ANT_HAS_FREQUENCY = 1 << 9,
     ANT_HAS_PRIORITY = 1 << 10,
+    ANT_HAS_LOGPROBS = 1 << 11,
+    ANT_HAS_PROMPT_LOGPROBS = 1 << 12,
 };
 
 struct ant_prompt {
@@ -61,6 +65,9 @@ struct ant_prompt {
     double repetition_penalty, presence_penalty, frequency_penalty;
     uint64_t seed;
     double priority;
+    int64_t logprobs, prompt_logprobs; /* most probable ids with each; below 0: none at all */
+    const char *continuation; /* (continuation_bytes), to be scored; NULL: the file has none */
+    size_t continuation_bytes;
 };
 
 /* `spec` is FILE or FILE:/path/of/dataset/or/group (default /prompts). */
@@ -85,6 +92,13 @@ const char *ant_prompts_ignored(const struct ant_prompts *prompts);
  * (offsets out of order, a number that is none): the row has failed, others can still be read. Any
  * other error is the file's. An empty text is no error here. */
 int ant_prompts_read(struct ant_prompts *prompts, int64_t row, struct ant_prompt *out,
+                     struct ant_error *err);
+
+bool ant_prompts_have_continuations(const struct ant_prompts *prompts);
+
+/* The largest number in the column of this flag, which is of integers: -1 when there is none. Reads
+ * all of it. */
+int ant_prompts_most(struct ant_prompts *prompts, enum ant_prompt_has flag, int64_t *most,
                      struct ant_error *err);
 
 /* The "rank" column of rows [first, first + n) into out[n]; ANT_ENOENT if the

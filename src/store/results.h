@@ -59,6 +59,7 @@ struct ant_results_plan {
     int64_t n_rows;
     struct ant_input_shard shard; /* entries count rows as the whole input does */
     int n_samples;
+    struct ant_columns columns;
     const struct ant_journal_entry *entries; /* all of them, sorted by (row, sample), no duplicates;
                                                 rows without one become MISSING */
     size_t n_entries;
@@ -110,6 +111,7 @@ int64_t ant_results_samples(const struct ant_results *results); /* of a row, at 
 int64_t ant_results_ok(const struct ant_results *results);
 int64_t ant_results_failed(const struct ant_results *results);
 int ant_results_complete(const struct ant_results *results);
+struct ant_columns ant_results_columns(const struct ant_results *results);
 struct ant_input_shard ant_results_shard(
     const struct ant_results *results); /* count 0: a whole input's */
 /* A fact of the root, or as "provenance/name" of that, as text; "" when there is none. Caller

@@ -25,6 +25,14 @@ static hid_t enum_type(const char *const *names)
     return type;
 }
 
+/* Numbers of a row, as a type of their own: a dataset of them is a list like all others. */
+static hid_t row_type(hid_t number, size_t width)
+{
+    hsize_t n = width / H5Tget_size(number);
+
+    return H5Tarray_create2(number, 1, &n);
+}
+
 hid_t ant_results_type_open(const struct ant_results_column *column)
 {
     hid_t type;
@@ -42,6 +50,12 @@ hid_t ant_results_type_open(const struct ant_results_column *column)
         return H5Tcopy(H5T_STD_U64LE);
     case ANT_RESULTS_F32:
         return H5Tcopy(H5T_IEEE_F32LE);
+    case ANT_RESULTS_F64:
+        return H5Tcopy(H5T_IEEE_F64LE);
+    case ANT_RESULTS_TOP_I32:
+        return row_type(H5T_STD_I32LE, column->width);
+    case ANT_RESULTS_TOP_F32:
+        return row_type(H5T_IEEE_F32LE, column->width);
     case ANT_RESULTS_STATUS:
         return enum_type(ant_status_names);
     case ANT_RESULTS_FINISH:

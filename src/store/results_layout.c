@@ -8,7 +8,7 @@ enum { RESULT_BYTES = 80 };
 
 /* Elements of the columns of varying length. */
 struct lengths {
-    int64_t text, tokens, error;
+    int64_t text, tokens, error, prompt;
 };
 
 static void add_lengths(struct lengths *sum, const struct ant_journal_entry *entry)
@@ -16,11 +16,16 @@ static void add_lengths(struct lengths *sum, const struct ant_journal_entry *ent
     sum->text += entry->text_bytes;
     sum->tokens += entry->n_tokens;
     sum->error += entry->error_bytes;
+    sum->prompt += entry->n_prompt;
 }
 
-static int64_t cost_of(const struct lengths *lengths)
+/* Bytes of the columns of varying length. */
+static int64_t cost_of(const struct lengths *lengths, const struct ant_columns *columns)
 {
-    return lengths->text + 4 * lengths->tokens + lengths->error;
+    int64_t token = 4 + (columns->has_logprobs ? 4 + 8 * columns->n_top : 0);
+    int64_t prompt = columns->has_prompt_logprobs ? 8 + 8 * columns->n_prompt_top : 0;
+
+    return lengths->text + token * lengths->tokens + lengths->error + prompt * lengths->prompt;
 }
 
 static int check_entries(const struct ant_results_plan *plan, struct ant_error *err)
@@ -63,12 +68,12 @@ static void cut_slices(struct ant_results_layout *layout, const struct ant_resul
 
     for (size_t i = 0; i < plan->n_entries; i++)
         add_lengths(all, &plan->entries[i]);
-    int64_t cost = cost_of(all) + layout->n_results * RESULT_BYTES;
+    int64_t cost = cost_of(all, &plan->columns) + layout->n_results * RESULT_BYTES;
     layout->first = layout->n_results;
     layout->first_entry = plan->n_entries;
     *before = *all;
     for (int64_t i = 0; i < layout->n_results; i++) {
-        int64_t begin = cost_of(&seen) + i * RESULT_BYTES;
+        int64_t begin = cost_of(&seen, &plan->columns) + i * RESULT_BYTES;
         int owner = (int)((unsigned __int128)begin * (unsigned)size / (unsigned __int128)cost);
         const struct ant_journal_entry *entry =
             next < plan->n_entries ? &plan->entries[next] : NULL;
@@ -116,6 +121,50 @@ static void set_offsets(struct ant_results_layout *layout, int index, const char
                layout->n + is_last);
 }
 
+/* Log probabilities, as many as there are tokens of what they are of. */
+static void lay_out_logprobs(struct ant_results_layout *layout, const struct ant_columns *columns,
+                             const struct lengths *before, const struct lengths *mine,
+                             const struct lengths *all)
+{
+    size_t top = 4 * (size_t)columns->n_top;
+
+    if (!columns->has_logprobs)
+        return;
+    set_column(layout, ANT_COLUMN_LOGPROBS, "logprobs", ANT_RESULTS_F32, 4, all->tokens,
+               before->tokens, mine->tokens);
+    if (top > 0) {
+        set_column(layout, ANT_COLUMN_TOP_IDS, "top_ids", ANT_RESULTS_TOP_I32, top, all->tokens,
+                   before->tokens, mine->tokens);
+        set_column(layout, ANT_COLUMN_TOP_LOGPROBS, "top_logprobs", ANT_RESULTS_TOP_F32, top,
+                   all->tokens, before->tokens, mine->tokens);
+    }
+    if (columns->is_scored) {
+        set_plain(layout, ANT_COLUMN_LOGPROB_SUM, "logprob_sum", ANT_RESULTS_F64, 8);
+        set_plain(layout, ANT_COLUMN_IS_GREEDY, "is_greedy", ANT_RESULTS_U8, 1);
+    }
+}
+
+static void lay_out_prompts(struct ant_results_layout *layout, const struct ant_columns *columns,
+                            const struct lengths *before, const struct lengths *mine,
+                            const struct lengths *all, bool is_last)
+{
+    size_t top = 4 * (size_t)columns->n_prompt_top;
+
+    if (!columns->has_prompt_logprobs)
+        return;
+    set_column(layout, ANT_COLUMN_PROMPT_IDS, "prompt_ids", ANT_RESULTS_I32, 4, all->prompt,
+               before->prompt, mine->prompt);
+    set_column(layout, ANT_COLUMN_PROMPT_LOGPROBS, "prompt_logprobs", ANT_RESULTS_F32, 4,
+               all->prompt, before->prompt, mine->prompt);
+    set_offsets(layout, ANT_COLUMN_PROMPT_OFFSETS, "prompt_logprobs_offsets", is_last);
+    if (top == 0)
+        return;
+    set_column(layout, ANT_COLUMN_PROMPT_TOP_IDS, "prompt_top_ids", ANT_RESULTS_TOP_I32, top,
+               all->prompt, before->prompt, mine->prompt);
+    set_column(layout, ANT_COLUMN_PROMPT_TOP_LOGPROBS, "prompt_top_logprobs", ANT_RESULTS_TOP_F32,
+               top, all->prompt, before->prompt, mine->prompt);
+}
+
 int ant_results_lay_out(struct ant_results_layout *out, const struct ant_results_plan *plan,
                         int rank, int size, struct ant_error *err)
 {
@@ -151,6 +200,8 @@ int ant_results_lay_out(struct ant_results_layout *out, const struct ant_results
     set_offsets(&layout, ANT_COLUMN_TEXT_OFFSETS, "text_offsets", is_last);
     set_offsets(&layout, ANT_COLUMN_TOKENS_OFFSETS, "tokens_offsets", is_last);
     set_offsets(&layout, ANT_COLUMN_ERROR_OFFSETS, "error_offsets", is_last);
+    lay_out_logprobs(&layout, &plan->columns, &before, &mine, &all);
+    lay_out_prompts(&layout, &plan->columns, &before, &mine, &all, is_last);
     *out = layout;
     return 0;
 }

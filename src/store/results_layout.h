@@ -22,6 +22,9 @@ enum ant_results_type {
     ANT_RESULTS_I64,
     ANT_RESULTS_U64,
     ANT_RESULTS_F32,
+    ANT_RESULTS_F64,
+    ANT_RESULTS_TOP_I32, /* several in a row, as wide as the column says */
+    ANT_RESULTS_TOP_F32,
     ANT_RESULTS_STATUS,
     ANT_RESULTS_FINISH,
     ANT_RESULTS_STRING, /* fixed length, as wide as the column says */
@@ -47,6 +50,16 @@ enum ant_results_column_index {
     ANT_COLUMN_ERROR_OFFSETS,
     ANT_COLUMN_ID,
     ANT_COLUMN_ID_OFFSETS,
+    ANT_COLUMN_LOGPROBS,
+    ANT_COLUMN_TOP_IDS,
+    ANT_COLUMN_TOP_LOGPROBS,
+    ANT_COLUMN_LOGPROB_SUM,
+    ANT_COLUMN_IS_GREEDY,
+    ANT_COLUMN_PROMPT_IDS,
+    ANT_COLUMN_PROMPT_LOGPROBS,
+    ANT_COLUMN_PROMPT_TOP_IDS,
+    ANT_COLUMN_PROMPT_TOP_LOGPROBS,
+    ANT_COLUMN_PROMPT_OFFSETS,
     ANT_N_COLUMNS,
 };
 

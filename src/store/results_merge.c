@@ -285,14 +285,14 @@ static int list_columns(struct merger *m, hid_t group, struct ant_error *err)
     return 0;
 }
 
-/* Numbers and strings of fixed length; offsets are counted with. */
+/* Numbers, rows of them and strings of fixed length; offsets are counted with. */
 static bool is_copied(const struct column *column, hid_t type)
 {
     H5T_class_t class = H5Tget_class(type);
 
     if (column->is_offsets)
         return H5Tequal(type, H5T_STD_I64LE) > 0;
-    return class == H5T_INTEGER || class == H5T_FLOAT || class == H5T_ENUM ||
+    return class == H5T_INTEGER || class == H5T_FLOAT || class == H5T_ENUM || class == H5T_ARRAY ||
            (class == H5T_STRING && H5Tis_variable_str(type) == 0);
 }
 

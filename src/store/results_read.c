@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "store/results_file.h"
+#include "store/results_logprobs.h"
 
 /* Only what a reader asks for; timing columns are for other tools. */
 enum {
@@ -62,6 +63,9 @@ struct ant_results {
     struct ant_h5_column columns[N_COLUMNS], id, id_offsets;
     struct ant_h5_span text, error, tokens, id_bytes;
     struct ant_buf id_text;
+    struct ant_results_logprobs logprobs, prompt_logprobs; /* closed: the file has none */
+    struct ant_h5_column prompt_offsets, prompt_ids;
+    struct ant_h5_span prompt_tokens;
 };
 
 static int open_column(struct ant_results *results, struct ant_h5_column *column, const char *name,
@@ -120,6 +124,23 @@ static int open_ids(struct ant_results *results, struct ant_error *err)
     if (results->id.n != results->n || results->id.kind == ANT_H5_REAL)
         return ant_fail(err, ANT_EDATA, "%s does not belong to %lld results", results->id.label,
                         (long long)results->n);
+    return 0;
+}
+
+static int open_logprobs(struct ant_results *results, struct ant_error *err)
+{
+    ANT_TRY(ant_results_logprobs_open(&results->logprobs, results->file, results->path, "", err));
+    int has_prompts = ant_results_logprobs_open(&results->prompt_logprobs, results->file,
+                                                results->path, "prompt_", err);
+    if (has_prompts <= 0)
+        return has_prompts;
+    ANT_TRY(open_column(results, &results->prompt_ids, "prompt_ids", err));
+    ANT_TRY(open_column(results, &results->prompt_offsets, "prompt_logprobs_offsets", err));
+    if (results->prompt_ids.kind != ANT_H5_INTEGER ||
+        results->prompt_offsets.kind != ANT_H5_INTEGER ||
+        results->prompt_offsets.n - 1 != results->n)
+        return ant_fail(err, ANT_EDATA, "%s does not belong to %lld results",
+                        results->prompt_offsets.label, (long long)results->n);
     return 0;
 }
 
@@ -228,6 +249,8 @@ int ant_results_open(struct ant_results **out, const char *path, struct ant_erro
         rc = check_sources(results, err);
     if (rc == 0)
         rc = open_ids(results, err);
+    if (rc == 0)
+        rc = open_logprobs(results, err);
     if (rc < 0) {
         ant_results_close(results);
         return rc;
@@ -242,6 +265,11 @@ void ant_results_close(struct ant_results *results)
         return;
     for (int i = 0; i < N_COLUMNS; i++)
         ant_h5_column_close(&results->columns[i]);
+    ant_results_logprobs_close(&results->logprobs);
+    ant_results_logprobs_close(&results->prompt_logprobs);
+    ant_h5_column_close(&results->prompt_ids);
+    ant_h5_column_close(&results->prompt_offsets);
+    ant_buf_release(&results->prompt_tokens.data);
     ant_h5_column_close(&results->id);
     ant_h5_column_close(&results->id_offsets);
     ant_h5_close(results->file);
@@ -285,6 +313,21 @@ int ant_results_fact(const struct ant_results *results, const char *name, char *
         return rc;
     *out = text ? text : ant_xstrdup("");
     return 0;
+}
+
+struct ant_columns ant_results_columns(const struct ant_results *results)
+{
+    const struct ant_results_logprobs *own = &results->logprobs,
+                                      *prompt = &results->prompt_logprobs;
+    bool has_own = ant_h5_column_is_open(&own->values);
+
+    return (struct ant_columns){
+        .has_logprobs = has_own,
+        .has_prompt_logprobs = ant_h5_column_is_open(&prompt->values),
+        .n_top = own->n_top,
+        .n_prompt_top = prompt->n_top,
+        .is_scored = has_own && H5Lexists(results->file, "results/logprob_sum", H5P_DEFAULT) > 0,
+    };
 }
 
 struct ant_input_shard ant_results_shard(const struct ant_results *results)
@@ -366,7 +409,24 @@ static int read_tokens(struct ant_results *results, int64_t index, struct ant_an
                         sizeof(int32_t), &at, err));
     out->tokens = n ? (const int32_t *)(const void *)at : NULL;
     out->n_tokens = (uint32_t)n;
-    return 0;
+    return ant_results_logprobs_read(&results->logprobs, first, n, &out->logprobs, err);
+}
+
+static int read_prompt_logprobs(struct ant_results *results, int64_t index, struct ant_answer *out,
+                                struct ant_error *err)
+{
+    struct ant_h5_column *ids = &results->prompt_ids;
+    int64_t first = 0, n = 0;
+    const char *at = NULL;
+
+    if (!ant_h5_column_is_open(ids))
+        return 0;
+    ANT_TRY(read_range(&results->prompt_offsets, ids, index, &first, &n, err));
+    ANT_TRY(ant_h5_hold(&results->prompt_tokens, ids, first, n, AHEAD, H5T_NATIVE_INT32,
+                        sizeof(int32_t), &at, err));
+    out->prompt_ids = (const int32_t *)(const void *)at;
+    return ant_results_logprobs_read(&results->prompt_logprobs, first, n, &out->prompt_logprobs,
+                                     err);
 }
 
 static int read_numbers(struct ant_results *results, int64_t index, struct ant_answer *out,
@@ -412,6 +472,7 @@ int ant_results_read(struct ant_results *results, int64_t index, struct ant_answ
     ANT_TRY(read_text(&columns[ERROR], &columns[ERROR_OFFSETS], index, &results->error,
                       &answer.error, &answer.error_bytes, err));
     ANT_TRY(read_tokens(results, index, &answer, err));
+    ANT_TRY(read_prompt_logprobs(results, index, &answer, err));
     *out = answer;
     return 0;
 }

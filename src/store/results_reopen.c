@@ -32,7 +32,8 @@ int ant_results_manifest(struct ant_manifest *out, const struct ant_results *res
     int64_t n_samples = ant_results_samples(results);
     struct ant_manifest manifest = {.n_rows = ant_results_count(results) / n_samples,
                                     .shard = ant_results_shard(results),
-                                    .n_samples = (int)n_samples};
+                                    .n_samples = (int)n_samples,
+                                    .columns = ant_results_columns(results)};
     int rc = read_facts(&manifest, results, err);
 
     if (rc < 0)

@@ -39,7 +39,8 @@ struct ant_results_slice {
     struct ant_journal_reader *reader;
     struct id_window ids;
     struct output outputs[ANT_N_COLUMNS];
-    int64_t text_end, tokens_end, error_end, id_end; /* offsets so far */
+    int64_t text_end, tokens_end, error_end, id_end, prompt_end; /* offsets so far */
+    struct ant_logprobs room, prompt_room; /* a result's, as wide as the columns are */
 };
 
 /* ---- ids --------------------------------------------------------------------------------------
@@ -177,7 +178,70 @@ static int add_offsets(struct ant_results_slice *slice, struct ant_error *err)
 {
     ANT_TRY(add(slice, ANT_COLUMN_TEXT_OFFSETS, &slice->text_end, sizeof(int64_t), err));
     ANT_TRY(add(slice, ANT_COLUMN_TOKENS_OFFSETS, &slice->tokens_end, sizeof(int64_t), err));
+    if (slice->plan->columns.has_prompt_logprobs)
+        ANT_TRY(add(slice, ANT_COLUMN_PROMPT_OFFSETS, &slice->prompt_end, sizeof(int64_t), err));
     return add(slice, ANT_COLUMN_ERROR_OFFSETS, &slice->error_end, sizeof(int64_t), err);
+}
+
+/* The first `n` of `from`, of as many alternatives as `room` has. What there is not: NaN, id -1. */
+static void widen(struct ant_logprobs *room, const struct ant_logprobs *from, uint32_t n)
+{
+    static const struct ant_logprobs none;
+    int32_t have;
+
+    if (!from)
+        from = &none;
+    have = from->n_top < room->n_top ? from->n_top : room->n_top;
+    room->n = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        size_t to = (size_t)i * (size_t)room->n_top, at = (size_t)i * (size_t)from->n_top;
+        ant_logprobs_add(room, i < from->n ? from->values[i] : NAN, NULL, NULL);
+        for (int32_t k = 0; k < have && i < from->n; k++) {
+            room->top_ids[to + (size_t)k] = from->top_ids[at + (size_t)k];
+            room->top[to + (size_t)k] = from->top[at + (size_t)k];
+        }
+    }
+}
+
+static int add_logprobs(struct ant_results_slice *slice, const struct ant_logprobs *room,
+                        int values, int top_ids, int top, struct ant_error *err)
+{
+    size_t n = room->n, width = 4 * (size_t)room->n_top;
+
+    ANT_TRY(add(slice, values, room->values, 4 * n, err));
+    if (room->n_top == 0)
+        return 0;
+    ANT_TRY(add(slice, top_ids, room->top_ids, n * width, err));
+    return add(slice, top, room->top, n * width, err);
+}
+
+/* Log probabilities, where the job has them. */
+static int add_all_logprobs(struct ant_results_slice *slice, const struct ant_answer *answer,
+                            struct ant_error *err)
+{
+    const struct ant_columns *columns = &slice->plan->columns;
+    const struct ant_logprobs *prompt = answer->prompt_logprobs;
+    uint32_t n_prompt = prompt ? prompt->n : 0;
+
+    if (columns->has_logprobs) {
+        widen(&slice->room, answer->logprobs, answer->n_tokens);
+        ANT_TRY(add_logprobs(slice, &slice->room, ANT_COLUMN_LOGPROBS, ANT_COLUMN_TOP_IDS,
+                             ANT_COLUMN_TOP_LOGPROBS, err));
+    }
+    if (columns->is_scored) {
+        bool is_ok = answer->status == ANT_STATUS_OK;
+        double sum = is_ok ? ant_logprobs_sum(&slice->room) : NAN;
+        uint8_t is_greedy = is_ok && ant_logprobs_are_greedy(&slice->room, answer->tokens);
+        ANT_TRY(add(slice, ANT_COLUMN_LOGPROB_SUM, &sum, sizeof(sum), err));
+        ANT_TRY(add(slice, ANT_COLUMN_IS_GREEDY, &is_greedy, sizeof(is_greedy), err));
+    }
+    if (!columns->has_prompt_logprobs)
+        return 0;
+    widen(&slice->prompt_room, prompt, n_prompt);
+    slice->prompt_end += n_prompt;
+    ANT_TRY(add(slice, ANT_COLUMN_PROMPT_IDS, answer->prompt_ids, 4 * (size_t)n_prompt, err));
+    return add_logprobs(slice, &slice->prompt_room, ANT_COLUMN_PROMPT_LOGPROBS,
+                        ANT_COLUMN_PROMPT_TOP_IDS, ANT_COLUMN_PROMPT_TOP_LOGPROBS, err);
 }
 
 static int add_answer(struct ant_results_slice *slice, const struct ant_answer *answer,
@@ -213,6 +277,7 @@ static int add_answer(struct ant_results_slice *slice, const struct ant_answer *
     slice->text_end += answer->text_bytes;
     slice->tokens_end += answer->n_tokens;
     slice->error_end += answer->error_bytes;
+    ANT_TRY(add_all_logprobs(slice, answer, err));
     return add_id(slice, answer->row, err);
 }
 
@@ -233,6 +298,9 @@ int ant_results_slice_open(struct ant_results_slice **out, hid_t file, const cha
     slice->tokens_end = layout->columns[ANT_COLUMN_TOKENS].first;
     slice->error_end = layout->columns[ANT_COLUMN_ERROR].first;
     slice->id_end = layout->columns[ANT_COLUMN_ID].first;
+    slice->prompt_end = layout->columns[ANT_COLUMN_PROMPT_LOGPROBS].first;
+    slice->room.n_top = plan->columns.n_top;
+    slice->prompt_room.n_top = plan->columns.n_prompt_top;
     for (int i = 0; i < ANT_N_COLUMNS; i++)
         slice->outputs[i].dataset = slice->outputs[i].type = H5I_INVALID_HID;
     for (int i = 0; i < ANT_N_COLUMNS; i++) {
@@ -337,6 +405,8 @@ void ant_results_slice_close(struct ant_results_slice *slice)
         ant_buf_release(&slice->outputs[i].pending);
     }
     ant_journal_reader_close(slice->reader);
+    ant_logprobs_release(&slice->room);
+    ant_logprobs_release(&slice->prompt_room);
     drop_ids(&slice->ids);
     free(slice);
 }

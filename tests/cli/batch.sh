@@ -19,17 +19,19 @@ not JSON
 {"custom_id": 12, "body": {"prompt": "a text"}}
 {"custom_id": "hot \"é\"", "body": {"messages": [{"role": "user", "content": "x"}], "temperature": -3}}
 {"custom_id": "format", "body": {"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}}}
+{"custom_id": "logprobs", "body": {"messages": [{"role": "user", "content": "x"}], "logprobs": true, "top_logprobs": 2, "max_tokens": 2}}
+{"custom_id": "too many", "body": {"messages": [{"role": "user", "content": "x"}], "logprobs": true, "top_logprobs": 50}}
 {"custom_id": "last", "body": {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "x"}], "max_tokens": 2}}
 END
 
 try "$antiphon" pack "$tmp/batch.jsonl" --output "$tmp/strict.h5"
 expect "a bad line is an error" 65 "line 3: no JSON"
 try "$antiphon" pack --from openai-batch "$tmp/batch.jsonl" --output "$tmp/batch.h5"
-expect "or a row that fails" 0 "9 prompts" "5 of them are none"
+expect "or a row that fails" 0 "11 prompts" "5 of them are none"
 try "$antiphon" run --model "$TOP_SRCDIR/tests/golden/tiny/llama" --input "$tmp/batch.h5" \
     --output "$tmp/answers.h5" --max-tokens 4 --max-model-len 256 --temperature 0 --samples 2 \
     --chat-template "$tmp/template.jinja"
-expect "each for itself" 0 "COMPLETE 18/18"
+expect "each for itself" 0 "COMPLETE 22/22"
 try "$antiphon" export --openai-batch "$tmp/answers.h5" --output "$tmp/out.jsonl"
 expect "out again" 0
 
@@ -48,6 +50,10 @@ holds "an answer" plain '"object": "chat.completion", "created": '
 holds "its samples" plain '}, {"index": 1, "message": {"role": "assistant", "content": '
 holds "its tokens" plain '"usage": {"prompt_tokens": '
 holds "tools go to the template" tools '"finish_reason": "length"'
+holds "log probabilities" logprobs '"logprobs": {"content": [{"token": "'
+holds "with the most probable tokens" logprobs '], "logprob": -'
+holds "none where none are wanted" plain '"logprobs": null'
+holds "more than there are" "too many" "logprobs 50 is more than 20"
 holds "the last line" last '"status_code": 200'
 holds "no messages" none "\"status_code\": 400"
 holds "and why" none "line 4: 'messages' must be a list of messages"
@@ -60,7 +66,7 @@ if grep -q '"custom_id": ""' "$tmp/out.jsonl"; then
 else
     not_ok "a line without an id has a line too" "$(cat "$tmp/out.jsonl")"
 fi
-if [ "$(wc -l <"$tmp/out.jsonl")" -eq 9 ]; then
+if [ "$(wc -l <"$tmp/out.jsonl")" -eq 11 ]; then
     ok "a line for each"
 else
     not_ok "a line for each" "$(cat "$tmp/out.jsonl")"

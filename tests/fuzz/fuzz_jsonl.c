@@ -22,7 +22,7 @@ static void check_json(const struct ant_answer *answer, const struct ant_exchang
     struct ant_buf line = {0};
     json_error_t why;
 
-    ant_exchange_put_json(&line, answer, &id);
+    ant_exchange_put_json(&line, answer, &id, false);
     json_t *json = json_loadb(line.data, line.len, JSON_ALLOW_NUL, &why);
     if (!json || memchr(line.data, '\n', line.len - 1))
         abort();
@@ -38,8 +38,8 @@ static void check_csv(const struct ant_answer *answer)
     struct ant_error err;
     struct ant_buf csv = {0};
 
-    ant_exchange_put_csv_header(&csv);
-    ant_exchange_put_csv(&csv, answer, &no_id);
+    ant_exchange_put_csv_header(&csv, false);
+    ant_exchange_put_csv(&csv, answer, &no_id, false);
     FILE *file = fmemopen(csv.data, csv.len, "r");
     if (!file || ant_exchange_open(&reader, file, "csv", &settings, &err) < 0 ||
         ant_exchange_next(reader, &row, &err) != 1 || row.prompt.text_bytes != answer->text_bytes ||

@@ -427,7 +427,7 @@ static void json_is_valid_for_any_bytes(void **state)
                                     .text = id_text,
                                     .bytes = answer.text_bytes < 8 ? answer.text_bytes : 8};
         line.len = 0;
-        ant_exchange_put_json(&line, &answer, &id);
+        ant_exchange_put_json(&line, &answer, &id, false);
         assert_int_equal(line.data[line.len - 1], '\n');
         assert_null(memchr(line.data, '\n', line.len - 1));
         json_error_t why;
@@ -460,7 +460,7 @@ static void json_of_known_bytes(void **state)
     const struct ant_results_id id = {.kind = ANT_ID_INTEGER, .text = "-7", .bytes = 2};
     struct ant_buf line = {0};
 
-    ant_exchange_put_json(&line, &answer, &id);
+    ant_exchange_put_json(&line, &answer, &id, false);
     assert_string_equal(
         line.data,
         "{\"row\": 5, \"sample\": 0, \"id\": -7, \"status\": \"OK\", \"finish\": \"EOS\", "
@@ -484,11 +484,11 @@ static void csv_comes_back(void **state)
     static const char *const texts[] = {"plain",          "",         "a,b",     "say \"x\"", "\"",
                                         "two\nlines\r\n", " spaces ", "\xff\x01"};
 
-    ant_exchange_put_csv_header(&csv);
+    ant_exchange_put_csv_header(&csv, false);
     for (size_t i = 0; i < 8; i++) {
         struct ant_answer answer = {
             .row = (int64_t)i, .text = texts[i], .text_bytes = (uint32_t)strlen(texts[i])};
-        ant_exchange_put_csv(&csv, &answer, &no_id);
+        ant_exchange_put_csv(&csv, &answer, &no_id, false);
     }
     FILE *file = memory_file(csv.data, csv.len);
     assert_int_equal(ant_exchange_open(&reader, file, "in", &settings, &err), 0);

@@ -82,9 +82,25 @@ static void prepare(int expected_start)
     assert_int_equal(start, expected_start);
 }
 
+/* Lists of log probabilities as long as the tokens, and of another number of most probable ids. */
+static const struct ant_logprobs logprobs_of[] = {
+    {.values = (float[]){-1},
+     .top_ids = (int32_t[]){5, -1},
+     .top = (float[]){-1, 0},
+     .n = 1,
+     .n_top = 2},
+    {.values = (float[]){-1, -2.5f}, .n = 2},
+    {.values = (float[]){-3, -2, -1},
+     .top_ids = (int32_t[]){3, 2, 1},
+     .top = (float[]){-3, -2, -1},
+     .n = 3,
+     .n_top = 1},
+};
+
 static struct ant_answer answer_to(int64_t row, char *text)
 {
     static const int32_t tokens[] = {1, -2, 0x7fffffff};
+    int64_t n = row % 4 < 3 ? row % 4 : 3;
 
     snprintf(text, 64, "answer %lld", (long long)row);
     return (struct ant_answer){
@@ -99,11 +115,14 @@ static struct ant_answer answer_to(int64_t row, char *text)
         .t_first = 0.5f,
         .t_total = 1.25f,
         .tokens = tokens,
-        .n_tokens = (uint32_t)(row % 4 < 3 ? row % 4 : 3),
+        .n_tokens = (uint32_t)n,
         .text = text,
         .text_bytes = (uint32_t)strlen(text),
         .error = "why",
         .error_bytes = row % 5 ? 0 : 3,
+        .logprobs = row % 3 && n > 0 ? &logprobs_of[n - 1] : NULL,
+        .prompt_logprobs = row % 7 == 2 ? &logprobs_of[row % 2] : NULL,
+        .prompt_ids = tokens,
     };
 }
 
@@ -141,6 +160,20 @@ static struct ant_journal_entry *replay(size_t *n, uint64_t *dropped)
     return index.entries;
 }
 
+static void assert_same_logprobs(const struct ant_logprobs *got, const struct ant_logprobs *want)
+{
+    assert_int_equal(!got, !want);
+    if (!want)
+        return;
+    assert_int_equal(got->n, want->n);
+    assert_int_equal(got->n_top, want->n_top);
+    assert_memory_equal(got->values, want->values, 4 * want->n);
+    if (want->n_top > 0) {
+        assert_memory_equal(got->top_ids, want->top_ids, 4 * want->n * (size_t)want->n_top);
+        assert_memory_equal(got->top, want->top, 4 * want->n * (size_t)want->n_top);
+    }
+}
+
 static void assert_same(const struct ant_answer *got, const struct ant_answer *want)
 {
     assert_int_equal(got->row, want->row);
@@ -160,6 +193,10 @@ static void assert_same(const struct ant_answer *got, const struct ant_answer *w
     assert_int_equal(got->error_bytes, want->error_bytes);
     if (want->error_bytes)
         assert_memory_equal(got->error, want->error, want->error_bytes);
+    assert_same_logprobs(got->logprobs, want->logprobs);
+    assert_same_logprobs(got->prompt_logprobs, want->prompt_logprobs);
+    if (want->prompt_logprobs)
+        assert_memory_equal(got->prompt_ids, want->prompt_ids, 4 * want->prompt_logprobs->n);
 }
 
 static void what_is_added_is_read_back(void **state)
