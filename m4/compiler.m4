@@ -23,7 +23,8 @@ AC_DEFUN([ANT_COMPILER], [
 
   ANT_WARNINGS=
   m4_foreach_w([ant_flag], [-Wall -Wextra -Wvla -Wstrict-prototypes -Wmissing-prototypes
-    -Wpointer-arith -Wwrite-strings -Wundef -Wshadow], [ANT_TRY_FLAG([ANT_WARNINGS], ant_flag)])
+    -Wpointer-arith -Wwrite-strings -Wundef -Wshadow
+    -Wno-missing-field-initializers], [ANT_TRY_FLAG([ANT_WARNINGS], ant_flag)])
   NVCC_WARNINGS=
   AS_IF([test "$enable_werror" = yes],
     [AS_VAR_APPEND([ANT_WARNINGS], [" -Werror"])

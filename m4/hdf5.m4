@@ -69,6 +69,8 @@ AC_DEFUN([ANT_HDF5], [
   AS_IF([test "$have_parallel_hdf5" = yes],
     [AC_DEFINE([HAVE_PARALLEL_HDF5], [1], [Built with a parallel HDF5, and so with MPI.])])
   AM_CONDITIONAL([HAVE_PARALLEL_HDF5], [test "$have_parallel_hdf5" = yes])
+  dnl Functions with versions are those of the oldest release that is built with.
+  AS_VAR_APPEND([HDF5_CPPFLAGS], [" -DH5_USE_110_API"])
   AC_SUBST([HDF5_CPPFLAGS])
   AC_SUBST([HDF5_LIBS])
 ])

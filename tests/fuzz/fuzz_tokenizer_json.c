@@ -45,8 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     static const char *const texts[] = {
         "",
-        " Hello  world's 12345 \r\n\t \xc3\xa9"
-        "e\xcc\x81 \xe4\xb8\xad\xe6\x96\x87",
+        " Hello  world's 12345 \r\n\t \xc3\xa9\x65\xcc\x81 \xe4\xb8\xad\xe6\x96\x87",
         "<s>a b</s> <pad>  x\xf0\x9f\x98\x80\xe2\x96\x81y",
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
     };

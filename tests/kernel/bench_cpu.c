@@ -75,7 +75,7 @@ static void make_batch(struct bench *b, int n_seqs, int n, int context)
 static struct ant_weight *put(struct bench *b, const struct ant_weight_spec *spec)
 {
     struct ant_error err = {{0}};
-    struct ant_weight *w;
+    struct ant_weight *w = NULL;
     void *memory;
     if (ant_map_memory(&memory, b->ops->weight_bytes(b->be, spec), "weights", &err) < 0 ||
         b->ops->weight_put(b->be, &w, spec, memory, true, &err) < 0)

@@ -163,7 +163,7 @@ static void test_models(void **state)
 static struct ant_tokenizer *open_gguf(const char *path)
 {
     struct ant_gguf *gguf;
-    struct ant_tokenizer *tokenizer;
+    struct ant_tokenizer *tokenizer = NULL;
     struct ant_error err;
     if (ant_gguf_open(&gguf, path, &err) < 0 || ant_tokenizer_open_gguf(&tokenizer, gguf, &err) < 0)
         fail_msg("%s", err.text);

@@ -407,8 +407,7 @@ static const char *const pieces[] = {"<unk>",
                                      "b",
                                      "ab",
                                      "ba",
-                                     "\xe2\x96\x81"
-                                     "a"};
+                                     "\xe2\x96\x81\x61"};
 static const uint32_t types[] = {2, 3, 3, 6, 6, 6, 1, 1, 1, 1, 1, 1};
 static const float scores[] = {0, 0, 0, 0, 0, 0, -9, -8, -7, -1, -1, -2};
 enum { PIECES = sizeof pieces / sizeof *pieces };
