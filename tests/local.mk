@@ -154,8 +154,8 @@ TESTS += tests/launch/experts.sh
 EXTRA_DIST += tests/launch/experts.sh
 TESTS += tests/launch/balance.sh tests/launch/embed.sh tests/launch/shards.sh
 EXTRA_DIST += tests/launch/balance.sh tests/launch/embed.sh tests/launch/shards.sh
-TESTS += tests/launch/faults.sh tests/launch/templates.sh
-EXTRA_DIST += tests/launch/faults.sh tests/launch/templates.sh tests/launch/jobs.sh \
+TESTS += tests/launch/faults.sh tests/launch/kills.sh tests/launch/templates.sh
+EXTRA_DIST += tests/launch/faults.sh tests/launch/kills.sh tests/launch/templates.sh tests/launch/jobs.sh \
 	tests/launch/fail_write.c
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
@@ -171,7 +171,8 @@ tests/launch/fail_write.so: tests/launch/fail_write.c
 
 # The long campaign; FAULT_TRIALS says how many kills.
 FAULT_TRIALS = 200
-CHECK_FAULTS = tests/launch/restart.sh tests/launch/templates.sh tests/launch/faults.sh
+CHECK_FAULTS = tests/launch/restart.sh tests/launch/templates.sh tests/launch/faults.sh \
+	tests/launch/kills.sh
 check-faults: $(check_DATA) src/antiphon$(EXEEXT)
 	@for script in $(CHECK_FAULTS); do echo "$$script:"; \
 	  $(AM_TESTS_ENVIRONMENT) \

@@ -28,6 +28,7 @@ static int take_settings(struct run *run, const struct antiphon_settings *from,
     struct run_settings *to = &run->settings;
 
     ant_run_set_defaults(to);
+    to->watchdog = 0; /* a program that waits in a debugger is not to be ended by its library */
     if (from->version != ANTIPHON_API_VERSION)
         return ant_fail(err, ANT_EUSAGE, "made for version %d of antiphon.h, this library has %d",
                         (int)from->version, ANTIPHON_API_VERSION);
