@@ -103,8 +103,10 @@ struct ant_dsp {
     /* What becomes of `acc` (rows, 32): `cols` of them to out. `ldo` in elements. */
     void (*store)(const float *acc, int rows, int cols, const float *bias, float *out, size_t ldo);
     void (*add)(const float *acc, int rows, int cols, const float *bias, float *out, size_t ldo);
-    /* act(acc[i]) * acc[16 + i] for i < cols <= 16 */
-    void (*glu)(const float *acc, int rows, int cols, struct ant_glu act, float *out, size_t ldo);
+    /* act(acc[i]) * acc[16 + i] for i < cols <= 16, as floats or as the level's type for products
+     */
+    void (*glu)(const float *acc, int rows, int cols, struct ant_glu act, void *out, size_t ldo,
+                bool for_products);
 
     /* out = x * weight / sqrt(mean(x^2) + eps) */
     void (*norm)(const float *x, const float *weight, float eps, int n, float *out);

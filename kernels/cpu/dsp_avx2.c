@@ -180,9 +180,11 @@ INLINE __m256 exp2_avx2(__m256 x)
     return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
 }
 
-static void glu_avx2(const float *acc, int rows, int cols, struct ant_glu act, float *out,
-                     size_t ldo)
+static void glu_avx2(const float *acc, int rows, int cols, struct ant_glu act, void *out,
+                     size_t ldo, bool for_products)
 {
+    float *to = out;
+    (void)for_products; /* they are of floats */
     const __m256 one = _mm256_set1_ps(1);
     const __m256 linear = _mm256_set1_ps(act.linear), cubic = _mm256_set1_ps(act.cubic);
     for (int i = 0; i < cols; i += 8)
@@ -192,7 +194,7 @@ static void glu_avx2(const float *acc, int rows, int cols, struct ant_glu act, f
             __m256 slope = _mm256_fmadd_ps(_mm256_mul_ps(gate, gate), cubic, linear);
             __m256 e = exp2_avx2(_mm256_mul_ps(gate, slope));
             __m256 active = _mm256_div_ps(gate, _mm256_add_ps(one, e));
-            _mm256_maskstore_ps(out + (size_t)r * ldo + i, mask_of(cols - i),
+            _mm256_maskstore_ps(to + (size_t)r * ldo + i, mask_of(cols - i),
                                 _mm256_mul_ps(active, up));
         }
 }

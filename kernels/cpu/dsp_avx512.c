@@ -257,8 +257,8 @@ INLINE void store_bf16(uint16_t *out, __mmask16 mask, __m512 x)
     _mm256_mask_storeu_epi16(out, mask, (__m256i)_mm512_cvtneps_pbh(x));
 }
 
-static void glu_avx512(const float *acc, int rows, int cols, struct ant_glu act, float *out,
-                       size_t ldo)
+static void glu_avx512(const float *acc, int rows, int cols, struct ant_glu act, void *out,
+                       size_t ldo, bool for_products)
 {
     const __m512 one = _mm512_set1_ps(1);
     const __m512 linear = _mm512_set1_ps(act.linear), cubic = _mm512_set1_ps(act.cubic);
@@ -268,7 +268,11 @@ static void glu_avx512(const float *acc, int rows, int cols, struct ant_glu act,
         __m512 slope = _mm512_fmadd_ps(_mm512_mul_ps(gate, gate), cubic, linear);
         __m512 e = exp2_avx512(_mm512_mul_ps(gate, slope));
         __m512 active = _mm512_div_ps(gate, _mm512_add_ps(one, e));
-        _mm512_mask_storeu_ps(out + (size_t)r * ldo, mask, _mm512_mul_ps(active, up));
+        __m512 x = _mm512_mul_ps(active, up);
+        if (for_products)
+            store_bf16((uint16_t *)out + (size_t)r * ldo, mask, x);
+        else
+            _mm512_mask_storeu_ps((float *)out + (size_t)r * ldo, mask, x);
     }
 }
 

@@ -95,13 +95,16 @@ static float exp2_c(float x)
     return p * power;
 }
 
-static void glu_c(const float *acc, int rows, int cols, struct ant_glu act, float *out, size_t ldo)
+static void glu_c(const float *acc, int rows, int cols, struct ant_glu act, void *out, size_t ldo,
+                  bool for_products)
 {
+    float *to = out;
+    (void)for_products; /* they are of floats */
     for (int r = 0; r < rows; r++, acc += ANT_TILE_COLS)
         for (int i = 0; i < cols; i++) {
             float gate = acc[i], up = acc[ANT_PANEL_ROWS + i];
             float e = exp2_c(gate * (act.linear + act.cubic * (gate * gate)));
-            out[(size_t)r * ldo + (size_t)i] = gate / (1 + e) * up;
+            to[(size_t)r * ldo + (size_t)i] = gate / (1 + e) * up;
         }
 }
 

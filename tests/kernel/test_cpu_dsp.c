@@ -408,6 +408,20 @@ static void check_gap(const void *out, int rows, size_t cols, size_t ldo, size_t
                 fail_msg("%s, %s: wrote beyond %zu columns", dsp.name, what, cols);
 }
 
+/* For products the same values, rounded once. */
+static void check_glu_for_products(const float *acc, int rows, int cols, struct ant_glu act,
+                                   const float *floats, size_t ldo)
+{
+    size_t bytes = dsp.is_bf16 ? 2 : 4;
+    uint8_t *out = guarded((size_t)rows * ldo * bytes), want[16 * 4];
+    dsp.glu(acc, rows, cols, act, out, ldo, true);
+    check_gap(out, rows, (size_t)cols, ldo, bytes, "glu for products");
+    for (int r = 0; r < rows; r++) {
+        dsp.convert(floats + (size_t)r * ldo, 1, cols, want);
+        assert_memory_equal(out + (size_t)r * ldo * bytes, want, (size_t)cols * bytes);
+    }
+}
+
 static void check_epilogues(int rows, int cols)
 {
     size_t ldo = (size_t)cols + (size_t)random_below(9), n = (size_t)rows * ldo;
@@ -423,7 +437,8 @@ static void check_epilogues(int rows, int cols)
     dsp.add(acc, rows, cols, NULL, sum, ldo);
     struct ant_glu silu = {-1.44269504f, 0}, gelu = {-2.30220820f, -0.102943240f};
     bool is_gelu = random_below(2);
-    dsp.glu(acc, rows, glu_cols, is_gelu ? gelu : silu, act, ldo);
+    dsp.glu(acc, rows, glu_cols, is_gelu ? gelu : silu, act, ldo, false);
+    check_glu_for_products(acc, rows, glu_cols, is_gelu ? gelu : silu, act, ldo);
     check_gap(out, rows, (size_t)cols, ldo, 4, "store");
     check_gap(sum, rows, (size_t)cols, ldo, 4, "add");
     check_gap(act, rows, (size_t)glu_cols, ldo, 4, "glu");

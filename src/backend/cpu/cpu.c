@@ -153,6 +153,8 @@ static int read_slot(struct ant_backend *be, enum ant_slot slot, int row, float 
 {
     const struct cpu_backend *cpu = cpu_of(be);
     const struct cpu_slot *s = &cpu->slots[slot];
+    if (s->has_acts)
+        return ant_fail(err, ANT_EUNSUPP, "cpu: rows that are made for products are not read back");
     if (row < 0 || row >= s->rows || n < 0 || n > s->cols)
         return ant_fail(err, ANT_EUSAGE, "row %d of %d values is outside a slot of %d rows by %d",
                         row, n, s->rows, s->cols);

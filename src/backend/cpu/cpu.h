@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_level.h"
@@ -18,13 +19,13 @@
 #include "job/calls.h"
 
 enum {
-    CPU_CHUNK_BLOCKS = 20, /* most blocks of 32 k that a decoded panel holds at a time */
-    CPU_ACC_ROWS = 96,     /* rows that a decoded panel is multiplied with at a time */
+    CPU_CHUNK_BLOCKS = 20,      /* most blocks of 32 k that a decoded panel holds at a time */
+    CPU_ACC_ROWS = 96,          /* rows that a decoded panel is multiplied with at a time */
     CPU_HELD_BYTES = 480 << 10, /* of activations that the second level of cache keeps */
-    CPU_STREAM_ROWS = 4,   /* up to so many rows weights come from memory as fast as it can, */
-    CPU_STREAMS = 4,       /* handed out in so many streams a member */
-    CPU_ALONE = 16384,     /* values that one member is through with before another is awake */
-    CPU_QUERY_ROWS = 48,   /* query rows (tokens x heads of a group) that share a page */
+    CPU_STREAM_ROWS = 4,        /* up to so many rows weights come from memory as fast as it can, */
+    CPU_STREAMS = 4,            /* handed out in so many streams a member */
+    CPU_ALONE = 16384,          /* values that one member is through with before another is awake */
+    CPU_QUERY_ROWS = 48,        /* query rows (tokens x heads of a group) that share a page */
 };
 
 struct cpu_part {
@@ -52,6 +53,7 @@ struct cpu_slot {
     float *data;
     size_t stride; /* floats from row to row */
     int rows, cols;
+    bool has_acts; /* bfloat16 instead of floats: what products take, zeros up to whole blocks */
 };
 
 /* What products are made from: a slot's rows in the form that a kind of weights wants. */
@@ -143,6 +145,7 @@ struct cpu_backend {
 
     pthread_mutex_t lock; /* of weights */
     struct ant_weight *weights;
+    bool has_quants; /* some matrix is quantized */
 
     const struct ant_batch *batch;
     int failed; /* first failure of the step */
@@ -173,10 +176,36 @@ static inline float *cpu_slot_row(const struct cpu_backend *cpu, enum ant_slot s
     return cpu->slots[slot].data + (size_t)row * cpu->slots[slot].stride;
 }
 
+/* Where all products are of bfloat16, and read by nobody else (experts have their rows copied),
+ * their inputs are made in it at once. */
+static inline bool cpu_makes_acts(const struct cpu_backend *cpu)
+{
+    return cpu->dsp.is_bf16 && !cpu->has_quants && cpu->arch.moe.n_experts == 0;
+}
+
 /* Rows start on different sets of the first-level cache: an odd number of lines apart. */
 static inline size_t cpu_row_bytes(size_t bytes)
 {
     return ((bytes + 63) / 64 | 1) * 64;
+}
+
+/* From row to row of a slot that has acts. */
+static inline size_t cpu_acts_bytes(const struct cpu_slot *slot)
+{
+    return cpu_row_bytes((size_t)ant_panel_blocks(slot->cols) * ANT_PANEL_K * sizeof(uint16_t));
+}
+
+static inline uint16_t *cpu_acts_row(const struct cpu_slot *slot, int row)
+{
+    return (uint16_t *)(void *)((uint8_t *)slot->data + (size_t)row * cpu_acts_bytes(slot));
+}
+
+/* What follows the last column of a row of acts is zero: weights there are, but so must NaN be. */
+static inline void cpu_pad_acts(const struct cpu_slot *slot, int row)
+{
+    int padded = ant_panel_blocks(slot->cols) * ANT_PANEL_K;
+    memset(cpu_acts_row(slot, row) + slot->cols, 0,
+           (size_t)(padded - slot->cols) * sizeof(uint16_t));
 }
 
 /* Chunk for n items among the members: small enough to even out, large enough to be cheap. */

@@ -317,16 +317,23 @@ static void visit_page(const struct attention_job *job, const struct query *quer
 static void store_query(const struct cpu_backend *cpu, const struct query *query,
                         const struct cpu_scratch *scratch)
 {
+    const struct cpu_slot *slot = &cpu->slots[ANT_SLOT_ATTN];
     int dim = cpu->arch.head_dim;
-    for (int row = 0; row < query->rows; row++) {
-        float *out = cpu_slot_row(cpu, ANT_SLOT_ATTN, query->span->row + row / query->group);
-        float *sum = scratch->sum + row * PAGE;
-        out += (query->head * query->group + row % query->group) * dim;
+    for (int i = 0; i < query->rows; i++) {
+        int row = query->span->row + i / query->group;
+        int col = (query->head * query->group + i % query->group) * dim;
+        float *sum = scratch->sum + i * PAGE, *out = slot->data + (size_t)row * slot->stride + col;
         cpu->dsp.rescale(sum, cpu->dim_pad / PAGE, (size_t)cpu->query_rows * PAGE,
-                         1 / scratch->state[row].sum);
-        for (int d = 0; d < dim; d += PAGE)
-            memcpy(out + d, sum + d * cpu->query_rows,
-                   (size_t)(dim - d < PAGE ? dim - d : PAGE) * sizeof *out);
+                         1 / scratch->state[i].sum);
+        for (int d = 0; d < dim; d += PAGE, sum += PAGE * cpu->query_rows) {
+            int n = dim - d < PAGE ? dim - d : PAGE;
+            if (slot->has_acts)
+                cpu->dsp.to_bf16(sum, n, cpu_acts_row(slot, row) + col + d);
+            else
+                memcpy(out + d, sum, (size_t)n * sizeof *out);
+        }
+        if (slot->has_acts && col + dim == slot->cols)
+            cpu_pad_acts(slot, row);
     }
 }
 
@@ -382,5 +389,6 @@ void ant_cpu_attention(struct ant_backend *be, int layer, int window)
     if (cpu->failed || n == 0)
         return;
     count_attention(cpu, window);
+    cpu->slots[ANT_SLOT_ATTN].has_acts = cpu_makes_acts(cpu);
     ant_cpu_run(cpu, attention_member, &job, &cpu->counts.seconds_attention);
 }

@@ -149,6 +149,21 @@ static const struct ant_glu glu_acts[] = {
     [ANT_ACT_GELU] = {-2.30220820f, -0.102943240f},
 };
 
+static void finish_glu(const struct gemm_job *job, const struct gemm_unit *unit, const float *acc,
+                       int row, int rows)
+{
+    const struct cpu_slot *out = job->out;
+    void *to = out->data + (size_t)row * out->stride + (size_t)unit->col;
+    size_t ldo = out->stride;
+    if (out->has_acts) {
+        to = cpu_acts_row(out, row) + unit->col;
+        ldo = cpu_acts_bytes(out) / sizeof(uint16_t);
+    }
+    job->cpu->dsp.glu(acc, rows, unit->cols, glu_acts[job->cpu->arch.act], to, ldo, out->has_acts);
+    for (int r = row; out->has_acts && unit->col + unit->cols == out->cols && r < row + rows; r++)
+        cpu_pad_acts(out, r);
+}
+
 static void finish(const struct gemm_job *job, const struct gemm_unit *unit, const float *acc,
                    int row, int rows)
 {
@@ -157,7 +172,7 @@ static void finish(const struct gemm_job *job, const struct gemm_unit *unit, con
     const float *bias = unit->part->bias ? unit->part->bias + unit->col : NULL;
     float *to = out->data + (size_t)row * out->stride + (size_t)(unit->part->first_row + unit->col);
     if (job->epilogue == ANT_EPILOGUE_GLU)
-        dsp->glu(acc, rows, unit->cols, glu_acts[job->cpu->arch.act], to, out->stride);
+        finish_glu(job, unit, acc, row, rows);
     else if (job->epilogue == ANT_EPILOGUE_ADD)
         dsp->add(acc, rows, unit->cols, bias, to, out->stride);
     else
@@ -230,7 +245,7 @@ static void convert_member(void *arg, int member)
                 uint8_t *to = job->quants.data + (size_t)row * job->quants.row_bytes;
                 dsp->quantize(from, (int)k, (struct ant_quant *)(void *)to);
             }
-            if (job->has_acts && dsp->is_bf16) {
+            if (job->has_acts && dsp->is_bf16) { /* beside quantized ones */
                 uint16_t *to =
                     (uint16_t *)(void *)(job->acts.data + (size_t)row * job->acts.row_bytes);
                 dsp->convert(from, 1, (int)k, to);
@@ -243,6 +258,10 @@ static void convert(struct gemm_job *job)
 {
     struct cpu_backend *cpu = job->cpu;
     size_t n_blocks = (size_t)job->n_blocks;
+    if (job->in->has_acts) {
+        job->acts = (struct cpu_input){(uint8_t *)job->in->data, cpu_acts_bytes(job->in)};
+        return;
+    }
     job->quants =
         (struct cpu_input){cpu->quants, cpu_row_bytes(n_blocks * sizeof(struct ant_quant))};
     if (cpu->dsp.is_bf16)
@@ -323,6 +342,8 @@ void ant_cpu_products(struct cpu_backend *cpu, const struct cpu_slot *in,
         cpu->counts.flops +=
             2.0 * (double)product->n_rows * (double)product->w->rows * (double)product->w->k;
     }
+    if (job.has_quants && in->has_acts)
+        ant_cpu_fail(cpu, ANT_EBUG, "a quantized weight came after the input was made without it");
     if (cpu->failed || n_rows == 0)
         return;
     convert(&job);
@@ -342,6 +363,7 @@ void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_s
     struct cpu_product product = {.w = w, .n_rows = n_rows};
     if (n_rows == 0)
         return;
+    cpu->slots[out].has_acts = epilogue == ANT_EPILOGUE_GLU && cpu_makes_acts(cpu);
     if (epilogue == ANT_EPILOGUE_SHARE)
         ant_cpu_add_share(cpu, w, in);
     else

@@ -83,7 +83,8 @@ static void norm_member(void *arg, int member)
         for (; row < end; row++) {
             int from = job->to == ANT_SLOT_LAST ? cpu->batch->sampled[row] : row;
             const float *x = cpu_slot_row(cpu, ANT_SLOT_RESIDUAL, from);
-            float *out = cpu_slot_row(cpu, job->to, row);
+            bool makes_acts = cpu->slots[job->to].has_acts;
+            float *out = makes_acts ? room : cpu_slot_row(cpu, job->to, row);
             if (job->to == ANT_SLOT_RESIDUAL) {
                 add_norm(job, room, row);
             } else if (job->w == NULL) {
@@ -92,6 +93,10 @@ static void norm_member(void *arg, int member)
                 cpu->dsp.norm(x, job->w->vector, arch->norm_eps, arch->hidden, out);
             } else {
                 norm_row(arch, job->w, x, out);
+            }
+            if (makes_acts) {
+                cpu->dsp.to_bf16(room, arch->hidden, cpu_acts_row(&cpu->slots[job->to], row));
+                cpu_pad_acts(&cpu->slots[job->to], row);
             }
         }
 }
@@ -104,6 +109,7 @@ static void norm_rows(struct cpu_backend *cpu, const struct ant_weight *w, enum 
         return;
     int n = to == ANT_SLOT_LAST ? cpu->batch->n_sampled : cpu->batch->n_rows;
     struct norm_job job = {cpu, w, to, {.n = n, .chunk = cpu_chunk(cpu, n)}};
+    cpu->slots[to].has_acts = to != ANT_SLOT_RESIDUAL && cpu_makes_acts(cpu);
     ant_cpu_run_rows(cpu, norm_member, &job, n);
 }
 

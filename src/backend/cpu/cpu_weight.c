@@ -179,6 +179,11 @@ int ant_cpu_weight_put(struct ant_backend *be, struct ant_weight **out,
 {
     struct cpu_backend *cpu = cpu_of(be);
     struct ant_weight *w = ant_xcalloc(1, sizeof *w);
+    const struct ant_tensor *const *parts = spec->n_experts > 0 ? spec->experts : spec->parts;
+    int n_matrices = spec->n_parts * (spec->n_experts > 0 ? spec->n_experts : 1);
+    bool is_quantized = false;
+    for (int i = 0; i < n_matrices && !spec->is_vector; i++)
+        is_quantized |= ant_panel_formats[parts[i]->type].groups > 0;
     int rc = spec->n_experts > 0
                  ? put_experts(w, be, spec, memory, fill, err)
                  : put_one(w, spec, ant_cpu_weight_bytes(be, spec), memory, fill, err);
@@ -192,6 +197,7 @@ int ant_cpu_weight_put(struct ant_backend *be, struct ant_weight **out,
     cpu->weights = w;
     if (spec->n_experts > 0 && cpu->config.spread)
         (spec->n_parts == 2 ? cpu->spread.gate_up : cpu->spread.down)[spec->layer] = w;
+    cpu->has_quants |= is_quantized;
     pthread_mutex_unlock(&cpu->lock);
     *out = w;
     return 0;
