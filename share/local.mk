@@ -29,6 +29,7 @@ COMMAND_PAGES = \
 	share/man/antiphon-merge.1 \
 	share/man/antiphon-pack.1 \
 	share/man/antiphon-params.1 \
+	share/man/antiphon-plan.1 \
 	share/man/antiphon-report.1 \
 	share/man/antiphon-score.1 \
 	share/man/antiphon-run.1 \

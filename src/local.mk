@@ -19,6 +19,7 @@ libantiphon_a_SOURCES += src/api/api.c src/api/api_generate.c
 # cli
 noinst_HEADERS += \
 	src/cli/bench.h src/cli/cli.h src/cli/history.h src/cli/run.h
+noinst_HEADERS += src/cli/plan.h src/cli/plan_input.h
 libantiphon_a_SOURCES += \
 	src/cli/answer.c src/cli/bench.c src/cli/bench_report.c src/cli/bench_work.c src/cli/chat.c \
 	src/cli/cli.c src/cli/deal.c src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/history.c \
@@ -27,6 +28,8 @@ libantiphon_a_SOURCES += \
 	src/cli/logprobs.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/rules.c \
 	src/cli/run.c src/cli/score.c src/cli/setup.c \
 	src/cli/shard.c src/cli/show.c src/cli/top.c src/cli/trace.c src/cli/verify.c
+libantiphon_a_SOURCES += src/cli/plan.c src/cli/plan_cost.c src/cli/plan_input.c \
+	src/cli/plan_machine.c src/cli/plan_run.c
 
 # base
 noinst_HEADERS += \

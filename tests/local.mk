@@ -186,6 +186,8 @@ TESTS += tests/cli/batch.sh tests/cli/chat.sh tests/cli/score.sh
 EXTRA_DIST += tests/cli/batch.sh tests/cli/chat.sh tests/cli/score.sh tests/cli/score_check.py
 TESTS += tests/cli/bench.sh tests/cli/verify.sh
 EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py tests/cli/verify.sh
+TESTS += tests/cli/plan.sh
+EXTRA_DIST += tests/cli/plan.sh
 TESTS += tests/cli/report.sh
 EXTRA_DIST += tests/cli/report.sh tests/cli/report_check.py
 

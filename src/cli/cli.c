@@ -18,6 +18,7 @@ const struct ant_command *const ant_commands[] = {
     &ant_command_report,
     &ant_command_halt,
     &ant_command_params,
+    &ant_command_plan,
     &ant_command_bench,
     &ant_command_doctor,
     &ant_command_manual,

@@ -23,6 +23,7 @@ extern const struct ant_command ant_command_report;
 extern const struct ant_command ant_command_top;
 extern const struct ant_command ant_command_halt;
 extern const struct ant_command ant_command_params;
+extern const struct ant_command ant_command_plan;
 extern const struct ant_command ant_command_bench;
 extern const struct ant_command ant_command_doctor;
 extern const struct ant_command ant_command_manual;

@@ -396,6 +396,8 @@ static void weigh(struct history *h)
         h->busiest_s = fmax(h->busiest_s, busy);
         h->stolen += (int64_t)llround(sum->stolen);
     }
+    for (size_t i = 0; i < h->n_reports; i++)
+        h->joules += h->reports[i].joules;
 }
 
 int ant_history_read(struct history *out, const char *path, struct ant_error *err)

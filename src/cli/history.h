@@ -68,6 +68,7 @@ struct history {
     int n_lanes, n_steps;
     double busiest_s, mean_busy_s; /* prefill and decode of replicas */
     int64_t stolen;
+    double joules; /* of all ranks; 0: not measured */
 };
 
 /* Free with ant_history_release, also after an error. */

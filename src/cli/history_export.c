@@ -32,12 +32,12 @@ static json_t *lane_of(const struct history_lane *lane)
         "prefill_s", sum->prefill_s, "decode_s", sum->decode_s, "idle_s", sum->idle_s);
 
     if (report)
-        json_object_update_new(out, json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "host",
-                                              report->host, "load_s", report->load_s, "total_s",
-                                              report->total_s, "weight_bytes", report->weight_bytes,
-                                              "kv_bytes", report->kv_bytes, "flops", report->flops,
-                                              "bandwidth", report->bandwidth, "peak_memory",
-                                              report->peak_memory));
+        json_object_update_new(
+            out,
+            json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "host", report->host,
+                      "load_s", report->load_s, "total_s", report->total_s, "weight_bytes",
+                      report->weight_bytes, "kv_bytes", report->kv_bytes, "flops", report->flops,
+                      "bandwidth", report->bandwidth, "peak_memory", report->peak_memory));
     return out;
 }
 
@@ -113,6 +113,7 @@ void ant_history_json(const struct history *h, struct ant_buf *out)
         "missing", (json_int_t)h->n_missing, "prompt_tokens", (json_int_t)h->prompt_tokens,
         "output_tokens", (json_int_t)h->output_tokens, "seconds", h->seconds, "busiest_s",
         h->busiest_s, "mean_busy_s", h->mean_busy_s, "stolen", (json_int_t)h->stolen);
+    json_object_set_new(json, "joules", json_real(h->joules));
     json_object_set_new(json, "status", counts_of(ant_status_names, h->status));
     json_object_set_new(json, "finish", counts_of(ant_finish_names, h->finish));
     json_object_set_new(json, "reasons", reasons_of(h));

@@ -154,6 +154,11 @@ static void add_tiles(struct ant_buf *out, const struct history *h)
         snprintf(below, sizeof(below), "%lld rows taken over", (long long)h->stolen);
         add_tile(out, "imbalance", 100 * (h->busiest_s / h->mean_busy_s - 1), " %", below);
     }
+    if (h->joules > 0) {
+        snprintf(below, sizeof(below), "%.3g J a token drawn",
+                 h->output_tokens > 0 ? h->joules / (double)h->output_tokens : 0);
+        add_tile(out, "energy", h->joules / 3600, " Wh", below);
+    }
     ant_buf_printf(out, "</div>\n");
 }
 
@@ -206,6 +211,10 @@ static void add_lane_row(struct ant_buf *out, const struct history *h,
                    sum->prefill_s, sum->decode_s, sum->idle_s, sum->rows, sum->stolen);
     ant_buf_printf(out, "<td>%.0f</td><td>%.0f</td><td>", sum->prompt_tokens, sum->output_tokens);
     ant_chart_number(out, busy > 0 ? sum->output_tokens / busy : 0);
+    if (h->joules > 0) {
+        ant_buf_printf(out, "</td><td>");
+        ant_chart_number(out, lane->report ? lane->report->joules / 1e3 : 0);
+    }
     ant_buf_printf(out, "</td></tr>\n");
 }
 
@@ -226,9 +235,11 @@ static void add_balance(struct ant_buf *out, const struct history *h)
     ant_chart_duration(out, h->busiest_s);
     ant_buf_printf(out, ", all on average for ");
     ant_chart_duration(out, h->mean_busy_s);
-    ant_buf_printf(out, ".</p><div class=wide><table><tr><th>rank<th class=text>host<th>"
-                        "<th>prefill s<th>decode s<th>idle s<th>rows<th>taken over<th>prompt "
-                        "tokens<th>drawn<th>drawn/s</tr>\n");
+    ant_buf_printf(out,
+                   ".</p><div class=wide><table><tr><th>rank<th class=text>host<th>"
+                   "<th>prefill s<th>decode s<th>idle s<th>rows<th>taken over<th>prompt "
+                   "tokens<th>drawn<th>drawn/s%s</tr>\n",
+                   h->joules > 0 ? "<th>kJ" : "");
     for (int i = 0; i < h->n_lanes && i < SHOWN; i++)
         add_lane_row(out, h, &h->lanes[i], most);
     ant_buf_printf(out, "</table></div>");

@@ -391,7 +391,8 @@ static struct ant_tensor *list_roles(const struct ant_checkpoint *checkpoint, si
     return list;
 }
 
-static int open_dummy(struct ant_checkpoint *checkpoint, enum ant_type type, struct ant_error *err)
+static int open_dummy(struct ant_checkpoint *checkpoint, enum ant_type type, bool has_data,
+                      struct ant_error *err)
 {
     json_t *root;
     size_t n;
@@ -404,7 +405,7 @@ static int open_dummy(struct ant_checkpoint *checkpoint, enum ant_type type, str
     snprintf(checkpoint->format, sizeof checkpoint->format, "random %s", ant_types[type].name);
     checkpoint->digest.low ^= (uint64_t)type + 1;
     struct ant_tensor *tensors = list_roles(checkpoint, &n);
-    ANT_TRY(ant_dummy_open(&checkpoint->dummy, tensors, n, type, err));
+    ANT_TRY(ant_dummy_open(&checkpoint->dummy, tensors, n, type, has_data, err));
     return bind_roles(checkpoint, err);
 }
 
@@ -412,7 +413,14 @@ int ant_checkpoint_open_dummy(struct ant_checkpoint **out, const char *shape, en
                               struct ant_error *err)
 {
     struct ant_checkpoint *checkpoint = new_checkpoint(shape);
-    return finish_open(out, checkpoint, open_dummy(checkpoint, type, err));
+    return finish_open(out, checkpoint, open_dummy(checkpoint, type, true, err));
+}
+
+int ant_checkpoint_open_shape(struct ant_checkpoint **out, const char *shape, enum ant_type type,
+                              struct ant_error *err)
+{
+    struct ant_checkpoint *checkpoint = new_checkpoint(shape);
+    return finish_open(out, checkpoint, open_dummy(checkpoint, type, false, err));
 }
 
 void ant_checkpoint_close(struct ant_checkpoint *checkpoint)

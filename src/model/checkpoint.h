@@ -27,6 +27,9 @@ int ant_checkpoint_open(struct ant_checkpoint **out, const char *path, struct an
  * Q8_0, Q4_0). */
 int ant_checkpoint_open_dummy(struct ant_checkpoint **out, const char *shape, enum ant_type type,
                               struct ant_error *err);
+/* The same without the numbers, for plans: tensors have no data. */
+int ant_checkpoint_open_shape(struct ant_checkpoint **out, const char *shape, enum ant_type type,
+                              struct ant_error *err);
 void ant_checkpoint_close(struct ant_checkpoint *checkpoint);
 
 const char *ant_checkpoint_path(const struct ant_checkpoint *checkpoint);

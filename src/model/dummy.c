@@ -208,10 +208,14 @@ static void place(struct ant_dummy *dummy, enum ant_type type)
     }
 }
 
-static int fill(struct ant_dummy *dummy, enum ant_type type, struct ant_error *err)
+static int fill(struct ant_dummy *dummy, enum ant_type type, bool has_data, struct ant_error *err)
 {
     size_t longest_vector = 0;
     ANT_TRY(measure(dummy, type, &longest_vector, err));
+    if (!has_data) {
+        dummy->pool_bytes = 0;
+        return 0;
+    }
     ANT_TRY(ant_map_memory(&dummy->pool, dummy->pool_bytes, "random weights", err));
     fill_pool(dummy, type);
     dummy->zeros = ant_xcalloc(longest_vector, 1);
@@ -223,7 +227,7 @@ static int fill(struct ant_dummy *dummy, enum ant_type type, struct ant_error *e
 }
 
 int ant_dummy_open(struct ant_dummy **out, struct ant_tensor *tensors, size_t n, enum ant_type type,
-                   struct ant_error *err)
+                   bool has_data, struct ant_error *err)
 {
     struct ant_dummy *dummy = ant_xcalloc(1, sizeof *dummy);
     *dummy = (struct ant_dummy){.tensors = tensors, .n = n};
@@ -231,7 +235,7 @@ int ant_dummy_open(struct ant_dummy **out, struct ant_tensor *tensors, size_t n,
     for (size_t i = 0; i < n; i++)
         dummy->names[i] = (struct ant_name){tensors[i].name, i};
     ant_names_sort(dummy->names, n);
-    int rc = fill(dummy, type, err);
+    int rc = fill(dummy, type, has_data, err);
     if (rc < 0) {
         ant_dummy_close(dummy);
         return rc;

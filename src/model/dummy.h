@@ -10,6 +10,8 @@
 #ifndef ANT_MODEL_DUMMY_H
 #define ANT_MODEL_DUMMY_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "model/tensor.h"
 
@@ -21,9 +23,9 @@ const char *ant_dummy_config(const char *name, char *known, size_t bytes);
 
 /* `tensors` (n) have names, owned, and shapes; type, data and bytes are filled in here. The dummy
  * takes them over, the array too, also when this fails. Matrices are of `type`: F32, F16, BF16,
- * Q8_0 or Q4_0. */
+ * Q8_0 or Q4_0. Without `has_data` there are no numbers, only how many there would be. */
 int ant_dummy_open(struct ant_dummy **out, struct ant_tensor *tensors, size_t n, enum ant_type type,
-                   struct ant_error *err);
+                   bool has_data, struct ant_error *err);
 void ant_dummy_close(struct ant_dummy *dummy); /* legal on NULL */
 
 size_t ant_dummy_count(const struct ant_dummy *dummy);

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli/plan.h"
+
+/* ---- memory ------------------------------------------------------------------------------------
+ */
+
+/* Bytes of an element of the file's matrices. */
+static double element_bytes(const struct ant_checkpoint *checkpoint)
+{
+    double bytes = 0, elements = 0;
+
+    for (size_t i = 0; i < ant_checkpoint_count(checkpoint); i++) {
+        const struct ant_tensor *tensor = ant_checkpoint_tensor(checkpoint, i);
+        if (tensor->n_dims < 2)
+            continue;
+        bytes += (double)tensor->bytes;
+        elements += (double)ant_tensor_elements(tensor);
+    }
+    return elements > 0 ? bytes / elements : 2;
+}
+
+static double attention_elements(const struct ant_arch *arch)
+{
+    double q = (double)arch->n_heads * arch->head_dim,
+           kv = (double)arch->n_kv_heads * arch->head_dim;
+
+    return arch->hidden * (2 * q + 2 * kv);
+}
+
+static double expert_elements(const struct ant_arch *arch)
+{
+    return 3.0 * arch->hidden * arch->moe.ff;
+}
+
+/* Elements of the matrices of layer i as the rank holds them, with `n_experts` of its experts. */
+static double layer_elements(const struct ant_arch *arch, int i, double n_experts)
+{
+    double n = attention_elements(arch);
+
+    if (!(arch->layers[i] & ANT_LAYER_MOE))
+        return n + 3.0 * arch->hidden * arch->ff;
+    return n + expert_elements(arch) * n_experts +
+           (double)arch->hidden * (arch->moe.n_experts + 3.0 * arch->moe.shared_ff);
+}
+
+/* What a step of so many rows needs beside weights and cache: float32 residuals, 16-bit rows for
+ * products, logits in float32. */
+static double workspace_bytes(const struct plan_memory *memory,
+                              const struct ant_engine_config *config, bool is_host)
+{
+    const struct ant_arch *arch = &memory->shard.arch;
+    double rows = config->max_step_rows, used = arch->moe.n_used;
+    double heads = (double)arch->n_heads + 2.0 * arch->n_kv_heads;
+    double ff = arch->moe.n_experts ? used * arch->moe.ff + arch->moe.shared_ff : arch->ff;
+    double logits = fmin(config->max_seqs, rows) * arch->vocab * 4.0;
+    double fixed = is_host ? 0 : 400e6; /* NCCL, cuBLASLt, graphs */
+
+    return rows * (10.0 * arch->hidden + 4.0 * heads * arch->head_dim + 6.0 * ff) + logits + fixed;
+}
+
+int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkpoint,
+                    const struct plan_machine *machine, const struct plan_layout *plan,
+                    const struct ant_engine_config *config, struct ant_error *err)
+{
+    struct ant_layout layout;
+    const struct ant_arch *arch = &out->shard.arch;
+    int replica = plan->tp * plan->pp,
+        each = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
+
+    ANT_TRY(ant_layout_init(&layout, replica - plan->tp, plan->dp * replica, plan->dp, plan->tp,
+                            plan->pp, err));
+    layout.ep = plan->ep ? ANT_EP_REPLICA : ANT_EP_NONE;
+    ANT_TRY(ant_shard_init(&out->shard, checkpoint, &layout, err)); /* of the last stage */
+    out->weight_bytes = machine->is_host ? element_bytes(checkpoint) : 2;
+    double elements =
+        (double)out->shard.vocab.count * arch->hidden * (plan->pp == 1 && !arch->tied ? 2 : 1);
+    for (int i = 0; i < arch->n_layers; i++)
+        elements += layer_elements(arch, i, arch->moe.n_held);
+    out->weights = elements * out->weight_bytes;
+    out->workspace = workspace_bytes(out, config, machine->is_host);
+    int dim = machine->is_host ? arch->head_dim : arch->head_dim <= 64 ? 64 : 128;
+    out->page = 2.0 * ANT_PAGE_TOKENS * arch->n_layers * arch->n_kv_heads * dim * 2;
+    double room = (machine->memory - out->weights - out->workspace) * machine->kv_share;
+    out->n_pages = (int64_t)fmin(room / out->page, (double)each * config->max_seqs);
+    out->cache = (double)out->n_pages * out->page;
+    if (out->n_pages < (int64_t)each * plan->pp)
+        return ant_fail(
+            err, ANT_EUSAGE,
+            "weights %.1f GB and workspace %.1f GB leave %.1f of %.1f GB for the cache: "
+            "a sequence of %d tokens needs %.1f",
+            out->weights / 1e9, out->workspace / 1e9, fmax(room, 0) / 1e9, machine->memory / 1e9,
+            config->max_context, each * out->page / 1e9);
+    return 0;
+}
+
+/* ---- time --------------------------------------------------------------------------------------
+ */
+
+double ant_plan_seconds(const struct plan_cost *cost)
+{
+    return cost->products + cost->weights + cost->attention + cost->elements + cost->links +
+           cost->least;
+}
+
+/* What takes less than the least time of an operation takes that. */
+static void add_least(struct plan_cost *cost, const struct plan_machine *machine, double n_ops,
+                      double seconds)
+{
+    cost->least += fmax(n_ops * machine->op_s - seconds, 0);
+}
+
+/* A product is bound by arithmetic or by its weights; near the crossing by both. */
+static void add_product(struct plan_cost *cost, const struct plan_memory *memory,
+                        const struct plan_machine *machine, double rows, double elements_read,
+                        double elements_used)
+{
+    bool is_narrow = memory->weight_bytes < 1.9;
+    double compute = 2 * rows * elements_used / machine->flops[is_narrow];
+    double reading = elements_read * memory->weight_bytes / machine->bandwidth[is_narrow];
+    double both = cbrt(compute * compute * compute + reading * reading * reading);
+
+    add_least(cost, machine, 1, both);
+    if (compute > reading)
+        cost->products += both;
+    else
+        cost->weights += both;
+}
+
+/* Of `held` experts those that some row has chosen: each row chooses `used` of `n`. */
+static double experts_met(const struct ant_moe *moe, double rows)
+{
+    double missed = pow(1 - (double)moe->n_used / moe->n_experts, rows);
+
+    return moe->n_held * (1 - missed);
+}
+
+static void add_feed_forward(struct plan_cost *cost, const struct plan_memory *memory,
+                             const struct plan_machine *machine, int layer, double rows)
+{
+    const struct ant_arch *arch = &memory->shard.arch;
+    const struct ant_moe *moe = &arch->moe;
+    double third = (double)arch->hidden * arch->ff, one = expert_elements(arch) / 3;
+
+    if (!(arch->layers[layer] & ANT_LAYER_MOE)) {
+        add_product(cost, memory, machine, rows, 2 * third, 2 * third);
+        add_product(cost, memory, machine, rows, third, third);
+        return;
+    }
+    double met = experts_met(moe, rows), each = (double)moe->n_used * moe->n_held / moe->n_experts;
+    double shared = (double)arch->hidden * moe->shared_ff;
+    add_product(cost, memory, machine, rows, 2 * (one * met + shared), 2 * (one * each + shared));
+    add_product(cost, memory, machine, rows, one * met + shared, one * each + shared);
+    add_least(cost, machine, 3, 0); /* routing */
+}
+
+/* What attention reads and multiplies in a step. */
+struct seen {
+    double decode_tokens; /* of the cache, read for rows that decode; shared pages once */
+    double prefill_pairs; /* of a row and what it sees */
+    double decode_pairs;
+};
+
+/* Distinct pages of the sequences that decode. */
+static double distinct_pages(const struct ant_batch *batch, int64_t n_pages)
+{
+    uint8_t *is_seen = ant_xcalloc((size_t)n_pages + 1, sizeof(*is_seen));
+    double distinct = 0;
+
+    for (int s = 0; s < batch->n_seqs; s++) {
+        int n = (batch->context[s] + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
+        const int32_t *pages = batch->pages + batch->page_start[s];
+        if (batch->row_start[s + 1] - batch->row_start[s] > 1)
+            continue;
+        for (int i = 0; i < n; i++) {
+            distinct += !is_seen[pages[i]];
+            is_seen[pages[i]] = 1;
+        }
+    }
+    free(is_seen);
+    return distinct;
+}
+
+static struct seen look(const struct ant_batch *batch, int window, double distinct)
+{
+    struct seen seen = {0};
+    double whole = 0;
+
+    for (int s = 0; s < batch->n_seqs; s++) {
+        double rows = batch->row_start[s + 1] - batch->row_start[s], context = batch->context[s];
+        double sees = context - (rows - 1) / 2; /* on average */
+        if (window > 0)
+            sees = fmin(sees, window);
+        if (rows > 1) {
+            seen.prefill_pairs += rows * sees;
+        } else {
+            seen.decode_pairs += sees;
+            seen.decode_tokens += sees;
+            whole += context;
+        }
+    }
+    if (whole > 0)
+        seen.decode_tokens *= fmin(1, ANT_PAGE_TOKENS * distinct / whole);
+    return seen;
+}
+
+/* The same for all layers of one window: two kinds at most are in a model. */
+static void add_attention(struct plan_cost *cost, const struct plan_memory *memory,
+                          const struct plan_machine *machine, const struct ant_batch *batch)
+{
+    const struct ant_arch *arch = &memory->shard.arch;
+    double token = memory->page / ANT_PAGE_TOKENS / arch->n_layers;
+    double pair = 4.0 * arch->n_heads * arch->head_dim;
+    double distinct = machine->is_host ? INFINITY : distinct_pages(batch, memory->n_pages);
+    const struct seen seen[2] = {look(batch, 0, distinct), look(batch, arch->window, distinct)};
+
+    for (int i = 0; i < arch->n_layers; i++) {
+        const struct seen *s = &seen[ant_arch_window(arch, i) > 0];
+        double decode = token * s->decode_tokens / machine->kv_bandwidth;
+        if (machine->decode_flops > 0)
+            decode = fmax(decode, pair * s->decode_pairs / machine->decode_flops);
+        cost->attention += decode + pair * s->prefill_pairs / machine->prefill_flops;
+    }
+}
+
+/* Bytes that norms, rotation and activation move for a row of a layer. */
+static double element_traffic(const struct ant_arch *arch)
+{
+    double heads = (double)arch->n_heads + 2.0 * arch->n_kv_heads;
+    double ff = arch->moe.n_experts ? (double)arch->moe.n_used * arch->moe.ff + arch->moe.shared_ff
+                                    : arch->ff;
+
+    return 24.0 * arch->hidden + 4.0 * heads * arch->head_dim + 6.0 * ff;
+}
+
+static void add_links(struct plan_cost *cost, const struct plan_memory *memory,
+                      const struct plan_machine *machine, const struct plan_layout *layout,
+                      double rows)
+{
+    const struct ant_arch *arch = &memory->shard.arch;
+    double bytes = rows * arch->hidden * 4.0;
+
+    if (layout->tp > 1)
+        cost->links += 2.0 * arch->n_layers *
+                       (machine->link_s +
+                        2.0 * (layout->tp - 1) / layout->tp * bytes / machine->link_bandwidth);
+    if (layout->pp > 1)
+        cost->links += machine->link_s + bytes / machine->link_bandwidth;
+}
+
+double ant_plan_step(struct plan_cost *sum, const struct plan_memory *memory,
+                     const struct plan_machine *machine, const struct plan_layout *layout,
+                     const struct ant_batch *batch)
+{
+    const struct ant_arch *arch = &memory->shard.arch;
+    double q = (double)arch->n_heads * arch->head_dim,
+           kv = (double)arch->n_kv_heads * arch->head_dim;
+    double rows = batch->n_rows, output = (double)memory->shard.vocab.count * arch->hidden;
+    struct plan_cost cost = {0};
+
+    for (int i = 0; i < arch->n_layers; i++) {
+        add_product(&cost, memory, machine, rows, arch->hidden * (q + 2 * kv),
+                    arch->hidden * (q + 2 * kv));
+        add_product(&cost, memory, machine, rows, arch->hidden * q, arch->hidden * q);
+        add_feed_forward(&cost, memory, machine, i, rows);
+    }
+    cost.elements = rows * arch->n_layers * element_traffic(arch) / machine->element_bandwidth;
+    add_least(&cost, machine, 4.0 * arch->n_layers, cost.elements);
+    add_attention(&cost, memory, machine, batch);
+    if (batch->n_sampled > 0) {
+        add_product(&cost, memory, machine, batch->n_sampled, output, output);
+        cost.elements +=
+            2.0 * batch->n_sampled * memory->shard.vocab.count * 4.0 / machine->element_bandwidth;
+    }
+    add_links(&cost, memory, machine, layout, rows);
+    sum->products += cost.products;
+    sum->weights += cost.weights;
+    sum->attention += cost.attention;
+    sum->elements += cost.elements;
+    sum->links += cost.links;
+    sum->least += cost.least;
+    return ant_plan_seconds(&cost);
+}
