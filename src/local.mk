@@ -119,7 +119,7 @@ libantiphon_a_SOURCES += src/backend/backend.c
 noinst_HEADERS += src/backend/cuda/attn_plan.h src/backend/cuda/cuda.h src/backend/cuda/gemm_plan.h
 if HAVE_CUDA
 libantiphon_a_SOURCES += \
-	src/backend/cuda/attn_plan.c src/backend/cuda/cuda.c src/backend/cuda/cuda_meter.c src/backend/cuda/cuda_moe.c src/backend/cuda/cuda_ops.c \
+	src/backend/cuda/attn_plan.c src/backend/cuda/cuda.c src/backend/cuda/cuda_draws.c src/backend/cuda/cuda_meter.c src/backend/cuda/cuda_moe.c src/backend/cuda/cuda_ops.c \
 	src/backend/cuda/cuda_parallel.c \
 	src/backend/cuda/cuda_step.c src/backend/cuda/cuda_weight.c src/backend/cuda/gemm_plan.c
 endif

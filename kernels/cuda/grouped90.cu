@@ -6,10 +6,11 @@
  * 128 of its expert's rows at a time. Weights are the left operand, so that a
  * tile's number of places is the instruction's free dimension: 64, 128, 192 or
  * 256, whatever the expert has, and its weights are read once. A warpgroup
- * copies: the weights as boxes of 64 rows by 64 columns, the input's rows from
- * wherever they lie by 16 bytes. Two compute 64 of the rows each; gated, one
- * those of the gate, the other the same of up. Results are turned round in
- * shared memory, 64 places at a time.
+ * copies: the weights as a box of 128 rows by 64 columns, the input's rows from
+ * wherever they lie by 16 bytes. Two compute 64 of the rows each; gated, these
+ * are eight of the gate and the same eight of up by turns, so that a thread has
+ * both values. Each turns its results round in shared memory, 64 places at a
+ * time, while the other may still compute.
  *
  * Bound by reading the weights below some 250 places an expert, by arithmetic
  * above.
@@ -23,15 +24,15 @@ namespace
 {
 
 constexpr int GROUP_THREADS = 128, CONSUMERS = 2, THREADS = GROUP_THREADS * (1 + CONSUMERS);
-constexpr int DEPTH = 64, BOX_ROWS = 64, BOX_BYTES = BOX_ROWS * 128;
-constexpr int CHUNK = 64, CHUNK_BYTES = CHUNK * 256; /* places whose results are turned at once */
+constexpr int DEPTH = 64, ROWS = 64; /* columns of a stage; rows of weights of a group */
+constexpr int CHUNK = 64, CHUNK_BYTES = CHUNK * ROWS * 2; /* places turned at once by a group */
 
 template <int PLACES> struct config {
     static constexpr int STAGES = PLACES == 256 ? 4 : 8;
-    static constexpr int WEIGHT_BYTES = 2 * BOX_BYTES;
+    static constexpr int WEIGHT_BYTES = CONSUMERS * ROWS * DEPTH * 2;
     static constexpr int STAGE_BYTES = WEIGHT_BYTES + PLACES * 128;
     static constexpr int CHUNKS = STAGES * STAGE_BYTES;
-    static constexpr int BARRIERS = CHUNKS + CHUNK_BYTES;
+    static constexpr int BARRIERS = CHUNKS + CONSUMERS * CHUNK_BYTES;
     static constexpr int SMEM_BYTES = BARRIERS + 16 * STAGES + 1024;
 };
 
@@ -73,9 +74,10 @@ struct piece {
     int first; /* column of the result */
 };
 
-__device__ __forceinline__ int piece_columns(const struct kern_grouped &a)
+/* Columns of the result that a group of threads has. */
+__device__ __forceinline__ int group_columns(const struct kern_grouped &a)
 {
-    return a.is_gated ? BOX_ROWS : 2 * BOX_ROWS;
+    return a.is_gated ? ROWS / 2 : ROWS;
 }
 
 __device__ __forceinline__ int out_columns(const struct kern_grouped &a)
@@ -86,13 +88,13 @@ __device__ __forceinline__ int out_columns(const struct kern_grouped &a)
 /* This block's piece number `i`, column by column; false after the last. */
 __device__ __forceinline__ bool get_piece(const struct kern_grouped &a, int i, struct piece &out)
 {
-    int across = (out_columns(a) + piece_columns(a) - 1) / piece_columns(a);
+    int columns = CONSUMERS * group_columns(a), across = (out_columns(a) + columns - 1) / columns;
 
     i = i * gridDim.x + blockIdx.x;
     if (i >= *a.n_tiles * across)
         return false;
     out.tile = a.tiles[i / across];
-    out.first = i % across * piece_columns(a);
+    out.first = i % across * columns;
     return true;
 }
 
@@ -104,7 +106,6 @@ __device__ __forceinline__ void copy_piece(ring<PLACES> &at, const struct kern_g
     using C = config<PLACES>;
     int unit = threadIdx.x % UNITS, row = threadIdx.x / UNITS;
     int n = (piece.tile.n_places + CHUNK - 1) / CHUNK * CHUNK;
-    int top = piece.tile.expert * a.n + piece.first, bottom = top + (a.is_gated ? a.n / 2 : 64);
     int source[PLACES / STEP];
 
 #pragma unroll
@@ -119,8 +120,7 @@ __device__ __forceinline__ void copy_piece(ring<PLACES> &at, const struct kern_g
         barrier_wait(at.empty(at.i), at.parity ^ 1);
         if (threadIdx.x == 0) {
             barrier_arrive_expecting(at.full(at.i), C::WEIGHT_BYTES);
-            copy_box(at.stage(), map, k, top, at.full(at.i));
-            copy_box(at.stage() + BOX_BYTES, map, k, bottom, at.full(at.i));
+            copy_box(at.stage(), map, k, piece.first / 8, piece.tile.expert, at.full(at.i));
         }
 #pragma unroll
         for (int i = 0; i < PLACES / STEP; i++) {
@@ -137,12 +137,13 @@ __device__ __forceinline__ void copy_piece(ring<PLACES> &at, const struct kern_g
 template <int PLACES, int N>
 __device__ __forceinline__ void multiply(float (&c)[N][4], ring<PLACES> &at, int n_steps, int group)
 {
+    using C = config<PLACES>;
     int before = 0;
 
     for (int step = 0; step < n_steps; step++) {
-        uint32_t a = __shfl_sync(~0u, wgmma_operand(at.stage() + group * BOX_BYTES, 16), 0);
-        uint32_t b =
-            __shfl_sync(~0u, wgmma_operand(at.stage() + config<PLACES>::WEIGHT_BYTES, 16), 0);
+        uint32_t a = __shfl_sync(
+            ~0u, wgmma_operand(at.stage() + group * (C::WEIGHT_BYTES / CONSUMERS), 16), 0);
+        uint32_t b = __shfl_sync(~0u, wgmma_operand(at.stage() + C::WEIGHT_BYTES, 16), 0);
 
         barrier_wait(at.full(at.i), at.parity);
         matrix_unit_fence();
@@ -167,51 +168,57 @@ __device__ __forceinline__ void multiply(float (&c)[N][4], ring<PLACES> &at, int
         barrier_arrive(at.empty(before));
 }
 
-/* 64 places of results to shared memory: a row of 128 values each, in units of 16 bytes. */
-__device__ __forceinline__ void turn(const float (&c)[8][4], uint32_t to, int group)
+/* Byte offset of a 16-byte unit of a place among the turned results, 128 bytes a place. */
+__device__ __forceinline__ uint32_t turned_offset(int place, int unit)
 {
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-    int place = (lane >> 4) * 8 + (lane & 7), unit = group * 8 + warp * 2 + ((lane >> 3) & 1);
+    return (uint32_t)(place * 128 + ((unit ^ (place & 7)) << 4));
+}
+
+/* 64 places of results to shared memory, 64 columns each. */
+__device__ __forceinline__ void turn(const float (&c)[8][4], uint32_t to, int warp, int lane)
+{
+    int place = (lane >> 4) * 8 + (lane & 7), unit = warp * 2 + ((lane >> 3) & 1);
 
 #pragma unroll
     for (int n = 0; n < 8; n += 2)
-        store_matrices_transposed(to + (place + n * 8) * 256 + ((unit ^ (place & 7)) << 4),
+        store_matrices_transposed(to + turned_offset(place + n * 8, unit),
                                   pack_bf16(c[n][0], c[n][1]), pack_bf16(c[n][2], c[n][3]),
                                   pack_bf16(c[n + 1][0], c[n + 1][1]),
                                   pack_bf16(c[n + 1][2], c[n + 1][3]));
 }
 
-__device__ __forceinline__ uint4 turned(uint32_t from, int place, int unit)
+/* The same gated, 32 columns each: a warp's rows are eight of the gate, then of up. */
+__device__ __forceinline__ void turn_gated(const struct kern_grouped &a, const float (&c)[8][4],
+                                           uint32_t to, int warp, int lane)
 {
-    uint4 x;
-    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-                 : "r"(from + place * 256 + ((unit ^ (place & 7)) << 4))
-                 : "memory");
-    return x;
+    uint32_t x[8];
+
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+        x[n] = pack_bf16(grouped_gate(a, c[n][0], c[n][2]), grouped_gate(a, c[n][1], c[n][3]));
+#pragma unroll
+    for (int n = 0; n < 8; n += 4)
+        store_matrices_transposed(to + turned_offset(n * 8 + lane, warp), x[n], x[n + 1], x[n + 2],
+                                  x[n + 3]);
 }
 
-/* They go out, gated or as they are. */
+/* They go out. */
 __device__ __forceinline__ void put_chunk(const struct kern_grouped &a, const struct piece &piece,
-                                          uint32_t from, int first_place)
+                                          int column, uint32_t from, int first_place)
 {
-    int units = piece_columns(a) / 8, width = out_columns(a);
+    int units = group_columns(a) / 8, width = out_columns(a);
 
-    for (int i = threadIdx.x - GROUP_THREADS; i < CHUNK * units; i += CONSUMERS * GROUP_THREADS) {
-        int place = i / units, unit = i % units, column = piece.first + unit * 8;
-        if (first_place + place >= piece.tile.n_places || column >= width)
+    for (int i = threadIdx.x % GROUP_THREADS; i < CHUNK * units; i += GROUP_THREADS) {
+        int place = i / units, unit = i % units;
+        if (first_place + place >= piece.tile.n_places || column + unit * 8 >= width)
             continue;
-        uint4 x = turned(from, place, unit);
-        if (a.is_gated) {
-            float gate[8], up[8];
-            unpack8(gate, x);
-            unpack8(up, turned(from, place, 8 + unit));
-#pragma unroll
-            for (int k = 0; k < 8; k++)
-                gate[k] = grouped_gate(a, gate[k], up[k]);
-            x = pack8(gate);
-        }
-        *(uint4 *)(a.out + (size_t)(piece.tile.place + first_place + place) * width + column) = x;
+        uint4 x;
+        asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                     : "r"(from + turned_offset(place, unit))
+                     : "memory");
+        size_t row = piece.tile.place + first_place + place;
+        *(uint4 *)(a.out + row * width + column + unit * 8) = x;
     }
 }
 
@@ -219,16 +226,22 @@ template <int PLACES, int N>
 __device__ __forceinline__ void do_piece(ring<PLACES> &at, const struct kern_grouped &a,
                                          const struct piece &piece, int group)
 {
-    uint32_t chunk = at.base + config<PLACES>::CHUNKS;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    int column = piece.first + group * group_columns(a);
+    uint32_t chunk = at.base + config<PLACES>::CHUNKS + group * CHUNK_BYTES;
     float c[N / 8][4] = {};
 
     multiply<PLACES>(c, at, (a.k + DEPTH - 1) / DEPTH, group);
 #pragma unroll
     for (int first = 0; first < N; first += CHUNK) {
-        barrier_threads(1, CONSUMERS * GROUP_THREADS);
-        turn(*(const float(*)[8][4]) & c[first / 8], chunk, group);
-        barrier_threads(1, CONSUMERS * GROUP_THREADS);
-        put_chunk(a, piece, chunk, first);
+        const float(&part)[8][4] = *(const float(*)[8][4]) & c[first / 8];
+        barrier_threads(1 + group, GROUP_THREADS);
+        if (a.is_gated)
+            turn_gated(a, part, chunk, warp, lane);
+        else
+            turn(part, chunk, warp, lane);
+        barrier_threads(1 + group, GROUP_THREADS);
+        put_chunk(a, piece, column, chunk, first);
     }
 }
 
@@ -295,12 +308,16 @@ typedef CUresult encode_function(CUtensorMap *, CUtensorMapDataType, cuuint32_t,
                                  const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
                                  CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
-/* The weights as one matrix of n_held * n rows, read in boxes. */
+/* The weights as a tensor of columns, rows eight by eight, gate and up, eights of rows, experts; so
+ * that a box has both by turns. Without a gate there is one of the two, in boxes twice as high. */
 cudaError_t make_map(CUtensorMap *map, const struct kern_grouped &a)
 {
-    cuuint64_t size[2] = {(cuuint64_t)a.k, (cuuint64_t)a.n_held * a.n};
-    cuuint64_t stride[1] = {(cuuint64_t)a.k * 2};
-    cuuint32_t box[2] = {DEPTH, BOX_ROWS}, step[2] = {1, 1};
+    cuuint64_t halves = a.is_gated ? 2 : 1, half = (cuuint64_t)a.n / halves;
+    cuuint64_t row = (cuuint64_t)a.k * 2;
+    cuuint64_t size[5] = {(cuuint64_t)a.k, 8, halves, half / 8, (cuuint64_t)a.n_held};
+    cuuint64_t stride[4] = {row, half * row, 8 * row, a.n * row};
+    cuuint32_t box[5] = {DEPTH, 8, (cuuint32_t)halves, (cuuint32_t)(16 / halves), 1};
+    cuuint32_t step[5] = {1, 1, 1, 1, 1};
     cudaDriverEntryPointQueryResult found;
     void *encode = NULL;
     cudaError_t e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000,
@@ -309,7 +326,7 @@ cudaError_t make_map(CUtensorMap *map, const struct kern_grouped &a)
     if (e != cudaSuccess || encode == NULL)
         return e != cudaSuccess ? e : cudaErrorNotSupported;
     CUresult result = ((encode_function *)encode)(
-        map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)a.weights, size, stride, box, step,
+        map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5, (void *)a.weights, size, stride, box, step,
         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;

@@ -28,7 +28,8 @@ enum {
     KERN_MAX_GROUP = 16,     /* query heads that share a kv head */
     KERN_DECODE_ROWS = 16,   /* (token, query head) rows of a decode item */
     KERN_PREFILL_ROWS = 128, /* (token, query head) rows of a prefill item */
-    KERN_FEW_ROWS = 16       /* rows of a product that is bound by reading its weights */
+    KERN_FEW_ROWS = 16,      /* rows of a product that is bound by reading its weights */
+    KERN_MAX_TOP = 20        /* best ids that are told of a row */
 };
 
 /* Attention over the paged cache. Cache of one layer: [page][kv head][token of
@@ -167,7 +168,17 @@ struct kern_draw {
     uint64_t key, position;
     float temperature, top_p, min_p; /* temperature 0: the most probable */
     int32_t top_k;                   /* 0: off */
-    int32_t banned, n_banned;        /* first of its ids in kern_sample.banned, and how many */
+    int32_t banned, n_banned;        /* first of its ids in kern_sample.lists, and how many */
+    int32_t edits, n_edits;          /* the same of its struct kern_edit, at a multiple of 4 */
+    int32_t given;                   /* the id, where is_given: nothing is drawn */
+    int32_t n_top;                   /* best ids wanted, at most KERN_MAX_TOP */
+    bool is_given, only_edited;
+};
+
+/* struct ant_edit: a change to the logit of one id. */
+struct kern_edit {
+    int32_t id; /* beyond the vocabulary: changes nothing */
+    float bias, factor, penalty;
 };
 
 /* Draw an id from each row of logits: banned ids out, temperature, min_p,
@@ -175,14 +186,22 @@ struct kern_draw {
  * ids at the row's Philox number. logprob is of the unmodified distribution.
  * Ties go to the lower id. */
 struct kern_sample {
-    const float *logits;           /* (rows, vocab), rows `stride` apart, a multiple of 4 */
+    float *logits;                 /* (rows, vocab), rows `stride` apart, a multiple of 4 */
     const struct kern_draw *draws; /* (rows) */
-    const int32_t *banned;
-    int32_t *ids;    /* (rows) */
-    float *logprobs; /* (rows) */
+    int32_t *lists;                /* of banned ids and edits */
+    int32_t *ids;                  /* (rows) */
+    float *logprobs;               /* (rows) */
+    float *totals;                 /* (rows, 2) by kern_edit for the rows that have edits */
+    int32_t *top_ids;              /* (rows, KERN_MAX_TOP) by kern_top */
+    float *top_logprobs;           /* the same */
     int rows, vocab, stride;
 };
 cudaError_t kern_sample(struct kern_sample args, cudaStream_t stream);
+/* Before it: change the logits of rows that have edits; what they were is kept in the lists. */
+cudaError_t kern_edit(struct kern_sample args, cudaStream_t stream);
+/* Before both: the best ids of rows that want them, of equals the lower first; -1 where there are
+ * too few. */
+cudaError_t kern_top(struct kern_sample args, cudaStream_t stream);
 
 /* ---- FP8: values of e4m3 times a scale that a row of them shares ---- */
 

@@ -24,7 +24,6 @@ namespace
 {
 
 constexpr int THREADS = 256, WARPS = THREADS / 32, ROWS = 16;
-constexpr int FEW = 4, MANY = 16; /* times eight: experts whose sums a warp has at a time */
 
 /* ---- scores ---- */
 
@@ -33,7 +32,7 @@ __device__ __forceinline__ uint4 eight(const uint16_t *matrix, int row, int n_ro
     return at < k ? *(const uint4 *)(matrix + (size_t)min(row, n_rows - 1) * k + at) : uint4{};
 }
 
-/* c (16 rows x 8 N experts) = the sum over columns [from, to). */
+/* c (16 rows x 8 N experts) = the sum over columns [from, to); many loads in flight. */
 template <int N>
 __device__ __forceinline__ void part_of_scores(float (&c)[N][4], const struct kern_route &a,
                                                int row, int expert, int n, int from, int to)
@@ -43,7 +42,7 @@ __device__ __forceinline__ void part_of_scores(float (&c)[N][4], const struct ke
 #pragma unroll
     for (int i = 0; i < N; i++)
         c[i][0] = c[i][1] = c[i][2] = c[i][3] = 0;
-#pragma unroll 2
+#pragma unroll(N > 4 ? 1 : 16 / N)
     for (int k = from + 8 * t; k < to + 8 * t; k += 32) {
         uint4 low = eight(a.in, row + g, a.rows, a.hidden, k);
         uint4 high = eight(a.in, row + g + 8, a.rows, a.hidden, k);
@@ -368,7 +367,10 @@ cudaError_t kern_route(struct kern_route a, cudaStream_t stream)
         return cudaErrorInvalidValue;
     if (a.rows == 0)
         return cudaSuccess;
-    return a.experts < 8 * FEW ? launch_route<FEW>(a, stream) : launch_route<MANY>(a, stream);
+    int n = a.experts + (a.shares != NULL);
+    return n <= 16   ? launch_route<2>(a, stream)
+           : n <= 32 ? launch_route<4>(a, stream)
+                     : launch_route<16>(a, stream);
 }
 
 cudaError_t kern_sort(struct kern_sort a, cudaStream_t stream)

@@ -17,10 +17,15 @@
  * integers, all others in a fixed order, so a row's draw is a function of the
  * row alone.
  *
+ * Edited logits are changed beforehand, by a kernel that keeps what logprobs
+ * need; the best ids of a row are found one reading after another.
+ *
  * Bound by memory: 4 bytes a logit and reading; rows in flight exceed L2.
  * Measured on an H100, 512 rows of 128256: greedy 92 % of copy bandwidth,
  * temperature 90 %, top_k 89 %, top_p 53 to 71 % of what its readings take.
  */
+#include <limits.h>
+
 #include "cuda/vec.cuh"
 
 namespace
@@ -635,6 +640,118 @@ __device__ best best_allowed(shared &s, const row &r)
     return block_best(s, top);
 }
 
+__device__ __forceinline__ row row_of(const struct kern_sample &a, const kern_draw &d)
+{
+    return {a.logits + (size_t)blockIdx.x * a.stride,
+            a.lists + d.banned,
+            a.vocab,
+            d.n_banned,
+            0,
+            1.44269504f / d.temperature,
+            d.min_p};
+}
+
+__device__ __forceinline__ struct kern_edit *edits_of(const struct kern_sample &a,
+                                                      const kern_draw &d)
+{
+    return (struct kern_edit *)(a.lists + d.edits);
+}
+
+/* A given id is not drawn. */
+__device__ __forceinline__ bool is_edited(const kern_draw &d)
+{
+    return d.n_edits > 0 && !d.is_given;
+}
+
+/* Logits change in place, and what they were stays where their bias was. */
+__global__ void __launch_bounds__(THREADS, 2) edit(const __grid_constant__ struct kern_sample a)
+{
+    extern __shared__ __align__(16) char memory[];
+    float *x = a.logits + (size_t)blockIdx.x * a.stride;
+
+    start_next();
+    wait_before();
+    kern_draw d = a.draws[blockIdx.x];
+    struct kern_edit *edits = edits_of(a, d);
+    if (!is_edited(d))
+        return;
+    row r = row_of(a, d);
+    findings f = survey<false>(*(shared *)memory, r);
+    __syncthreads();
+    for (int i = threadIdx.x; i < d.n_edits; i += THREADS) {
+        struct kern_edit e = edits[i];
+        if (e.id < 0 || e.id >= a.vocab)
+            continue;
+        float y = x[e.id] + e.bias;
+        edits[i].bias = x[e.id];
+        y = y > 0 ? __fdiv_rn(y, e.factor) : __fmul_rn(y, e.factor);
+        edits[i].penalty = __fsub_rn(y, e.penalty);
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < a.vocab && d.only_edited; i += THREADS)
+        x[i] = -INFINITY;
+    __syncthreads();
+    for (int i = threadIdx.x; i < d.n_edits; i += THREADS)
+        if (edits[i].id >= 0 && edits[i].id < a.vocab)
+            x[edits[i].id] = edits[i].penalty;
+    if (threadIdx.x == 0)
+        ((float2 *)a.totals)[blockIdx.x] = make_float2(f.top.value, f.log_sum);
+}
+
+/* One id after another: the best of those behind the one before. */
+__global__ void __launch_bounds__(THREADS, 2) top(const __grid_constant__ struct kern_sample a)
+{
+    extern __shared__ __align__(16) char memory[];
+    shared &s = *(shared *)memory;
+    best last = {INFINITY, -1};
+
+    start_next();
+    wait_before();
+    kern_draw d = a.draws[blockIdx.x];
+    if (d.n_top == 0)
+        return;
+    row r = row_of(a, d);
+    findings f = survey<false>(s, r);
+    for (int i = 0; i < d.n_top; i++) {
+        best b = {-INFINITY, INT_MAX};
+        for_each(r, [&](const float(&x)[4], int id) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                bool is_behind = x[j] < last.value || (x[j] == last.value && id + j > last.id);
+                if (is_behind && id + j < r.vocab)
+                    b = better(b, {x[j], id + j});
+            }
+        });
+        last = block_best(s, b);
+        if (threadIdx.x == 0) {
+            size_t at = (size_t)blockIdx.x * KERN_MAX_TOP + i;
+            bool is_there = last.id < r.vocab;
+            a.top_ids[at] = is_there ? last.id : -1;
+            a.top_logprobs[at] = is_there ? last.value - f.top.value - f.log_sum : -INFINITY;
+        }
+    }
+}
+
+/* The logprob of an id under the unmodified distribution. */
+__device__ void put_logprob(const struct kern_sample &a, const kern_draw &d, const findings &f,
+                            int id)
+{
+    float x = a.logits[(size_t)blockIdx.x * a.stride + id];
+
+    if (!is_edited(d)) {
+        if (threadIdx.x == 0)
+            a.logprobs[blockIdx.x] = x - f.top.value - f.log_sum;
+        return;
+    }
+    float2 total = ((const float2 *)a.totals)[blockIdx.x];
+    if (threadIdx.x == 0)
+        a.logprobs[blockIdx.x] = x - total.x - total.y;
+    __syncthreads();
+    for (int i = threadIdx.x; i < d.n_edits; i += THREADS)
+        if (edits_of(a, d)[i].id == id)
+            a.logprobs[blockIdx.x] = edits_of(a, d)[i].bias - total.x - total.y;
+}
+
 __global__ void __launch_bounds__(THREADS, 2) sample(const __grid_constant__ struct kern_sample a)
 {
     extern __shared__ __align__(16) char memory[];
@@ -642,13 +759,7 @@ __global__ void __launch_bounds__(THREADS, 2) sample(const __grid_constant__ str
     start_next();
     wait_before();
     kern_draw d = a.draws[blockIdx.x];
-    row r = {a.logits + (size_t)blockIdx.x * a.stride,
-             a.banned + d.banned,
-             a.vocab,
-             d.n_banned,
-             0,
-             1.44269504f / d.temperature,
-             d.min_p};
+    row r = row_of(a, d);
     findings f = cuts(r, d) ? survey<true>(s, r) : survey<false>(s, r);
     best allowed = f.top;
 
@@ -656,28 +767,43 @@ __global__ void __launch_bounds__(THREADS, 2) sample(const __grid_constant__ str
         allowed = best_allowed(s, r);
     int id = allowed.id;
     r.top = allowed.value;
-    if (d.temperature >= MIN_TEMPERATURE && r.top > -1e30f) {
+    if (d.is_given) {
+        id = d.given;
+    } else if (d.temperature >= MIN_TEMPERATURE && r.top > -1e30f) {
         if (cuts(r, d) && (r.n_banned || r.min_p > 0))
             f.weight = weigh(s, r);
         id = draw(s, r, d, f.weight);
     }
-    if (threadIdx.x == 0) {
+    if (threadIdx.x == 0)
         a.ids[blockIdx.x] = id;
-        a.logprobs[blockIdx.x] = r.x[id] - f.top.value - f.log_sum;
-    }
+    put_logprob(a, d, f, id);
 }
 
-} // namespace
-
-cudaError_t kern_sample(struct kern_sample a, cudaStream_t stream)
+cudaError_t launch(void (*kernel)(struct kern_sample), const struct kern_sample &a,
+                   cudaStream_t stream)
 {
     if (a.stride % 4 || a.stride < a.vocab || a.vocab <= 0 || a.vocab > MAX_VOCAB)
         return cudaErrorInvalidValue;
     if (a.rows == 0)
         return cudaSuccess;
     cudaError_t e =
-        cudaFuncSetAttribute(sample, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared));
-    if (e != cudaSuccess)
-        return e;
-    return launch_early(sample, a.rows, THREADS, sizeof(shared), stream, a);
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared));
+    return e != cudaSuccess ? e : launch_early(kernel, a.rows, THREADS, sizeof(shared), stream, a);
+}
+
+} // namespace
+
+cudaError_t kern_sample(struct kern_sample a, cudaStream_t stream)
+{
+    return launch(sample, a, stream);
+}
+
+cudaError_t kern_edit(struct kern_sample a, cudaStream_t stream)
+{
+    return launch(edit, a, stream);
+}
+
+cudaError_t kern_top(struct kern_sample a, cudaStream_t stream)
+{
+    return launch(top, a, stream);
 }

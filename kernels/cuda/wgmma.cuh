@@ -170,14 +170,14 @@ __device__ __forceinline__ void barrier_arrive_expecting(uint32_t barrier, int b
                  : "memory");
 }
 
-/* Start the copy of a box of a matrix whose first element is in column x of row y; `map`: its
- * tensor map. It counts towards the barrier. */
-__device__ __forceinline__ void copy_box(uint32_t to, const void *map, int x, int y,
+/* Start the copy of a box of a tensor of five dimensions whose first element is at (x, 0, 0, y, z);
+ * `map`: its tensor map. It counts towards the barrier. */
+__device__ __forceinline__ void copy_box(uint32_t to, const void *map, int x, int y, int z,
                                          uint32_t barrier)
 {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                 "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-                 "l"(map), "r"(x), "r"(y), "r"(barrier)
+    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%2, %6, %6, %3, %4}], [%5];" ::"r"(to),
+                 "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier), "r"(0)
                  : "memory");
 }
 

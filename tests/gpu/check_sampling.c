@@ -12,13 +12,14 @@
 #include "engine/sampling.h"
 #include "cuda/kern.h"
 
-enum { MAX_BANNED = 3 };
+enum { MAX_BANNED = 3, MAX_EDITS = 40, FIRST_EDIT = 4 }; /* edits lie behind the banned ids */
 
 struct rows {
     int n, vocab, stride;
-    float *x;
+    float *x, *plain; /* logits as they are drawn from, and before edits */
     struct kern_draw *draws;
-    int32_t banned[MAX_BANNED];
+    int32_t banned[FIRST_EDIT];
+    struct kern_edit *edits; /* (n, MAX_EDITS) */
 };
 
 static bool is_banned(const struct rows *p, int r, int id)
@@ -86,22 +87,24 @@ static bool kept_weights(const struct rows *p, int r, double *w)
 static void compare_row(const struct rows *p, int r, int id, float logprob)
 {
     const struct kern_draw *d = &p->draws[r];
-    const float *x = p->x + (size_t)r * p->stride;
+    const float *x = p->x + (size_t)r * p->stride, *plain = p->plain + (size_t)r * p->stride;
     double max = -INFINITY, log_sum = 0, *w = calloc((size_t)p->vocab, sizeof(*w));
     char name[160];
 
-    snprintf(name, sizeof(name), "vocab %d T %g top_k %d top_p %g min_p %g banned %d", p->vocab,
-             d->temperature, d->top_k, d->top_p, d->min_p, d->n_banned);
+    snprintf(name, sizeof(name), "vocab %d T %g top_k %d top_p %g min_p %g banned %d edits %d",
+             p->vocab, d->temperature, d->top_k, d->top_p, d->min_p, d->n_banned, d->n_edits);
     for (int i = 0; i < p->vocab; i++)
-        max = fmax(max, x[i]);
+        max = fmax(max, plain[i]);
     for (int i = 0; i < p->vocab; i++)
-        log_sum += exp(x[i] - max);
+        log_sum += exp(plain[i] - max);
     log_sum = log(log_sum);
     if (!check_that(id >= 0 && id < p->vocab, "%s: id %d", name, id))
         goto out;
-    check_that(fabs(logprob - (x[id] - max - log_sum)) < 2e-5 * (10 + fabs(max - x[id])),
-               "%s: logprob %g, not %g", name, logprob, x[id] - max - log_sum);
-    if (d->temperature == 0) {
+    check_that(fabs(logprob - (plain[id] - max - log_sum)) < 2e-5 * (10 + fabs(max - plain[id])),
+               "%s: logprob %g, not %g", name, logprob, plain[id] - max - log_sum);
+    if (d->is_given) {
+        check_that(id == d->given, "%s: id %d, not the given one", name, id);
+    } else if (d->temperature == 0) {
         int best = -1;
         for (int i = 0; i < p->vocab; i++)
             if (!is_banned(p, r, i) && (best < 0 || x[i] > x[best]))
@@ -123,32 +126,80 @@ out:
     free(w);
 }
 
+/* The best ids of a row, against all its ids in order. */
+static void compare_top(const struct rows *p, int r, const int32_t *ids, const float *logprobs,
+                        int32_t drawn, float logprob)
+{
+    int *want = malloc(sizeof(*want) * p->vocab), n = p->draws[r].n_top, n_wrong = 0;
+
+    for (int i = 0; i < p->vocab; i++)
+        want[i] = i;
+    sort_x = p->plain + (size_t)r * p->stride;
+    qsort(want, (size_t)p->vocab, sizeof(*want), order);
+    for (int i = 0; i < n; i++) {
+        n_wrong += ids[i] != (i < p->vocab ? want[i] : -1);
+        n_wrong += ids[i] == drawn && logprobs[i] != logprob;
+    }
+    check_that(n_wrong == 0, "vocab %d: %d of the best %d ids are wrong", p->vocab, n_wrong, n);
+    free(want);
+}
+
+/* Lists of a batch: banned ids, then edits. */
+static struct check_buffer upload_lists(const struct rows *p)
+{
+    size_t edits = sizeof(*p->edits) * p->n * MAX_EDITS;
+    struct check_buffer b = check_device(sizeof(p->banned) + edits);
+
+    CU(cudaMemcpy(b.p, p->banned, sizeof(p->banned), cudaMemcpyHostToDevice));
+    CU(cudaMemcpy((char *)b.p + sizeof(p->banned), p->edits, edits, cudaMemcpyHostToDevice));
+    return b;
+}
+
 static void check_draws(const struct rows *p)
 {
     float *logprobs = malloc(sizeof(*logprobs) * p->n);
     int32_t *ids = malloc(sizeof(*ids) * p->n);
-    struct check_buffer b_x = check_upload(p->x, sizeof(*p->x) * p->n * p->stride);
+    int32_t *top_ids = malloc(sizeof(*top_ids) * p->n * KERN_MAX_TOP);
+    float *top_logprobs = malloc(sizeof(*top_logprobs) * p->n * KERN_MAX_TOP);
+    struct check_buffer b_x = check_upload(p->plain, sizeof(*p->x) * p->n * p->stride);
+    struct check_buffer b_totals = check_device(sizeof(float) * 2 * p->n);
+    struct check_buffer b_top_ids = check_device(sizeof(*top_ids) * p->n * KERN_MAX_TOP);
+    struct check_buffer b_top_logprobs = check_device(sizeof(*top_ids) * p->n * KERN_MAX_TOP);
     struct check_buffer b_draws = check_upload(p->draws, sizeof(*p->draws) * p->n);
-    struct check_buffer b_banned = check_upload(p->banned, sizeof(p->banned));
+    struct check_buffer b_lists = upload_lists(p);
     struct check_buffer b_ids = check_device(sizeof(*ids) * p->n);
     struct check_buffer b_logprobs = check_device(sizeof(*logprobs) * p->n);
 
-    CU(kern_sample((struct kern_sample){.logits = b_x.p,
-                                        .draws = b_draws.p,
-                                        .banned = b_banned.p,
-                                        .ids = b_ids.p,
-                                        .logprobs = b_logprobs.p,
-                                        .rows = p->n,
-                                        .vocab = p->vocab,
-                                        .stride = p->stride},
-                   0));
+    struct kern_sample a = {.logits = b_x.p,
+                            .draws = b_draws.p,
+                            .lists = b_lists.p,
+                            .ids = b_ids.p,
+                            .logprobs = b_logprobs.p,
+                            .totals = b_totals.p,
+                            .top_ids = b_top_ids.p,
+                            .top_logprobs = b_top_logprobs.p,
+                            .rows = p->n,
+                            .vocab = p->vocab,
+                            .stride = p->stride};
+    CU(kern_top(a, 0));
+    CU(kern_edit(a, 0));
+    CU(kern_sample(a, 0));
+    check_download(top_ids, &b_top_ids);
+    check_download(top_logprobs, &b_top_logprobs);
     check_download(ids, &b_ids);
     check_download(logprobs, &b_logprobs);
-    for (int r = 0; r < p->n; r++)
+    for (int r = 0; r < p->n; r++) {
         compare_row(p, r, ids[r], logprobs[r]);
+        compare_top(p, r, top_ids + r * KERN_MAX_TOP, top_logprobs + r * KERN_MAX_TOP, ids[r],
+                    logprobs[r]);
+    }
+    check_release(&b_totals, "totals");
+    check_release(&b_top_ids, "best ids");
+    check_release(&b_top_logprobs, "best logprobs");
+    free(top_ids), free(top_logprobs);
     check_release(&b_x, "logits");
     check_release(&b_draws, "draws");
-    check_release(&b_banned, "banned");
+    check_release(&b_lists, "lists");
     check_release(&b_ids, "ids");
     check_release(&b_logprobs, "logprobs");
     free(logprobs), free(ids);
@@ -174,14 +225,49 @@ static void fill_row(float *x, int vocab, int stride, int kind)
     }
 }
 
+/* Some changes to a row's logits; few ids, so that each is there once. */
+static void edit_row(struct rows *p, int r)
+{
+    struct kern_draw *d = &p->draws[r];
+    struct kern_edit *edits = p->edits + (size_t)r * MAX_EDITS;
+    float *x = p->x + (size_t)r * p->stride;
+    int step = p->vocab / MAX_EDITS;
+
+    d->edits = FIRST_EDIT + r * MAX_EDITS * (int)(sizeof(*edits) / 4);
+    d->n_edits = check_pick(1, MAX_EDITS);
+    int first = check_pick(0, step - 1);
+    d->only_edited = check_pick(0, 2) == 0 && x[first] > -1e20f; /* something is left */
+    float *old = malloc(sizeof(*old) * p->vocab);
+    memcpy(old, x, sizeof(*old) * p->vocab);
+    for (int i = 0; i < p->vocab && d->only_edited; i++)
+        x[i] = -INFINITY;
+    for (int i = 0; i < d->n_edits; i++) {
+        int id = i > 0 ? i * step + check_pick(0, step - 1) : first;
+        edits[i] =
+            (struct kern_edit){.id = i == 0 || check_pick(0, 20) ? id : p->vocab + id, .factor = 1};
+        if (check_pick(0, 1))
+            edits[i].bias = i > 0 && check_pick(0, 3) == 0 ? -INFINITY : check_normal();
+        if (check_pick(0, 1))
+            edits[i].factor = 1.25f;
+        edits[i].penalty = 0.5f * (float)check_pick(0, 3);
+        if (edits[i].id != id)
+            continue;
+        float y = old[id] + edits[i].bias;
+        x[id] = (y > 0 ? y / edits[i].factor : y * edits[i].factor) - edits[i].penalty;
+    }
+    free(old);
+}
+
 static void check_vocab(int n, int vocab, bool greedy)
 {
     static const float top_ps[] = {1, 0.95f, 0.8f, 0.3f, 0.999f, 1e-4f};
     struct rows p = {.n = n, .vocab = vocab, .stride = (vocab + 3) / 4 * 4};
 
     p.x = malloc(sizeof(*p.x) * n * p.stride);
+    p.plain = malloc(sizeof(*p.x) * n * p.stride);
     p.draws = calloc((size_t)n, sizeof(*p.draws));
-    for (int k = 0; k < MAX_BANNED; k++)
+    p.edits = calloc((size_t)n * MAX_EDITS, sizeof(*p.edits));
+    for (int k = 0; k < FIRST_EDIT; k++)
         p.banned[k] = check_pick(0, vocab - 1);
     for (int r = 0; r < n; r++) {
         struct kern_draw *d = &p.draws[r];
@@ -201,8 +287,17 @@ static void check_vocab(int n, int vocab, bool greedy)
                     p.banned[2] = i;
         }
     }
+    memcpy(p.plain, p.x, sizeof(*p.x) * n * p.stride);
+    for (int r = 0; r < n; r++) {
+        struct kern_draw *d = &p.draws[r];
+        if (vocab >= MAX_EDITS && d->n_banned == 0 && check_pick(0, 1))
+            edit_row(&p, r);
+        d->is_given = check_pick(0, 9) == 0;
+        d->given = check_pick(0, vocab - 1);
+        d->n_top = check_pick(0, 1) ? 0 : check_pick(1, KERN_MAX_TOP);
+    }
     check_draws(&p);
-    free(p.x), free(p.draws);
+    free(p.x), free(p.plain), free(p.draws), free(p.edits);
 }
 
 void check_sampling(void)

@@ -303,6 +303,7 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
     const struct ant_arch *a = &cuda->arch;
     int q = a->n_heads * cuda->head_dim, kv = a->n_kv_heads * cuda->head_dim;
     size_t rows = (size_t)ant_cuda_graph_rows(cuda->config.max_rows, NULL);
+    size_t sampled = (size_t)ant_cuda_graph_rows(cuda->config.max_sampled, NULL);
 
     place_slot(cuda, arena, ANT_SLOT_RESIDUAL, a->hidden, true);
     place_slot(cuda, arena, ANT_SLOT_NORMED, a->hidden, false);
@@ -320,7 +321,9 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
     cuda->partial = take(
         arena, kern_attn_partial_bytes(cuda->plan.max_partials, a->n_kv_heads, cuda->head_dim), 1);
     cuda->arrived = take(arena, (size_t)cuda->plan.max_partials * (size_t)a->n_kv_heads, 4);
-    cuda->drawn = take(arena, 2 * (size_t)ant_cuda_graph_rows(cuda->config.max_sampled, NULL), 4);
+    cuda->drawn = take(arena, 2 * sampled, 4);
+    cuda->top = take(arena, 2 * sampled * KERN_MAX_TOP, 4);
+    cuda->totals = take(arena, 2 * sampled, 4);
     cuda->descriptor = take(arena, cuda->descriptor_bytes, 1);
     struct arena feed_forward = *arena, logits = *arena;
     cuda->gate_up = take(&feed_forward, rows * 2 * (size_t)most_units(a), 2);
@@ -379,7 +382,7 @@ static void derive(struct cuda_backend *cuda)
                              (size_t)(bound.n_decode + bound.n_prefill + bound.n_shared) *
                                  sizeof(struct kern_attn_item) +
                              (size_t)bound.n_members * sizeof(struct ant_attn_member) +
-                             (pages + CUDA_BANNED) * 4 + 64;
+                             (pages + CUDA_BANNED) * 4 + CUDA_EDITS * sizeof(struct kern_edit) + 64;
 }
 
 static int open_steps(struct cuda_backend *cuda, struct ant_error *err)
@@ -391,6 +394,8 @@ static int open_steps(struct cuda_backend *cuda, struct ant_error *err)
         ANT_CUDA_TRY("cannot pin memory for steps",
                      cudaHostAlloc((void **)&step->host, cuda->descriptor_bytes, 0));
         ANT_CUDA_TRY("cannot pin memory for steps", cudaHostAlloc((void **)&step->drawn, drawn, 0));
+        ANT_CUDA_TRY("cannot pin memory for steps",
+                     cudaHostAlloc((void **)&step->top, drawn * KERN_MAX_TOP, 0));
         ANT_CUDA_TRY("cannot make an event",
                      cudaEventCreateWithFlags(&step->done, cudaEventDisableTiming));
     }
@@ -449,12 +454,13 @@ static void close_cuda(struct ant_backend *be)
     cudaSetDevice(cuda->device);
     if (cuda->stream)
         cudaStreamSynchronize(cuda->stream);
-    for (int i = 0; i < 2 * CUDA_GRAPHS; i++)
+    for (int i = 0; i < 8 * CUDA_GRAPHS; i++)
         if (cuda->graphs[i / CUDA_GRAPHS][i % CUDA_GRAPHS])
             cudaGraphExecDestroy(cuda->graphs[i / CUDA_GRAPHS][i % CUDA_GRAPHS]);
     for (int i = 0; i < CUDA_STEPS; i++) {
         cudaFreeHost(cuda->steps[i].host);
         cudaFreeHost(cuda->steps[i].drawn);
+        cudaFreeHost(cuda->steps[i].top);
         if (cuda->steps[i].done)
             cudaEventDestroy(cuda->steps[i].done);
     }

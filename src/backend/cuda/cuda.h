@@ -27,6 +27,7 @@ enum {
     CUDA_GRAPHS = 48,       /* sizes of captured steps */
     CUDA_MAX_ROWS = 8192,   /* of a step: what products are planned for */
     CUDA_BANNED = 1 << 16,  /* ids that a step can ban, each list counted once */
+    CUDA_EDITS = 1 << 20,   /* edits that are with a step's descriptor; more go one after another */
 };
 
 struct ant_weight {
@@ -69,6 +70,7 @@ struct cuda_stage {
 struct cuda_step {
     char *host;
     int32_t *drawn; /* ids, then logprobs at `n_drawn` */
+    int32_t *top;   /* (n_drawn, KERN_MAX_TOP) ids, then logprobs */
     cudaEvent_t done;
     int n_drawn;
 };
@@ -114,6 +116,8 @@ struct cuda_backend {
     float *part; /* (max_sampled, columns of any rank): logits of a rank, in a stage of several */
     int32_t *arrived;
     int32_t *drawn;   /* ids of the last step, then logprobs at the step's n_drawn */
+    int32_t *top;     /* the best ids of its rows, then their logprobs */
+    float *totals;    /* (max_sampled, 2) of rows that have edits */
     char *descriptor; /* of the step */
     size_t descriptor_bytes;
     int n_pages;
@@ -138,12 +142,16 @@ struct cuda_backend {
     int n_begun, n_waited; /* steps so far */
     int n_rows, n_sampled; /* rows that operations work on: a captured step's are rounded up */
     size_t n_keys;         /* that attention reads in a layer */
-    int prefill_at;        /* place of the prefill items in the tail, in integers */
+    const struct ant_batch *batch; /* until step_end */
+    int edits_at;                  /* place of the edits in the tail, in integers */
+    bool has_edits, has_top;       /* some draw has */
+    bool has_late_edits;           /* more than the descriptor has room for */
+    int prefill_at;                /* place of the prefill items in the tail, in integers */
     struct cuda_layout at;
     struct ant_attn_plan plan; /* owns its arrays */
     enum cuda_mode mode;
     cudaGraphExec_t *graph;                 /* the step's, when it is captured */
-    cudaGraphExec_t graphs[2][CUDA_GRAPHS]; /* without and with shared chunks */
+    cudaGraphExec_t graphs[8][CUDA_GRAPHS]; /* by shared chunks, edits, best ids */
 
     int failed; /* the first failure sticks */
     struct ant_error error;
@@ -178,6 +186,12 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch);
 void ant_cuda_step_end(struct ant_backend *be);
 int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err);
 
+/* Integers of the step's descriptor on the device. */
+static inline int32_t *ant_cuda_integers(const struct cuda_backend *cuda, size_t at)
+{
+    return (int32_t *)(void *)(cuda->descriptor + at);
+}
+
 /* Hidden units of a feed-forward as its matrices have them, with padding. */
 static inline int ant_cuda_units(int n)
 {
@@ -193,6 +207,14 @@ void ant_cuda_add_share(struct cuda_backend *cuda);
 /* A page of K, or V, in a layer. */
 size_t ant_cuda_page_bytes(const struct cuda_backend *cuda);
 
+/* cuda_draws.c. What the step's draws need; whether they are in range; them, and their lists at
+ * place `first` of the tail: returns the end of these, -1 when too many ids are banned. */
+void ant_cuda_survey_draws(struct cuda_backend *cuda, const struct ant_batch *batch);
+bool ant_cuda_check_draws(const struct cuda_backend *cuda, const struct ant_batch *batch);
+int ant_cuda_put_draws(struct cuda_backend *cuda, const struct ant_batch *batch,
+                       struct kern_draw *to, int32_t *tail, int first);
+void ant_cuda_sample(struct ant_backend *be);
+
 /* cuda_ops.c */
 void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table);
 void ant_cuda_norm(struct ant_backend *be, const struct ant_weight *w);
@@ -203,7 +225,6 @@ void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_we
                           const struct ant_weight *k_norm);
 void ant_cuda_attention(struct ant_backend *be, int layer, int window);
 void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w);
-void ant_cuda_sample(struct ant_backend *be);
 int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,
                        struct ant_error *err);
 

@@ -37,11 +37,6 @@ static void fail(struct cuda_backend *cuda, const char *text)
         cuda->failed = ant_fail(&cuda->error, ANT_EBUG, "cuda: %s", text);
 }
 
-static int32_t *integers(const struct cuda_backend *cuda, size_t at)
-{
-    return (int32_t *)(void *)(cuda->descriptor + at);
-}
-
 int ant_cuda_rows_of(const struct cuda_backend *cuda, enum ant_slot slot)
 {
     return cuda->slots[slot].is_sampled ? cuda->n_sampled : cuda->n_rows;
@@ -60,7 +55,7 @@ void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table)
         return;
     ant_cuda_done(cuda,
                   kern_embed((struct kern_embed){.table = table->matrix,
-                                                 .tokens = integers(cuda, cuda->at.tokens),
+                                                 .tokens = ant_cuda_integers(cuda, cuda->at.tokens),
                                                  .drawn = cuda->drawn,
                                                  .out = cuda->slots[ANT_SLOT_RESIDUAL].data,
                                                  .rows = cuda->n_rows,
@@ -132,7 +127,7 @@ void ant_cuda_norm_sampled(struct ant_backend *be, const struct ant_weight *w)
 {
     struct cuda_backend *cuda = cuda_of(be);
 
-    norm_rows(cuda, w, ANT_SLOT_LAST, integers(cuda, cuda->at.sampled));
+    norm_rows(cuda, w, ANT_SLOT_LAST, ant_cuda_integers(cuda, cuda->at.sampled));
 }
 
 /* Rows of a slot of bf16 as e4m3. */
@@ -303,38 +298,40 @@ void ant_cuda_rope_append(struct ant_backend *be, int layer, const struct ant_we
         return;
     if (arch->qk_norm == ANT_QK_NORM_WHOLE)
         norm_whole(cuda, q_norm->vector, k_norm->vector);
-    ant_cuda_done(cuda,
-                  kern_rope_append(
-                      (struct kern_rope_append){.qkv = cuda->slots[ANT_SLOT_QKV].data,
-                                                .table = is_local ? cuda->local_rope : cuda->rope,
-                                                .positions = integers(cuda, cuda->at.positions),
-                                                .slots = integers(cuda, cuda->at.slots),
-                                                .k_cache = k_cache,
-                                                .v_cache = layer_cache(cuda, layer, true),
-                                                .rows = cuda->n_rows,
-                                                .heads = arch->n_heads,
-                                                .kv_heads = arch->n_kv_heads,
-                                                .head_dim = cuda->head_dim,
-                                                .rope_dim = is_turned ? rope->dim : 0,
-                                                .interleaved = rope->interleaved,
-                                                .q_norm = is_by_head ? q_norm->vector : NULL,
-                                                .k_norm = is_by_head ? k_norm->vector : NULL,
-                                                .norm_dim = arch->head_dim,
-                                                .eps = arch->norm_eps},
-                      cuda->stream),
-                  "positions of layer %d", layer);
+    ant_cuda_done(
+        cuda,
+        kern_rope_append(
+            (struct kern_rope_append){.qkv = cuda->slots[ANT_SLOT_QKV].data,
+                                      .table = is_local ? cuda->local_rope : cuda->rope,
+                                      .positions = ant_cuda_integers(cuda, cuda->at.positions),
+                                      .slots = ant_cuda_integers(cuda, cuda->at.slots),
+                                      .k_cache = k_cache,
+                                      .v_cache = layer_cache(cuda, layer, true),
+                                      .rows = cuda->n_rows,
+                                      .heads = arch->n_heads,
+                                      .kv_heads = arch->n_kv_heads,
+                                      .head_dim = cuda->head_dim,
+                                      .rope_dim = is_turned ? rope->dim : 0,
+                                      .interleaved = rope->interleaved,
+                                      .q_norm = is_by_head ? q_norm->vector : NULL,
+                                      .k_norm = is_by_head ? k_norm->vector : NULL,
+                                      .norm_dim = arch->head_dim,
+                                      .eps = arch->norm_eps},
+            cuda->stream),
+        "positions of layer %d", layer);
     if (is_e4m3)
         ant_cuda_done(
             cuda,
-            kern_append_e4m3((struct kern_append_e4m3){.qkv = cuda->slots[ANT_SLOT_QKV].data,
-                                                       .slots = integers(cuda, cuda->at.slots),
-                                                       .k_cache = layer_cache(cuda, layer, false),
-                                                       .v_cache = layer_cache(cuda, layer, true),
-                                                       .rows = cuda->n_rows,
-                                                       .heads = arch->n_heads,
-                                                       .kv_heads = arch->n_kv_heads,
-                                                       .head_dim = cuda->head_dim},
-                             cuda->stream),
+            kern_append_e4m3(
+                (struct kern_append_e4m3){.qkv = cuda->slots[ANT_SLOT_QKV].data,
+                                          .slots = ant_cuda_integers(cuda, cuda->at.slots),
+                                          .k_cache = layer_cache(cuda, layer, false),
+                                          .v_cache = layer_cache(cuda, layer, true),
+                                          .rows = cuda->n_rows,
+                                          .heads = arch->n_heads,
+                                          .kv_heads = arch->n_kv_heads,
+                                          .head_dim = cuda->head_dim},
+                cuda->stream),
             "cache of layer %d", layer);
 }
 
@@ -346,7 +343,7 @@ static struct kern_attn attention_args(const struct cuda_backend *cuda, int laye
                               .out = cuda->slots[ANT_SLOT_ATTN].data,
                               .k_cache = layer_cache(cuda, layer, false),
                               .v_cache = layer_cache(cuda, layer, true),
-                              .pages = integers(cuda, cuda->at.tail),
+                              .pages = ant_cuda_integers(cuda, cuda->at.tail),
                               .partial = cuda->partial,
                               .arrived = cuda->arrived,
                               .q_stride = cuda->slots[ANT_SLOT_QKV].cols,
@@ -396,7 +393,7 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
         fail(cuda, "a window that is not the model's");
     if (!ant_cuda_is_on(cuda))
         return;
-    args.count = integers(cuda, cuda->at.count);
+    args.count = ant_cuda_integers(cuda, cuda->at.count);
     if (plan->n_shared > 0) {
         args.n_items = cuda->mode == CUDA_CAPTURE ? cuda->prop.multiProcessorCount : plan->n_shared;
         ant_cuda_done(cuda, kern_attn_shared(args, cuda->stream),
@@ -418,26 +415,6 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
     args.n_items = plan->n_prefill;
     ant_cuda_done(cuda, prefill(cuda, &args), "prompt attention of layer %d, %d items", layer,
                   args.n_items);
-}
-
-void ant_cuda_sample(struct ant_backend *be)
-{
-    struct cuda_backend *cuda = cuda_of(be);
-
-    if (!ant_cuda_is_on(cuda))
-        return;
-    ant_cuda_done(
-        cuda,
-        kern_sample((struct kern_sample){.logits = cuda->slots[ANT_SLOT_LOGITS].data,
-                                         .draws = (const void *)integers(cuda, cuda->at.draws),
-                                         .banned = integers(cuda, cuda->at.tail),
-                                         .ids = cuda->drawn,
-                                         .logprobs = (float *)cuda->drawn + cuda->n_sampled,
-                                         .rows = cuda->n_sampled,
-                                         .vocab = cuda->arch.vocab,
-                                         .stride = cuda->vocab},
-                    cuda->stream),
-        "sampling of %d rows", cuda->n_sampled);
 }
 
 int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,

@@ -47,8 +47,8 @@ static bool can_capture(const struct cuda_backend *cuda, const struct ant_batch 
 {
     return batch->n_rows <= CUDA_GRAPH_ROWS && batch->n_seqs == batch->n_rows &&
            batch->n_sampled == batch->n_rows && cuda->plan.n_rounds == 1 &&
-           cuda->plan.n_prefill == 0 && !cuda->config.reads_slots && !cuda->is_checked &&
-           !cuda->marks;
+           cuda->plan.n_prefill == 0 && !cuda->has_late_edits && !cuda->config.reads_slots &&
+           !cuda->is_checked && !cuda->marks;
 }
 
 /* ---- the descriptor ------------------------------------------------------------------------- */
@@ -112,6 +112,8 @@ static const char *refusal(const struct cuda_backend *cuda, const struct ant_bat
     if (!ids_in_range(batch->tokens, batch->n_rows, -n_before, cuda->arch.vocab) ||
         (batch->sampled && !ids_in_range(batch->sampled, batch->n_sampled, 0, batch->n_rows)))
         return "a token id or row outside its range";
+    if (!ant_cuda_check_draws(cuda, batch))
+        return "a draw outside its range";
     if (!check_sequences(cuda, batch))
         return "a position or page outside its range";
     return NULL;
@@ -144,62 +146,6 @@ static void put_rows(const struct cuda_backend *cuda, const struct ant_batch *b,
         sampled[i] = i < cuda->n_rows ? i : 0;
 }
 
-enum { KNOWN_LISTS = 4 };
-
-/* Lists of banned ids already in the descriptor: rows mostly share them. */
-struct banned {
-    struct {
-        const int32_t *ids;
-        int n, at;
-    } known[KNOWN_LISTS];
-    int n_known, n_ids;
-};
-
-/* Where the list of a draw lies among the step's ids; it is put there unless it is there. */
-static int place_banned(struct banned *banned, const struct ant_draw *draw, int32_t *to)
-{
-    int at = banned->n_ids;
-
-    for (int i = 0; i < KNOWN_LISTS; i++)
-        if (banned->known[i].ids == draw->banned && banned->known[i].n == draw->n_banned)
-            return banned->known[i].at;
-    if (at + draw->n_banned > CUDA_BANNED)
-        return -1;
-    memcpy(to + at, draw->banned, (size_t)draw->n_banned * sizeof(*to));
-    banned->n_ids += draw->n_banned;
-    int i = banned->n_known++ % KNOWN_LISTS;
-    banned->known[i].ids = draw->banned;
-    banned->known[i].n = draw->n_banned;
-    banned->known[i].at = at;
-    return at;
-}
-
-/* Draws; ids banned go to `ids`, which is `first` integers after the start of the tail. Returns how
- * many they are, or -1. */
-static int put_draws(const struct cuda_backend *cuda, const struct ant_batch *b,
-                     struct kern_draw *to, int32_t *ids, int first)
-{
-    struct banned banned = {0};
-    int n = b->draws ? b->n_sampled : 0; /* only the rank that draws knows how */
-
-    for (int i = 0; i < n; i++) {
-        const struct ant_draw *draw = &b->draws[i];
-        int at = draw->n_banned > 0 ? place_banned(&banned, draw, ids) : 0;
-        if (at < 0)
-            return -1;
-        to[i] = (struct kern_draw){.key = draw->key,
-                                   .position = draw->position,
-                                   .temperature = draw->temperature,
-                                   .top_p = draw->top_p,
-                                   .min_p = draw->min_p,
-                                   .top_k = draw->top_k,
-                                   .banned = first + at,
-                                   .n_banned = draw->n_banned};
-    }
-    memset(to + n, 0, (size_t)(cuda->n_sampled - n) * sizeof(*to));
-    return banned.n_ids;
-}
-
 /* The tail while it is filled, counted in integers. */
 struct tail {
     int32_t *to;
@@ -226,8 +172,8 @@ static struct kern_attn_item *shift_pages(const struct tail *tail, int at, int n
     return items;
 }
 
-/* Items of attention, pages, members and banned ids; and the draws, which name the latter. Returns
- * the tail's bytes, SIZE_MAX when ids are too many. */
+/* Items of attention, pages, members, banned ids and edits; and the draws, which name the latter.
+ * Returns the tail's bytes, SIZE_MAX when ids are too many. */
 static size_t put_tail(struct cuda_backend *cuda, const struct ant_batch *b, char *to)
 {
     struct ant_attn_plan *plan = &cuda->plan;
@@ -248,9 +194,9 @@ static size_t put_tail(struct cuda_backend *cuda, const struct ant_batch *b, cha
     count[0] = plan->n_decode;
     count[1] = plan->n_shared;
     count[2] = shared;
-    int n_ids = put_draws(cuda, b, (struct kern_draw *)(void *)(to + cuda->at.draws),
-                          tail.to + tail.n, tail.n);
-    return n_ids < 0 ? SIZE_MAX : (size_t)(tail.n + n_ids) * sizeof(int32_t);
+    int end = ant_cuda_put_draws(cuda, b, (struct kern_draw *)(void *)(to + cuda->at.draws),
+                                 tail.to, tail.n);
+    return end < 0 ? SIZE_MAX : (size_t)end * sizeof(int32_t);
 }
 
 /* ---- begin, end, wait ----------------------------------------------------------------------- */
@@ -290,7 +236,8 @@ static void choose_mode(struct cuda_backend *cuda, const struct ant_batch *batch
     if (!can_capture(cuda, batch))
         return;
     cuda->n_rows = cuda->n_sampled = ant_cuda_graph_rows(batch->n_rows, &size);
-    cuda->graph = &cuda->graphs[cuda->plan.n_shared > 0][size];
+    int kind = (cuda->plan.n_shared > 0) | cuda->has_edits << 1 | cuda->has_top << 2;
+    cuda->graph = &cuda->graphs[kind][size];
     cuda->mode = *cuda->graph ? CUDA_REPLAY : CUDA_CAPTURE;
 }
 
@@ -307,6 +254,7 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
     fail_device(cuda, "cannot use the GPU", cudaSetDevice(cuda->device));
     ant_attn_plan(&cuda->plan, batch, cuda->arch.n_heads / cuda->arch.n_kv_heads,
                   cuda->plan_window);
+    ant_cuda_survey_draws(cuda, batch);
     choose_mode(cuda, batch);
     cuda->at = ant_cuda_layout(cuda->n_rows, cuda->n_sampled);
     size_t tail = put_tail(cuda, batch, step->host);
@@ -353,6 +301,11 @@ void ant_cuda_step_end(struct ant_backend *be)
         fail_device(cuda, "cannot fetch what a step drew",
                     cudaMemcpyAsync(step->drawn, cuda->drawn, 2 * (size_t)step->n_drawn * 4,
                                     cudaMemcpyDeviceToHost, cuda->stream));
+    if (step->n_drawn > 0 && cuda->has_top)
+        fail_device(cuda, "cannot fetch what a step drew",
+                    cudaMemcpyAsync(step->top, cuda->top,
+                                    2 * (size_t)step->n_drawn * KERN_MAX_TOP * 4,
+                                    cudaMemcpyDeviceToHost, cuda->stream));
     fail_device(cuda, "cannot fetch what a step drew", cudaEventRecord(step->done, cuda->stream));
     cuda->n_begun++;
 }
@@ -377,6 +330,8 @@ int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant
     *out = (struct ant_drawn){
         .ids = step->drawn,
         .logprobs = (const float *)(const void *)step->drawn + step->n_drawn,
+        .top_ids = step->top,
+        .top_logprobs = (const float *)(const void *)(step->top + step->n_drawn * KERN_MAX_TOP),
     };
     return 0;
 }
