@@ -22,7 +22,7 @@ noinst_HEADERS += \
 noinst_HEADERS += src/cli/plan.h src/cli/plan_input.h
 libantiphon_a_SOURCES += \
 	src/cli/answer.c src/cli/bench.c src/cli/bench_report.c src/cli/bench_work.c src/cli/chat.c \
-	src/cli/cli.c src/cli/deal.c src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/history.c \
+	src/cli/cli.c src/cli/constrain.c src/cli/deal.c src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/history.c \
 	src/cli/history_chart.c src/cli/history_command.c src/cli/history_export.c src/cli/history_page.c \
 	src/cli/manual.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/provenance.c \
 	src/cli/logprobs.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/rules.c \
@@ -109,10 +109,10 @@ libantiphon_a_SOURCES += src/model/arch.c src/model/arch_gguf.c src/model/checkp
 
 # engine
 noinst_HEADERS += \
-	src/engine/edits.h src/engine/engine.h src/engine/outlook.h src/engine/pages.h \
+	src/engine/edits.h src/engine/engine.h src/engine/guide.h src/engine/outlook.h src/engine/pages.h \
 	src/engine/queue.h src/engine/sampling.h src/engine/sched.h src/engine/stop.h
 libantiphon_a_SOURCES += \
-	src/engine/edits.c src/engine/engine.c src/engine/outlook.c src/engine/pages.c \
+	src/engine/edits.c src/engine/engine.c src/engine/guide.c src/engine/outlook.c src/engine/pages.c \
 	src/engine/queue.c src/engine/sampling.c src/engine/sched.c src/engine/stop.c
 
 # backend

@@ -46,6 +46,8 @@ struct ant_draw {
     const struct ant_edit *edits; /* (n_edits) each id once; only where edits_logits */
     int32_t n_edits;
     bool only_edited; /* no other ids may be drawn than those in `edits` */
+    const uint64_t *mask; /* (vocab + 63) / 64: bit i % 64 of word i / 64 is set where id i may be
+                             drawn; NULL: any. Only where masks_logits */
     bool is_given;    /* nothing is drawn: `given` is the id, what is wanted is its logprob */
     int32_t given;
     int32_t n_top; /* so many of the most probable ids are wanted too; only where ranks_logits */
@@ -171,6 +173,7 @@ struct ant_backend_facts {
                              measured */
     double peak_flops;    /* of products of the level's own type, flop/s; 0: not measured */
     bool edits_logits;    /* draws may have edits */
+    bool masks_logits;    /* draws may have masks */
     bool ranks_logits;    /* draws may be given, and have n_top */
     int steps_in_flight;  /* steps that may have ended but not been waited for, 1 or 2: a device
                              is given its next step while it works on one */

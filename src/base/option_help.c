@@ -91,9 +91,11 @@ void ant_option_help(FILE *out, const struct ant_option *table, const struct ant
     if (table->kind != ANT_OPTION_HEADING)
         fputc('\n', out);
     for (const struct ant_option *option = table; option->name; option++) {
+        if (ant_option_is_hidden(option, help))
+            continue;
         if (option->kind == ANT_OPTION_HEADING)
             fprintf(out, "\n%s:\n", option->name);
-        else if (!ant_option_is_hidden(option, help))
+        else
             print_option(out, option, width);
     }
     print_option(out, &ant_option_help_row, width);
@@ -153,9 +155,11 @@ void ant_option_man(FILE *out, const struct ant_option *table, const struct ant_
     put_roff(out, help->purpose);
     fputs("\n.SH OPTIONS\n", out);
     for (const struct ant_option *option = table; option->name; option++) {
+        if (ant_option_is_hidden(option, help))
+            continue;
         if (option->kind == ANT_OPTION_HEADING)
             fprintf(out, ".SS %s\n", option->name);
-        else if (!ant_option_is_hidden(option, help))
+        else
             man_option(out, option);
     }
     man_option(out, &ant_option_help_row);

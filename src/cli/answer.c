@@ -120,6 +120,7 @@ int ant_run_request(const struct run *run, const struct ant_prompt *prompt, int 
         ant_request_free(request);
         return rc;
     }
+    request->constraint = ant_run_hold_constraint(run);
     *out = request;
     return 0;
 }
@@ -175,8 +176,21 @@ static int journal_answer(struct run *run, const struct ant_request *request, st
     return rc;
 }
 
+/* What the engine has done with: an answer, or a reason why there is none. */
+static int journal_finished(struct run *run, const struct ant_request *request,
+                            struct ant_error *err)
+{
+    struct ant_error why;
+
+    if (request->finish != ANT_FINISH_ERROR)
+        return journal_answer(run, request, err);
+    ant_fail(&why, ANT_EDATA, "%s", request->why);
+    return journal_failure(run, request->row, request->sample, &why, err);
+}
+
 /* Begin with what earlier starts have of this answer. It may be all of it: a kill can come between
- * the last part and the answer. */
+ * the last part and the answer. Whether it meets a constraint the engine alone can say: the last
+ * token is drawn again. */
 static int resume(struct run *run, struct ant_request *request, struct ant_error *err)
 {
     if (run->is_scored) /* the answer is given */
@@ -184,7 +198,9 @@ static int resume(struct run *run, struct ant_request *request, struct ant_error
     ANT_TRY(ant_journal_read_parts(run->reader, &run->earlier, request->row, request->sample,
                                    &request->output, err));
     request->n_reported = (uint32_t)request->output.len;
-    if (request->output.len > 0)
+    if (request->constraint && request->output.len > 0)
+        request->n_reported = (uint32_t)--request->output.len;
+    else if (request->output.len > 0)
         ant_stop_check(request, run->tokenizer, run->engine_config.max_context);
     if (request->has_logprobs || request->has_prompt_logprobs) { /* they are not in the parts */
         request->whole = request->finish;
@@ -330,7 +346,7 @@ static int take_finished(struct run *run, struct feed *feed, double seconds, str
     while (request) {
         if (run->first_token == 0 || request->t_first < run->first_token)
             run->first_token = request->t_first;
-        int rc = journal_answer(run, request, err);
+        int rc = journal_finished(run, request, err);
         ant_request_free(request);
         feed->in_flight--;
         ANT_TRY(rc);

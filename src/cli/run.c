@@ -131,6 +131,16 @@ const struct ant_option ant_run_options[] = {
     {ANT_OPTION_INT, 0, "max-model-len", "N", AT(max_model_len), 0, 1 << 30, .answers = true,
      .help = "Most tokens of a prompt and its answer. Default: what the model was made for."},
 
+    {ANT_OPTION_HEADING, .name = "What answers must be (at most one of these)", .draws = true},
+    {ANT_OPTION_LIST, 0, "choice", "TEXT", AT(choices), .answers = true, .draws = true,
+     .help = "One of the texts given so. May be given more than once."},
+    {ANT_OPTION_TEXT, 0, "regex", "EXPRESSION", AT(regex), .answers = true, .draws = true,
+     .help = "A text that the regular expression matches as a whole."},
+    {ANT_OPTION_TEXT, 0, "json-schema", "FILE", AT(json_schema), .answers = true, .draws = true,
+     .help = "JSON of this schema, with the properties in its order."},
+    {ANT_OPTION_FLAG, 0, "json", NULL, AT(json), .answers = true, .draws = true,
+     .help = "An object in JSON."},
+
     {ANT_OPTION_HEADING,
      .name = "Chat (prompts that are messages go through the model's template)"},
     {ANT_OPTION_FLAG, 0, "chat", NULL, AT(chat), .answers = true,
@@ -182,6 +192,18 @@ static const struct ant_command_help run_help = {
     .synopsis = "--model PATH --input FILE --output FILE [options]",
     .purpose = "Answer every prompt of a file. Started alone, by srun --mpi=pmix or by mpirun.",
     .epilog =
+        "What answers must be holds to the last token, or to --max-tokens: an answer that was cut "
+        "off\n(finish LENGTH) is the beginning of one. Where nothing can follow, it ends at once.\n"
+        "Expressions know characters, classes, groups, |, *, +, ?, {n,m}, \\d \\w \\s (of "
+        "ASCII), and ^ and $\nat their ends; no references back, looks around, \\b or \\p.\n"
+        "Schemas may have type, properties, required, additionalProperties, minProperties,\n"
+        "maxProperties, items, prefixItems, minItems, maxItems, enum, const, anyOf, oneOf (as "
+        "anyOf),\nallOf of one, $ref within the schema, minimum, maximum and the exclusive ones, "
+        "and of minLength\nwith maxLength, pattern and format (date, time, date-time, duration, "
+        "uuid, ipv4, ipv6, hostname,\nemail, uri) one. Any other keyword that would change what is "
+        "meant is an error that names it.\nProperties and elements that a schema does not name are "
+        "left out unless it says otherwise.\nNumbers have at most 15 digits before and behind the "
+        "point; values are nested at most 64 deep\nwhere a schema refers to itself.\n\n"
         "SIGTERM, SIGINT, SIGUSR1 and SIGXCPU: the first stops the job as --drain says, the second "
         "saves\nat once, the third leaves at once. SIGUSR2: a progress line now.\n\n"
         "Exit codes: 0 every row has an answer or a reason why not, 64 wrong usage, 65 bad "
@@ -231,7 +253,8 @@ int ant_run_open_inputs(struct run *run, struct ant_error *err)
     if (*ignored && run->layout.rank == 0)
         ant_log(ANT_LOG_WARN, "prompts", "columns of '%s' without a meaning here are ignored: %s",
                 settings->input, ignored);
-    return ant_run_collect_rules(run, err);
+    ANT_TRY(ant_run_collect_rules(run, err));
+    return ant_run_collect_constraint(run, err);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */

@@ -39,7 +39,9 @@ struct run_settings {
     int samples, max_tokens, min_tokens, top_k;
     double temperature, top_p, min_p;
     double repetition_penalty, presence_penalty, frequency_penalty;
-    struct ant_option_list logit_bias, allowed_ids, bad_words;
+    struct ant_option_list logit_bias, allowed_ids, bad_words, choices;
+    const char *regex, *json_schema;
+    bool json;
     uint64_t seed;
     int logprobs, prompt_logprobs; /* most probable ids with each; -1: none at all */
     struct ant_option_list stop, stop_ids;
@@ -115,6 +117,7 @@ struct run {
     struct ant_sampling sampling; /* of a row that says nothing else */
     struct ant_stops stops;
     struct ant_rules rules; /* both are rules.c's to fill and free */
+    struct run_constraints *constraints; /* constrain.c's */
 
     struct ant_input_shard part; /* of the input, that is answered: */
     int64_t n_rows;              /* so many rows from part.first_row on */
@@ -200,6 +203,14 @@ int ant_run_want_logprobs(const struct run *run, const struct ant_prompt *prompt
 /* The ids of a row's continuation, and of what comes before it. */
 int ant_run_continuation_ids(const struct run *run, const struct ant_prompt *prompt,
                              struct ant_ids *before, struct ant_ids *out, struct ant_error *err);
+
+/* constrain.c: what answers are possible at all. Collect after the rules. */
+int ant_run_collect_constraint(struct run *run, struct ant_error *err);
+/* ANT_EUNSUPP if the backend cannot draw so. */
+int ant_run_check_constraint(const struct run *run, struct ant_error *err);
+/* A reference to what a row's answer must be; NULL: anything. */
+struct ant_constraint *ant_run_hold_constraint(const struct run *run);
+void ant_run_release_constraints(struct run *run);
 
 /* record.c: what says whether two jobs would give the same results: digests of the input, of the
  * model and of the settings that change answers. */

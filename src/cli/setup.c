@@ -249,6 +249,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         run->layout.tp_size * run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
     ANT_TRY(ant_run_check_edits(run, &run->sampling, err));
     ANT_TRY(ant_run_check_logprobs(run, err));
+    ANT_TRY(ant_run_check_constraint(run, err));
     run->weight_bytes =
         ant_model_weight_bytes(run->checkpoint, &run->shard, run->be, &run->own_weight_bytes);
     return plan_pages(run, card->local_size, err);
@@ -309,6 +310,7 @@ void ant_run_tear_down(struct run *run)
     ant_counters_close(run->counters);
     ant_deal_close(run->deal);
     ant_chat_close(run->chat);
+    ant_run_release_constraints(run);
     ant_prompts_close(run->prompts);
     ant_tokenizer_close(run->tokenizer);
     ant_checkpoint_close(run->checkpoint);

@@ -27,7 +27,7 @@ bool ant_edits_look_back(const struct ant_request *request)
 {
     const struct ant_rules *rules = request->rules;
 
-    if (has_repetition(&request->sampling) || has_counts(&request->sampling))
+    if (request->constraint || has_repetition(&request->sampling) || has_counts(&request->sampling))
         return true;
     for (int i = 0; rules && i < rules->n_bad_words; i++)
         if (rules->bad_words[i].len > 1)

@@ -61,6 +61,8 @@ void ant_request_free(struct ant_request *request)
         return;
     free(request->prompt);
     ant_ids_release(&request->output);
+    ant_constraint_release(request->constraint);
+    free(request->why);
     ant_logprobs_release(&request->logprobs);
     ant_logprobs_release(&request->prompt_logprobs);
     free(request);

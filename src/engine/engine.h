@@ -18,6 +18,7 @@
 #include "engine/sampling.h"
 #include "model/model.h"
 #include "store/journal.h"
+#include "text/constraint.h"
 #include "text/tokenizer.h"
 
 /* A stop rule set, shared by many requests, immutable. */
@@ -50,8 +51,10 @@ struct ant_request {
     int32_t *prompt; /* owned, (n_prompt) */
     int32_t n_prompt;
     struct ant_sampling sampling;
-    const struct ant_stops *stops; /* borrowed, lives as long as the engine */
-    const struct ant_rules *rules; /* borrowed likewise; NULL: none */
+    const struct ant_stops *stops;     /* borrowed, lives as long as the engine */
+    const struct ant_rules *rules;     /* borrowed likewise; NULL: none */
+    struct ant_constraint *constraint; /* a reference of its own; NULL: none */
+    struct ant_constraint_place place; /* in it, the engine's */
 
     struct ant_ids output; /* owned; may start non-empty: an answer to be gone on with, shorter than
                               it may become */
@@ -62,6 +65,7 @@ struct ant_request {
     struct ant_logprobs logprobs;           /* owned; of the output */
     struct ant_logprobs prompt_logprobs;    /* owned; the first token has none */
     enum ant_finish finish;
+    char *why;       /* owned: of ANT_FINISH_ERROR */
     int stop_string; /* index into stops->strings of the one that ended it, or -1 */
     double t_admitted, t_first, t_done; /* ant_now() */
 };

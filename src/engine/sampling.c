@@ -231,6 +231,20 @@ static void edit_logits(const float *logits, int vocab, const struct ant_draw *d
     }
 }
 
+/* What the mask leaves out cannot be drawn. */
+static void mask_logits(float *logits, int vocab, const uint64_t *mask)
+{
+    for (int first = 0; first < vocab; first += 64) {
+        uint64_t word = mask[first / 64];
+        int n = vocab - first < 64 ? vocab - first : 64;
+        if (word == UINT64_MAX)
+            continue;
+        for (int i = 0; i < n; i++)
+            if (!(word >> i & 1))
+                logits[first + i] = -INFINITY;
+    }
+}
+
 /* Draw at random from logits whose largest is that of `best`. */
 static int32_t draw_random(const float *logits, int vocab, const struct ant_draw *draw,
                            int32_t best, struct candidate *candidates)
@@ -260,16 +274,18 @@ int32_t ant_draw_token(const float *logits, int vocab, const struct ant_draw *dr
     struct candidate *candidates = work;
     const float *from = logits;
 
-    if (draw->n_edits > 0) {
+    if (draw->n_edits > 0 || draw->mask) {
         float *edited = (float *)(candidates + vocab);
         edit_logits(logits, vocab, draw, edited);
+        if (draw->mask)
+            mask_logits(edited, vocab, draw->mask);
         from = edited;
     }
     int32_t best = argmax(from, vocab, draw), drawn = best;
     if (draw->temperature >= MIN_TEMPERATURE)
         drawn = draw_random(from, vocab, draw, best, candidates);
     if (logprob) {
-        bool is_changed = draw->n_banned > 0 || draw->n_edits > 0;
+        bool is_changed = draw->n_banned > 0 || from != logits;
         float max = logits[is_changed ? argmax(logits, vocab, &plain) : best];
         *logprob = logits[drawn] - max - log_sum(logits, vocab, max);
     }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/edits.h"
+#include "engine/guide.h"
 #include "engine/outlook.h"
 #include "engine/pages.h"
 #include "engine/queue.h"
@@ -35,6 +36,7 @@ struct step {
     struct ant_draw *draws;
     struct ant_sample *samples; /* (n_sampled) */
     struct ant_edits edits;     /* of all draws, in their order */
+    struct ant_masks masks;     /* of those that have one, likewise */
     int n_rows, n_seqs, n_sampled, n_drawn, decode_rows;
 };
 
@@ -128,6 +130,7 @@ static void close_step(struct step *step)
     free(step->draws);
     free(step->samples);
     ant_edits_release(&step->edits);
+    ant_masks_release(&step->masks);
 }
 
 struct ant_sched *ant_sched_open(const struct ant_engine_config *config)
@@ -320,7 +323,7 @@ static int expected_growth(const struct ant_sched *sched, const struct sequence 
     const struct ant_request *request = sequence->request;
     const struct ant_stops *stops = request->stops;
     int left = longest_answer(sched, request) - sequence->n_drawn;
-    bool may_end = stops->n_strings > 0 || stops->n_ids > stops->n_eos ||
+    bool may_end = request->constraint || stops->n_strings > 0 || stops->n_ids > stops->n_eos ||
                    (stops->n_eos > 0 && !request->sampling.ignore_eos);
 
     if (is_whole(request))
@@ -501,13 +504,23 @@ static void emit_given(struct step *step, const struct sequence *sequence, int p
         .is_given = true, .given = known_token(request, place), .n_top = to->n_top};
 }
 
+/* Ids that must not be drawn next: ends that would come too early; those of the model that would be
+ * passed over, where a constraint has them behind a whole answer alone. */
+static void ban_ends(struct ant_draw *draw, const struct ant_request *request, bool is_early)
+{
+    const struct ant_stops *stops = request->stops;
+    bool passes = request->sampling.ignore_eos;
+    int first = passes && !request->constraint ? stops->n_eos : 0;
+
+    draw->banned = stops->ids + first;
+    draw->n_banned = is_early ? stops->n_ids - first : passes ? stops->n_eos - first : 0;
+}
+
 static void emit_draw(struct step *step, struct sequence *sequence)
 {
-    const struct ant_request *request = sequence->request;
+    struct ant_request *request = sequence->request;
     const struct ant_sampling *sampling = &request->sampling;
     struct ant_draw *draw;
-    bool is_early = sequence->n_drawn + 1 < sampling->min_tokens;
-    int n_passed = sampling->ignore_eos ? request->stops->n_eos : 0;
 
     sequence->drawn_at = step->n_sampled;
     draw = emit_sample(step, sequence, n_tokens(sequence), false);
@@ -518,10 +531,11 @@ static void emit_draw(struct step *step, struct sequence *sequence)
         .top_k = sampling->top_k,
         .key = sequence->key,
         .position = (uint64_t)sequence->n_drawn,
-        .banned = request->stops->ids + n_passed,
-        .n_banned = is_early ? request->stops->n_ids - n_passed : 0,
         .n_top = request->has_logprobs ? request->logprobs.n_top : 0,
     };
+    ban_ends(draw, request, sequence->n_drawn + 1 < sampling->min_tokens);
+    if (request->constraint)
+        ant_masks_add(&step->masks, request);
     int first = step->edits.n;
     ant_edits_add(&step->edits, request);
     draw->n_edits = step->edits.n - first;
@@ -570,6 +584,24 @@ static void let_go(struct ant_sched *sched)
     }
 }
 
+/* Edits and masks of all draws are there and stay where they are. */
+static void hand_out_edits(struct step *step)
+{
+    const struct ant_edit *edits = step->edits.items;
+    const uint64_t *masks = step->masks.words;
+
+    for (int i = 0; i < step->n_sampled; i++) {
+        struct ant_draw *draw = &step->draws[i];
+        if (draw->n_edits > 0)
+            draw->edits = edits;
+        edits += draw->n_edits;
+        if (!draw->is_given && step->samples[i].request->constraint) {
+            draw->mask = masks;
+            masks += step->masks.each;
+        }
+    }
+}
+
 bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
 {
     struct step *step =
@@ -581,6 +613,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
     sched->lead = fmin(sched->lead + 1, 1);
     step->n_rows = step->n_seqs = step->n_sampled = step->n_drawn = 0;
     ant_edits_clear(&step->edits);
+    ant_masks_clear(&step->masks);
     step->decode_rows = plan_decodes(sched);
     plan_prefills(sched, sched->config.max_step_rows - step->decode_rows,
                   sched->config.max_sampled - step->decode_rows);
@@ -589,8 +622,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
             emit(sched, step, &sched->running[i]);
     if (step->n_rows == 0)
         return false;
-    for (int i = 0, first = 0; i < step->n_sampled; first += step->draws[i++].n_edits)
-        step->draws[i].edits = step->draws[i].n_edits ? step->edits.items + first : NULL;
+    hand_out_edits(step);
     let_go(sched);
     sched->n_drawn += step->n_drawn;
     sched->n_in_flight++;

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "engine/guide.h"
+
 /* How the answer ends by its newest id: at the model's end of answer, at an id of the user's, or
  * not. */
 static enum ant_finish finish_by_id(const struct ant_request *request)
@@ -94,6 +96,8 @@ void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tok
                 request->finish = ANT_FINISH_STOP;
         }
     }
+    if (request->finish == ANT_FINISH_NONE && request->constraint)
+        ant_guide_follow(request);
     if (request->finish == ANT_FINISH_NONE && ant_stop_is_longest(request, n, max_context))
         request->finish = ANT_FINISH_LENGTH;
 }

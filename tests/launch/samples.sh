@@ -96,9 +96,26 @@ job wrong --logit-bias 300=high
 try "$antiphon" $args
 expect "a bias that is no number" 64 "--logit-bias '300=high'"
 
+# What answers must be: of four ranks with a batch of three as of one.
+job shape --samples 2 --regex '[a-z]{5,30}[.!]' --max-tokens 60
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "answers that match an expression" 0 "COMPLETE 24/24 rows, 2 failed"
+answers shape >"$tmp/shape.txt"
+if [ "$(grep -c '"text": "[a-z]\{5,30\}[.!]"' "$tmp/shape.txt")" -eq 22 ]; then
+    ok "they do"
+else
+    not_ok "they do" "$(cut -c 1-200 "$tmp/shape.txt")"
+fi
+job shape4 --samples 2 --regex '[a-z]{5,30}[.!]' --max-tokens 60 --max-num-seqs 3
+# shellcheck disable=SC2086
+on_nodes 2 4 "$antiphon" $args
+answers shape4 >"$tmp/shape4.txt"
+same "the same answers from four ranks" "$tmp/shape.txt" "$tmp/shape4.txt"
+
 # Killed when some samples of a row are done and others are not. 190,000 tokens take some
 # seconds, and the first answers are there at once.
-long="--samples 40 --ignore-eos --max-tokens 400"
+long="--samples 40 --ignore-eos --max-tokens 400 --regex [^b]{900,9000}"
 job long "$long"
 # shellcheck disable=SC2086
 try "$antiphon" $args
@@ -120,6 +137,10 @@ expect "after a kill, on two ranks" 0 "start 2" "COMPLETE 480/480 rows, 40 faile
 answers killed >"$tmp/killed.txt"
 same "the same answers after a kill" "$tmp/long.txt" "$tmp/killed.txt"
 
+job killed "$long --regex [^c]{900,9000}"
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "another expression is another job" 64 "was begun with 'regex="
 job killed --samples 4
 # shellcheck disable=SC2086
 try "$antiphon" $args

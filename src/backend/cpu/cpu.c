@@ -119,7 +119,8 @@ static void sample_row(struct cpu_backend *cpu, int row, void *work)
     cpu->dsp.greedy(logits, vocab, &best, &of_best);
     if (draw->is_given)
         cpu->ids[row] = draw->given;
-    else if (draw->temperature == 0 && draw->n_banned == 0 && draw->n_edits == 0)
+    else if (draw->temperature == 0 && draw->n_banned == 0 && draw->n_edits == 0 &&
+             !draw->mask)
         cpu->ids[row] = best;
     else
         cpu->ids[row] = ant_draw_token(logits, vocab, draw, work, NULL);
@@ -504,6 +505,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
                                       .workspace_bytes = cpu->workspace_bytes,
                                       .steps_in_flight = 1,
                                       .edits_logits = true,
+                                      .masks_logits = true,
                                       .ranks_logits = true,
                                       .kv_page_bytes = ant_cpu_page_bytes(cpu),
                                       .free_bytes = cpu->free_bytes,

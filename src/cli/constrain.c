@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the options and the rows say about which answers are possible at all. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "cli/run.h"
+
+enum { LARGEST_SCHEMA = 4 << 20 };
+
+struct run_constraints {
+    struct ant_token_tree *tree;       /* owned; NULL: not needed yet */
+    struct ant_constraint *of_options; /* owned; NULL: none */
+};
+
+/* --choice as a list in JSON. */
+static int list_choices(const struct ant_option_list *list, char **out, struct ant_error *err)
+{
+    json_t *choices = json_array();
+    int rc = 0;
+
+    for (int i = 0; i < list->count && rc == 0; i++) {
+        json_t *choice = json_string(list->items[i]);
+        if (!choice)
+            rc = ant_fail(err, ANT_EUSAGE, "--choice '%s' is not UTF-8", list->items[i]);
+        else
+            json_array_append_new(choices, choice);
+    }
+    if (rc == 0)
+        *out = json_dumps(choices, JSON_COMPACT);
+    json_decref(choices);
+    return rc;
+}
+
+/* A file can change while its name stays: the job is one of this very schema. */
+static void note_schema(struct run *run, const char *text)
+{
+    char digest[ANT_DIGEST_TEXT];
+    struct ant_buf lines = {0};
+
+    ant_digest_text(digest, ant_digest(text, strlen(text)));
+    ant_buf_printf(&lines, "%sjson-schema-digest=%s\n", run->answers, digest);
+    free(run->answers);
+    run->answers = lines.data;
+}
+
+/* The constraint of the options as kind and text, which the caller frees; at most one is given. */
+static int find_option(struct run *run, enum ant_constraint_kind *kind, char **text,
+                       const char **name, struct ant_error *err)
+{
+    const struct run_settings *settings = &run->settings;
+    int n = (settings->choices.count > 0) + (settings->regex != NULL) +
+            (settings->json_schema != NULL) + settings->json;
+
+    *kind = ANT_CONSTRAINT_NONE;
+    if (n > 1)
+        return ant_fail(err, ANT_EUSAGE,
+                        "only one of --choice, --regex, --json-schema and --json can be met");
+    if (settings->choices.count > 0) {
+        *kind = ANT_CONSTRAINT_CHOICE;
+        *name = "--choice";
+        return list_choices(&settings->choices, text, err);
+    }
+    if (settings->regex) {
+        *kind = ANT_CONSTRAINT_REGEX;
+        *name = "--regex";
+        *text = ant_xstrdup(settings->regex);
+    } else if (settings->json) {
+        *kind = ANT_CONSTRAINT_SCHEMA;
+        *name = "--json";
+        *text = ant_xstrdup("{\"type\": \"object\"}");
+    } else if (settings->json_schema) {
+        *kind = ANT_CONSTRAINT_SCHEMA;
+        *name = settings->json_schema;
+        ANT_TRY(ant_file_read(text, NULL, settings->json_schema, LARGEST_SCHEMA, err));
+        note_schema(run, *text);
+    }
+    return 0;
+}
+
+static const struct ant_token_tree *tree_of(const struct run *run)
+{
+    struct run_constraints *own = run->constraints;
+
+    if (!own->tree)
+        own->tree = ant_token_tree_open(run->tokenizer, ant_checkpoint_arch(run->checkpoint)->vocab,
+                                        run->stops.ids, run->stops.n_eos);
+    return own->tree;
+}
+
+int ant_run_collect_constraint(struct run *run, struct ant_error *err)
+{
+    enum ant_constraint_kind kind;
+    const char *name = NULL;
+    char *text = NULL;
+    int rc = find_option(run, &kind, &text, &name, err);
+
+    run->constraints = ant_xcalloc(1, sizeof(*run->constraints));
+    if (rc == 0 && kind != ANT_CONSTRAINT_NONE) {
+        rc = ant_constraint_open(&run->constraints->of_options, kind, text, strlen(text),
+                                 tree_of(run), err);
+        if (rc < 0)
+            ant_fail_in(err, rc, "'%s'", name);
+    }
+    free(text);
+    return rc;
+}
+
+int ant_run_check_constraint(const struct run *run, struct ant_error *err)
+{
+    if (run->facts.masks_logits || !run->constraints || !run->constraints->of_options)
+        return 0;
+    return ant_fail(err, ANT_EUNSUPP,
+                    "choices, regular expressions and JSON schemas are not possible with the "
+                    "backend '%s' of this version: take --backend cpu",
+                    run->ops->name);
+}
+
+struct ant_constraint *ant_run_hold_constraint(const struct run *run)
+{
+    const struct run_constraints *own = run->constraints;
+
+    return own->of_options ? ant_constraint_hold(own->of_options) : NULL;
+}
+
+void ant_run_release_constraints(struct run *run)
+{
+    if (!run->constraints)
+        return;
+    ant_constraint_release(run->constraints->of_options);
+    ant_token_tree_close(run->constraints->tree);
+    free(run->constraints);
+    free(run->settings.choices.items);
+}
