@@ -22,7 +22,7 @@ job() {
     shift
     try "$antiphon" run --model "$tiny/llama" --input prompts.h5 --output "$output" --threads 1 \
         --max-tokens 8 --max-model-len 128 --stop 'a
-b\c' --logit-bias 7=-1.5 --progress 0 "$@"
+b\c' --logit-bias 7=-1.5 --logprobs 2 --progress 0 "$@"
 }
 
 # poke FILE BYTES WANTED: the first place of the bytes WANTED (a pattern) holds BYTES (octal) now.

@@ -68,9 +68,9 @@ ended() {
 
 # rank_pid OUT RANK: the process of a rank that writes OUT.
 rank_pid() {
-    grep -la "^$antiphon.*/$1\.h5" /proc/[0-9]*/cmdline 2>/dev/null | while read -r file; do
+    grep -la "^$antiphon.*$tmp/$1\.h5" /proc/[0-9]*/cmdline 2>/dev/null | while read -r file; do
         process=${file%/cmdline}
-        if tr '\0' '\n' <"$process/environ" 2>/dev/null | grep -qx "SLURM_PROCID=$2"; then
+        if tr '\0' '\n' 2>/dev/null <"$process/environ" | grep -qx "SLURM_PROCID=$2"; then
             echo "${process#/proc/}"
         fi
     done

@@ -59,14 +59,20 @@ scancel --signal=USR1 "$(squeue -h -o %i -n antiphon -t R | head -n 1)"
 ended
 expect "SIGUSR1 to all ranks, without a drain" 75 "saving" "antiphon: STOPPED (SIGUSR1"
 # shellcheck disable=SC2086
+start stopped on 3 "$antiphon" $args
+wait_journal 100000
+scancel "$(squeue -h -o %i -n antiphon -t R | head -n 1)"
+ended
+expect "scancel" failure "antiphon: STOPPED (SIGTERM"
+# shellcheck disable=SC2086
 try "$antiphon" $args
-expect "stopped twice, then to the end" 0 "start 3" "COMPLETE 600/600 rows"
-if grep -q 'start 3, [1-9][0-9]* done before, [1-8] begun' "$out"; then
+expect "stopped three times, then to the end" 0 "start 4" "COMPLETE 600/600 rows"
+if grep -q 'start 4, [1-9][0-9]* done before, [1-9][0-9]* begun' "$out"; then
     ok "what was under way had been saved"
 else
-    not_ok "what was under way had been saved" "$(grep 'start 3' "$out")"
+    not_ok "what was under way had been saved" "$(grep 'start 4' "$out")"
 fi
-same whole stopped "the same answers after two stops"
+same whole stopped "the same answers after three stops"
 
 # ---- long jobs: limits, wishes, others -------------------------------------------------------------
 

@@ -22,10 +22,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "store/journal.h"
-
-static char folder[] = "/tmp/antiphon-journal-XXXXXX";
-static char out[80];
-static struct ant_error err;
+#include "journal_files.h"
 
 /* fcntl as on a file system without locks, when a test asks for it (the link wraps it). */
 static int no_locks;
@@ -48,60 +45,10 @@ int __wrap_fcntl64(int fd, int command, void *argument)
     return __wrap_fcntl(fd, command, argument);
 }
 
-static const struct ant_manifest manifest = {
-    .n_rows = 100,
-    .n_samples = 1,
-    .input_digest = "aa",
-    .model_digest = "bb",
-    .answers = "temperature=0.7\nstop=\xff\xfe\nseed=1\n",
-    .input = "prompts.h5",
-};
-
-static int set_up(void **state)
+static int with_locks(void **state)
 {
-    (void)state;
-    unsetenv("SLURM_JOB_ID");
-    unsetenv("PMIX_NAMESPACE");
-    memset(folder + strlen(folder) - 6, 'X', 6);
-    if (!mkdtemp(folder))
-        return -1;
-    snprintf(out, sizeof(out), "%s/out.h5", folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    char command[128];
-
-    (void)state;
     no_locks = 0;
-    ant_journal_release();
-    snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-    return system(command);
-}
-
-static char *inside(const char *name)
-{
-    static char path[160];
-
-    snprintf(path, sizeof(path), "%s.journal/%s", out, name);
-    return path;
-}
-
-static void assert_error(int rc, int code, const char *part)
-{
-    if (rc != code || !strstr(err.text, part))
-        fail_msg("got %d '%s', expected %d with '%s'", rc, rc < 0 ? err.text : "", code, part);
-}
-
-static void prepare(int expected_start)
-{
-    int start = 0;
-    int rc = ant_journal_prepare(out, &manifest, false, &start, &err);
-
-    if (rc < 0)
-        fail_msg("%s", err.text);
-    assert_int_equal(start, expected_start);
+    return tear_down(state);
 }
 
 /* Runs in a child: claims, tells the parent, waits to be killed. */
@@ -209,7 +156,7 @@ static void a_running_job_can_be_asked_to_stop(void **state)
     assert_int_equal(ant_journal_halt_asked(out), ANT_HALT_NO); /* that was for the other */
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, with_locks)
 
 int main(void)
 {
