@@ -7,7 +7,8 @@ dist_examples_DATA = share/examples/embed.c share/examples/partition_cost.c shar
 
 templatesdir = $(pkgdatadir)/job-templates
 dist_templates_DATA = job-templates/array.sbatch job-templates/chain.sbatch job-templates/cpu.sbatch \
-	job-templates/requeue.sbatch job-templates/resilient.sbatch
+	job-templates/experts.sbatch job-templates/gpu.sbatch job-templates/multi-node.sbatch \
+	job-templates/requeue.sbatch job-templates/resilient.sbatch job-templates/tensor.sbatch
 
 dist_noinst_SCRIPTS += share/quickstart share/install-packages share/get-smollm2 \
 	share/private-slurm
@@ -34,6 +35,7 @@ COMMAND_PAGES = \
 	share/man/antiphon-score.1 \
 	share/man/antiphon-run.1 \
 	share/man/antiphon-show.1 \
+	share/man/antiphon-template.1 \
 	share/man/antiphon-top.1 \
 	share/man/antiphon-verify.1
 man1_MANS = $(COMMAND_PAGES)

@@ -19,7 +19,7 @@ libantiphon_a_SOURCES += src/api/api.c src/api/api_generate.c
 # cli
 noinst_HEADERS += \
 	src/cli/bench.h src/cli/cli.h src/cli/history.h src/cli/run.h
-noinst_HEADERS += src/cli/plan.h src/cli/plan_input.h
+noinst_HEADERS += src/cli/plan.h src/cli/plan_input.h src/cli/template.h
 libantiphon_a_SOURCES += \
 	src/cli/answer.c src/cli/bench.c src/cli/bench_report.c src/cli/bench_work.c src/cli/chat.c \
 	src/cli/cli.c src/cli/constrain.c src/cli/deal.c src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/history.c \
@@ -29,7 +29,16 @@ libantiphon_a_SOURCES += \
 	src/cli/run.c src/cli/score.c src/cli/setup.c \
 	src/cli/shard.c src/cli/show.c src/cli/top.c src/cli/trace.c src/cli/verify.c
 libantiphon_a_SOURCES += src/cli/plan.c src/cli/plan_cost.c src/cli/plan_input.c \
-	src/cli/plan_machine.c src/cli/plan_run.c
+	src/cli/plan_machine.c src/cli/plan_run.c src/cli/template.c
+
+# The job templates as C, so that the program needs no file to find.
+nodist_libantiphon_a_SOURCES = src/cli/template_texts.c
+CLEANFILES += src/cli/template_texts.c
+src/cli/template_texts.c: $(dist_templates_DATA) $(srcdir)/src/cli/template_texts.awk
+	@$(MKDIR_P) $(@D)
+	$(AM_V_GEN)cd $(srcdir) && $(AWK) -f src/cli/template_texts.awk $(dist_templates_DATA) \
+	  >$(abs_builddir)/$@.new && mv -f $(abs_builddir)/$@.new $(abs_builddir)/$@
+EXTRA_DIST += src/cli/template_texts.awk
 
 # base
 noinst_HEADERS += \

@@ -152,6 +152,8 @@ EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
 	tests/launch/restart.sh tests/launch/samples.sh
 TESTS += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
 EXTRA_DIST += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
+TESTS += tests/launch/sbatch.sh
+EXTRA_DIST += tests/launch/sbatch.sh
 TESTS += tests/launch/top.sh
 EXTRA_DIST += tests/launch/top.sh
 TESTS += tests/launch/experts.sh

@@ -19,6 +19,7 @@ const struct ant_command *const ant_commands[] = {
     &ant_command_halt,
     &ant_command_params,
     &ant_command_plan,
+    &ant_command_template,
     &ant_command_bench,
     &ant_command_doctor,
     &ant_command_manual,
@@ -31,6 +32,23 @@ const struct ant_command *ant_command_find(const char *name)
         if (strcmp((*command)->help->name, name) == 0)
             return *command;
     return NULL;
+}
+
+void ant_cli_quote(struct ant_buf *out, const char *word)
+{
+    const char *plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+
+    if (*word && word[strspn(word, plain)] == '\0') {
+        ant_buf_printf(out, "%s", word);
+        return;
+    }
+    ant_buf_printf(out, "'");
+    for (; *word; word++)
+        if (*word == '\'')
+            ant_buf_printf(out, "'\\''");
+        else
+            ant_buf_add(out, word, 1);
+    ant_buf_printf(out, "'");
 }
 
 int ant_cli_fail(const char *command, int code, const struct ant_error *err)

@@ -4,6 +4,7 @@
 #define ANT_CLI_CLI_H
 
 #include "base/error.h"
+#include "base/mem.h"
 #include "base/option.h"
 
 struct ant_command {
@@ -24,6 +25,7 @@ extern const struct ant_command ant_command_top;
 extern const struct ant_command ant_command_halt;
 extern const struct ant_command ant_command_params;
 extern const struct ant_command ant_command_plan;
+extern const struct ant_command ant_command_template;
 extern const struct ant_command ant_command_bench;
 extern const struct ant_command ant_command_doctor;
 extern const struct ant_command ant_command_manual;
@@ -33,6 +35,9 @@ extern const struct ant_command *const ant_commands[];
 
 /* NULL when there is none of this name. */
 const struct ant_command *ant_command_find(const char *name);
+
+/* Append a word as a shell would take it. */
+void ant_cli_quote(struct ant_buf *out, const char *word);
 
 /* Print "antiphon COMMAND: text" to standard error; returns the exit code for `code`. */
 int ant_cli_fail(const char *command, int code, const struct ant_error *err);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/version.h"
+#include "cli/cli.h"
 #include "cli/run.h"
 
 /* Of more ranks than this the summary shows extremes and means only. */
@@ -155,34 +156,20 @@ void ant_run_tell_stop(const struct run *run)
     fflush(stdout);
 }
 
-/* As a shell would take it. */
-static void print_argument(const char *text)
-{
-    const char *plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
-
-    if (*text && text[strspn(text, plain)] == '\0') {
-        printf(" %s", text);
-        return;
-    }
-    printf(" '");
-    for (; *text; text++)
-        if (*text == '\'')
-            printf("'\\''");
-        else
-            putchar(*text);
-    putchar('\'');
-}
-
 void ant_run_tell_stopped(const struct run *run, const struct run_counts *sum)
 {
     int64_t done = sum->done + (int64_t)run->earlier.n;
+    struct ant_buf command = {0};
 
     printf(
         "antiphon: STOPPED (%s) %lld/%lld rows done, %d begun; to go on, the same again: antiphon",
         run->stop.why, (long long)done, (long long)run->n_rows, sum->running);
-    for (int i = 0; i < run->argc; i++)
-        print_argument(run->argv[i]);
-    printf("\n");
+    for (int i = 0; i < run->argc; i++) {
+        ant_buf_printf(&command, " ");
+        ant_cli_quote(&command, run->argv[i]);
+    }
+    printf("%s\n", command.data);
+    ant_buf_release(&command);
     fflush(stdout);
 }
 
