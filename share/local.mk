@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What is installed beside the program: manual, completion, modulefiles, job templates.
 
-dist_doc_DATA = share/doc/tutorial
+dist_doc_DATA += share/doc/tutorial
 
 examplesdir = $(pkgdatadir)/examples
 dist_examples_DATA = share/examples/embed.c share/examples/partition_cost.c share/examples/prompts.jsonl \
