@@ -193,6 +193,8 @@ void ant_run_report(const struct run *run, struct ant_rank_report *out)
         .failed = run->counts.failed,
         .prompt_tokens = stats.prompt_tokens,
         .shared_tokens = stats.shared_tokens,
+        .drafted = stats.drafted,
+        .accepted = stats.accepted,
         .output_tokens = stats.output_tokens,
         .steps = stats.steps,
         .preemptions = stats.preemptions,
@@ -298,11 +300,13 @@ void ant_run_summary(const struct run *run, const struct ant_rank_report *report
                      int64_t n_ok, int64_t n_failed)
 {
     double now = ant_now(), answers = reports[0].total_s;
-    int64_t prompt = 0, shared = 0, output = 0;
+    int64_t prompt = 0, shared = 0, output = 0, drafted = 0, accepted = 0;
 
     for (int i = 0; i < run->layout.world; i++) {
         prompt += reports[i].prompt_tokens;
         shared += reports[i].shared_tokens;
+        drafted += reports[i].drafted;
+        accepted += reports[i].accepted;
         output += reports[i].output_tokens;
         if (reports[i].total_s > answers)
             answers = reports[i].total_s;
@@ -318,7 +322,11 @@ void ant_run_summary(const struct run *run, const struct ant_rank_report *report
     printf("\ntokens   %lld prompt (%.0f/s), ", (long long)prompt, (double)prompt / answers);
     if (shared > 0)
         printf("%lld more shared, ", (long long)shared);
-    printf("%lld output (%.0f/s)\n", (long long)output, (double)output / answers);
+    printf("%lld output (%.0f/s)", (long long)output, (double)output / answers);
+    if (drafted > 0)
+        printf(", of which %lld guessed (%.0f %% of guesses were right)", (long long)accepted,
+               100 * (double)accepted / (double)drafted);
+    printf("\n");
     print_limits(run, reports);
     print_energy(run, reports, output, answers);
     printf("antiphon: COMPLETE %lld/%lld rows, %lld failed\n", (long long)(n_ok + n_failed),

@@ -51,6 +51,7 @@ struct run_settings {
     int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type, weight_type;
     int64_t kv_memory;
     bool no_prefix_sharing, times_operations;
+    const char *speculate;
     bool restart_over, retry_failed;
     double save_every, drain, margin, watchdog;
     int progress, log_level;

@@ -27,6 +27,7 @@ void ant_run_set_defaults(struct run_settings *settings)
         .partition = "modulo",
         .max_tokens = 256,
         .logprobs = -1,
+        .speculate = "auto",
         .prompt_logprobs = -1,
         .temperature = 1,
         .top_p = 1,
@@ -206,6 +207,32 @@ static int choose_backend(struct run *run, int local_rank, struct ant_error *err
     return rc < 0 ? rc : units;
 }
 
+/* Guessed tokens are rows that others could have: worth it where a step of a few rows takes hardly
+ * longer than that of one, waiting for the weights. */
+static int plan_drafts(struct run *run, struct ant_error *err)
+{
+    enum { AUTO_DRAFTS = 7, AUTO_ROWS = 8 };
+    struct ant_engine_config *config = &run->engine_config;
+    const char *text = run->settings.speculate;
+    char *end = NULL;
+
+    config->n_drafts = run->facts.is_host ? AUTO_DRAFTS : 0;
+    config->draft_rows = AUTO_ROWS;
+    if (strcmp(text, "auto") == 0)
+        return 0;
+    config->n_drafts = 0;
+    if (strcmp(text, "off") == 0)
+        return 0;
+    long n = strtol(text, &end, 10);
+    if (end == text || *end || n < 1 || n > ANT_MOST_DRAFTS)
+        return ant_fail(err, ANT_EUSAGE, "--speculate '%s' is neither auto nor off nor 1 to %d",
+                        text, ANT_MOST_DRAFTS);
+    config->n_drafts = (int)n;
+    config->draft_rows = config->max_step_rows;
+    config->steps_in_flight = 1;
+    return 0;
+}
+
 int ant_run_plan(struct run *run, struct ant_error *err)
 {
     const struct run_settings *settings = &run->settings;
@@ -247,6 +274,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     run->ops->facts(run->be, &run->facts);
     config->steps_in_flight =
         run->layout.tp_size * run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
+    ANT_TRY(plan_drafts(run, err));
     ANT_TRY(ant_run_check_edits(run, &run->sampling, err));
     ANT_TRY(ant_run_check_logprobs(run, err));
     ANT_TRY(ant_run_check_constraint(run, err));

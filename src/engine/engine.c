@@ -51,6 +51,7 @@ struct ant_engine {
 
     /* Written by the engine thread, read by the control thread. */
     _Atomic int64_t steps, prompt_tokens, shared_tokens, output_tokens, finished, preemptions;
+    _Atomic int64_t drafted, accepted;
     _Atomic int64_t prefill_ns, decode_ns, idle_ns;
     _Atomic int running, waiting, pages_used;
 };
@@ -154,9 +155,13 @@ static void count_requests(struct ant_engine *engine)
         all.pages_used += counts.pages_used;
         all.shared_tokens += counts.shared_tokens;
         all.preemptions += counts.preemptions;
+        all.drafted += counts.drafted;
+        all.accepted += counts.accepted;
     }
     atomic_store_explicit(&engine->shared_tokens, all.shared_tokens, memory_order_relaxed);
     atomic_store_explicit(&engine->preemptions, all.preemptions, memory_order_relaxed);
+    atomic_store_explicit(&engine->drafted, all.drafted, memory_order_relaxed);
+    atomic_store_explicit(&engine->accepted, all.accepted, memory_order_relaxed);
     atomic_store_explicit(&engine->waiting, all.waiting, memory_order_relaxed);
     atomic_store_explicit(&engine->pages_used, all.pages_used, memory_order_relaxed);
     atomic_store_explicit(&engine->running, all.running, memory_order_release);
@@ -227,10 +232,15 @@ static void append_drawn(struct ant_engine *engine, const struct lane *lane,
             append_token(engine, request, drawn, i);
             n++;
         }
+        bool is_missed = sample->guess >= 0 &&
+                         (drawn->ids[i] != sample->guess || request->finish != ANT_FINISH_NONE);
         if (request->t_first == 0 && (!sample->is_given || request->finish != ANT_FINISH_NONE))
             request->t_first = now;
         if (request->finish != ANT_FINISH_NONE)
             request->t_done = now;
+        while (is_missed && i + 1 < counts.n_sampled &&
+               ant_sched_sampled(lane->sched, i + 1)->request == request)
+            i++;
     }
     atomic_fetch_add_explicit(&engine->output_tokens, n, memory_order_relaxed);
 }
@@ -462,6 +472,8 @@ void ant_engine_stats(const struct ant_engine *engine, struct ant_engine_stats *
         .output_tokens = atomic_load_explicit(&engine->output_tokens, memory_order_relaxed),
         .finished = atomic_load_explicit(&engine->finished, memory_order_relaxed),
         .preemptions = atomic_load_explicit(&engine->preemptions, memory_order_relaxed),
+        .drafted = atomic_load_explicit(&engine->drafted, memory_order_relaxed),
+        .accepted = atomic_load_explicit(&engine->accepted, memory_order_relaxed),
         .running = atomic_load_explicit(&engine->running, memory_order_acquire),
         .waiting = atomic_load_explicit(&engine->waiting, memory_order_relaxed),
         .pages_used = atomic_load_explicit(&engine->pages_used, memory_order_relaxed),

@@ -71,6 +71,8 @@ struct ant_request {
 };
 void ant_request_free(struct ant_request *request);
 
+enum { ANT_MOST_DRAFTS = 32 };
+
 struct ant_engine_config {
     int max_seqs;           /* sequences in flight */
     int max_step_rows;      /* token budget of one step */
@@ -81,6 +83,9 @@ struct ant_engine_config {
     int steps_in_flight;    /* most steps at once, from the backend's facts; 0: one */
     int n_lanes;            /* pipeline stages, each with a step under way; 0: one */
     bool no_prefix_sharing; /* compute every prompt whole */
+    int n_drafts;           /* tokens of an answer guessed ahead in a step, at most ANT_MOST_DRAFTS;
+                               only with one step in flight. Answers do not change. 0: none */
+    int draft_rows; /* only while a step's answers and guesses are no more rows than these */
 };
 
 /* Counted since start; may be read from the control thread at any time, each value right by itself.
@@ -89,6 +94,7 @@ struct ant_engine_stats {
     int64_t steps, output_tokens, finished, preemptions;
     int64_t prompt_tokens, shared_tokens; /* computed, and found in the cache instead */
     int running, waiting, pages_used, pages_total;
+    int64_t drafted, accepted;          /* tokens guessed, and those that were right */
     double prefill_s, decode_s, idle_s; /* mixed steps are split by rows */
 };
 

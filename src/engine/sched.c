@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "engine/edits.h"
 #include "engine/guide.h"
+#include "engine/lookup.h"
 #include "engine/outlook.h"
 #include "engine/pages.h"
 #include "engine/queue.h"
@@ -19,11 +20,13 @@
 /* A request in flight. Its tokens are the prompt and then the answer. */
 struct sequence {
     struct ant_request *request;
-    uint64_t key;          /* of its random draws */
-    int n_drawn;           /* tokens of the answer, with the one that is being drawn */
-    int drawn_at;          /* which draw of the step planned last gives that one */
-    int n_cached;          /* tokens in the KV cache once the planned steps have run */
-    int first_wanted;      /* row from which on logits are wanted */
+    uint64_t key;     /* of its random draws */
+    int n_drawn;      /* tokens of the answer, with the one that is being drawn */
+    int drawn_at;     /* which draw of the step planned last gives that one */
+    int n_cached;     /* tokens in the KV cache once the planned steps have run */
+    int first_wanted; /* row from which on logits are wanted */
+    int32_t drafts[ANT_MOST_DRAFTS];
+    int n_drafts, reach;   /* of the planned step; at most of the next one */
     int n_planned;         /* those that the step being planned adds */
     int n_published;       /* of its first pages: others can find them */
     int32_t *pages;        /* owned, room for the longest sequence */
@@ -48,7 +51,7 @@ struct ant_sched {
     struct ant_queue waiting;
     struct ant_pages *pages;
     struct ant_outlook *outlook;
-    int64_t preemptions, shared_tokens;
+    int64_t preemptions, shared_tokens, drafted, accepted;
     int64_t n_drawn, n_ended; /* tokens, and answers that ended before they had to */
     double lead;        /* steps that admission is behind the pace of the cache; below 0: ahead */
     bool has_preempted; /* in the step being planned */
@@ -284,9 +287,17 @@ static bool is_drawing(const struct sequence *sequence)
     return sequence->n_drawn > (int)sequence->request->output.len;
 }
 
+/* The longest that an answer may become. */
+static int longest_answer(const struct ant_sched *sched, const struct ant_request *request)
+{
+    int room = sched->config.max_context - request->n_prompt;
+
+    return request->sampling.max_tokens < room ? request->sampling.max_tokens : room;
+}
+
 /* One row of every sequence that decodes, taking pages from the youngest where they are short. One
  * whose draws depend on all tokens before them waits until they are known. */
-static int plan_decodes(struct ant_sched *sched)
+static int plan_rows(struct ant_sched *sched)
 {
     int rows = 0;
 
@@ -306,12 +317,38 @@ static int plan_decodes(struct ant_sched *sched)
     return rows;
 }
 
-/* The longest that an answer may become. */
-static int longest_answer(const struct ant_sched *sched, const struct ant_request *request)
+/* Guess at most `room` tokens of a sequence that decodes. None where a draw depends on the tokens
+ * before it: it would be told wrong ones. */
+static int plan_drafts(struct ant_sched *sched, struct sequence *sequence, int room)
 {
-    int room = sched->config.max_context - request->n_prompt;
+    const struct ant_request *request = sequence->request;
+    int left = longest_answer(sched, request) - sequence->n_drawn - 1;
+    int most = sequence->reach < room ? sequence->reach : room;
 
-    return request->sampling.max_tokens < room ? request->sampling.max_tokens : room;
+    most = most < left ? most : left;
+    if (most < 1 || ant_edits_look_back(request))
+        return 0;
+    int n = ant_lookup(request, sequence->drafts, most);
+    if (n > 0 && take_pages(sched, sequence, sequence->n_cached + 1 + n))
+        sequence->n_drafts = n;
+    sequence->n_planned += sequence->n_drafts;
+    sched->drafted += sequence->n_drafts;
+    return sequence->n_drafts;
+}
+
+static int plan_decodes(struct ant_sched *sched)
+{
+    const struct ant_engine_config *config = &sched->config;
+    int rows = plan_rows(sched), most = config->draft_rows;
+
+    if (config->n_drafts == 0 || rows == 0)
+        return rows;
+    most = most < config->max_step_rows ? most : config->max_step_rows;
+    most = most < config->max_sampled ? most : config->max_sampled;
+    for (int i = 0; i < sched->n_running && rows < most; i++)
+        if (sched->running[i].n_planned > 0)
+            rows += plan_drafts(sched, &sched->running[i], most - rows);
+    return rows;
 }
 
 /* By how many tokens to expect the sequence to grow. One that ends by length alone will reach it.
@@ -433,6 +470,7 @@ static bool admit(struct ant_sched *sched)
         .request = request,
         .n_drawn = (int)request->output.len,
         .first_wanted = first_wanted(request),
+        .reach = sched->config.n_drafts,
         .pages = sequence->pages,
     };
     share_pages(sched, sequence);
@@ -489,7 +527,7 @@ static struct ant_draw *emit_sample(struct step *step, const struct sequence *se
                                     bool is_given)
 {
     step->sampled[step->n_sampled] = step->n_rows - 1;
-    step->samples[step->n_sampled] = (struct ant_sample){sequence->request, place, is_given};
+    step->samples[step->n_sampled] = (struct ant_sample){sequence->request, place, is_given, -1};
     return &step->draws[step->n_sampled++];
 }
 
@@ -520,10 +558,13 @@ static void emit_draw(struct step *step, struct sequence *sequence)
 {
     struct ant_request *request = sequence->request;
     const struct ant_sampling *sampling = &request->sampling;
+    int n_ahead = sequence->n_drawn - (int)request->output.len; /* of the known tokens */
     struct ant_draw *draw;
 
     sequence->drawn_at = step->n_sampled;
     draw = emit_sample(step, sequence, n_tokens(sequence), false);
+    if (n_ahead < sequence->n_drafts)
+        step->samples[sequence->drawn_at].guess = sequence->drafts[n_ahead];
     *draw = (struct ant_draw){
         .temperature = sampling->temperature,
         .top_p = sampling->top_p,
@@ -544,17 +585,27 @@ static void emit_draw(struct step *step, struct sequence *sequence)
     step->n_drawn++;
 }
 
+/* Known, guessed, or what the step before draws. */
+static int32_t row_token(const struct sequence *sequence, int t, int known)
+{
+    if (t < known)
+        return known_token(sequence->request, t);
+    return sequence->n_drafts > 0 ? sequence->drafts[t - known] : ~sequence->drawn_at;
+}
+
 /* Write the planned rows of one sequence into the step. */
 static void emit(const struct ant_sched *sched, struct step *step, struct sequence *sequence)
 {
     int end = sequence->n_cached + sequence->n_planned, n_pages = pages_for(end);
     int first_page = step->page_start[step->n_seqs], known = n_known(sequence->request);
+    int n = n_tokens(sequence);
 
     for (int t = sequence->n_cached; t < end; t++) {
-        step->tokens[step->n_rows] =
-            t < known ? known_token(sequence->request, t) : ~sequence->drawn_at;
+        step->tokens[step->n_rows] = row_token(sequence, t, known);
         step->positions[step->n_rows++] = t;
-        if (t >= sequence->first_wanted && t + 1 < n_tokens(sequence))
+        if (t + 1 >= n)
+            emit_draw(step, sequence);
+        else if (t >= sequence->first_wanted)
             emit_given(step, sequence, t + 1);
     }
     for (int i = 0; i < n_pages; i++)
@@ -563,8 +614,6 @@ static void emit(const struct ant_sched *sched, struct step *step, struct sequen
     step->row_start[step->n_seqs] = step->n_rows;
     step->page_start[step->n_seqs] = first_page + n_pages;
     sequence->n_cached = end;
-    if (end == n_tokens(sequence))
-        emit_draw(step, sequence);
 }
 
 /* Nothing more is to be planned for the sequence: with what is being drawn its answer is as long as
@@ -573,6 +622,8 @@ static bool is_planned(const struct ant_sched *sched, const struct sequence *seq
 {
     if (is_whole(sequence->request))
         return sequence->n_cached == n_wanted(sequence);
+    if (sequence->n_drafts > 0) /* nobody knows yet how far it has come */
+        return false;
     return ant_stop_is_longest(sequence->request, sequence->n_drawn, sched->config.max_context);
 }
 
@@ -666,8 +717,28 @@ static void check(const struct ant_sched *sched)
     free(users);
 }
 
+/* Back to what has been drawn. Guesses that are right make for more of them, wrong ones for fewer.
+ */
+static void settle_drafts(struct ant_sched *sched, struct sequence *sequence)
+{
+    int n_wrong = sequence->n_drawn - (int)sequence->request->output.len;
+    int n_right = sequence->n_drafts - n_wrong;
+
+    sched->accepted += n_right;
+    sched->n_drawn -= n_wrong;
+    sequence->reach = n_wrong == 0 ? 2 * sequence->reach : n_right + 1;
+    if (sequence->reach > sched->config.n_drafts)
+        sequence->reach = sched->config.n_drafts;
+    sequence->n_drawn -= n_wrong;
+    sequence->n_cached -= n_wrong;
+    sequence->n_drafts = 0;
+}
+
 void ant_sched_commit(struct ant_sched *sched)
 {
+    for (int i = 0; i < sched->n_running; i++)
+        if (sched->running[i].n_drafts > 0)
+            settle_drafts(sched, &sched->running[i]);
     sched->oldest = (sched->oldest + 1) % ANT_MAX_STEPS_IN_FLIGHT;
     sched->n_in_flight--;
     if (sched->is_checked)
@@ -736,5 +807,7 @@ void ant_sched_counts(const struct ant_sched *sched, struct ant_sched_counts *ou
         .n_sampled = step->n_sampled,
         .preemptions = sched->preemptions,
         .shared_tokens = sched->shared_tokens,
+        .drafted = sched->drafted,
+        .accepted = sched->accepted,
     };
 }

@@ -15,6 +15,10 @@
  * Where log probabilities of tokens that are known are wanted, the rows before these have their
  * logits computed, as many in a step as there is room for, and are not shared.
  *
+ * Tokens of an answer may be guessed ahead, see lookup.h: then a step has the rows of these guesses
+ * too, and all of them draw, each just what it would draw if it came alone. As far as a guess is
+ * what was drawn before it, its draw counts; the rest is dropped, and its rows leave the cache.
+ *
  * Up to two steps may be planned and not yet committed: a sequence then goes on with a token that
  * is not known yet. If it turns out to have ended, what it draws in the later step is dropped.
  * Steps run in the order they were planned in: so a sequence's pages can be given to another as
@@ -48,6 +52,8 @@ struct ant_sample {
     struct ant_request *request; /* NULL: has ended before */
     int32_t place;               /* of the token among those of prompt and answer */
     bool is_given;               /* known before: its log probability is wanted */
+    int32_t guess; /* of one that is drawn: the request's next samples are of use only if this is
+                      what was; -1: it has none */
 };
 
 /* Of the oldest step not yet committed, which has run. */
@@ -71,6 +77,7 @@ void ant_sched_each(const struct ant_sched *sched, void (*visit)(struct ant_requ
 struct ant_sched_counts {
     int running, waiting, pages_used;
     int decode_rows, prefill_rows, n_sampled; /* of the oldest step not yet committed */
+    int64_t drafted, accepted;
     int64_t preemptions;
     int64_t shared_tokens; /* that need not be computed because another sequence has */
 };

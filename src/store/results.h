@@ -43,8 +43,9 @@ struct ant_rank_report {
     int32_t rank, dp_rank;
     int32_t shard; /* read back from a merged file: whose */
     int64_t rows, failed, prompt_tokens, output_tokens, steps, preemptions;
-    int64_t shared_tokens; /* of prompts, that need not be computed; not in prompt_tokens */
-    int64_t stolen;        /* of the rows: taken from other replicas */
+    int64_t shared_tokens;     /* of prompts, that need not be computed; not in prompt_tokens */
+    int64_t drafted, accepted; /* tokens of answers guessed ahead, and those that were right */
+    int64_t stolen;            /* of the rows: taken from other replicas */
     double load_s, prefill_s, decode_s, idle_s, total_s;
     double weight_bytes, kv_bytes, flops; /* moved and done over the run */
     double bandwidth;                     /* measured at start, bytes/s */

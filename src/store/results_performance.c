@@ -35,6 +35,7 @@ static const struct member report_members[] = {
     AT(host, TEXT, TOTAL_NONE),        AT(rows, I64, TOTAL_SUM),
     AT(failed, I64, TOTAL_SUM),        AT(prompt_tokens, I64, TOTAL_SUM),
     AT(output_tokens, I64, TOTAL_SUM), AT(shared_tokens, I64, TOTAL_SUM),
+    AT(drafted, I64, TOTAL_SUM),       AT(accepted, I64, TOTAL_SUM),
     AT(steps, I64, TOTAL_SUM),         AT(preemptions, I64, TOTAL_SUM),
     AT(stolen, I64, TOTAL_SUM),        AT(load_s, REAL, TOTAL_MAX),
     AT(prefill_s, REAL, TOTAL_MAX),    AT(decode_s, REAL, TOTAL_MAX),

@@ -53,6 +53,7 @@ static int close_all(void **state)
 struct setup {
     int max_seqs, max_rows, n_pages, n_threads;
     bool is_reversed, is_whole; /* order, and no prefix sharing */
+    int n_drafts;
 };
 
 struct answers {
@@ -148,6 +149,8 @@ static void take_gains(struct ant_engine *engine)
     ant_engine_ask_gains(engine);
 }
 
+static int64_t n_accepted; /* guesses that were right, of all runs */
+
 static void run(const struct setup *setup, const struct ant_sampling *sampling,
                 const struct ant_stops *stops, struct answers *answers)
 {
@@ -155,7 +158,7 @@ static void run(const struct setup *setup, const struct ant_sampling *sampling,
         .arch = ant_checkpoint_arch(checkpoint),
         .max_rows = setup->max_rows,
         .max_seqs = setup->max_seqs,
-        .max_sampled = setup->max_seqs,
+        .max_sampled = setup->n_drafts ? setup->max_rows : setup->max_seqs,
         .max_context = CONTEXT,
         .n_threads = setup->n_threads,
     };
@@ -165,6 +168,9 @@ static void run(const struct setup *setup, const struct ant_sampling *sampling,
         .max_context = CONTEXT,
         .n_pages = setup->n_pages,
         .no_prefix_sharing = setup->is_whole,
+        .max_sampled = backend.max_sampled,
+        .n_drafts = setup->n_drafts,
+        .draft_rows = setup->max_rows,
     };
     const struct ant_backend_ops *ops;
     struct ant_backend *be;
@@ -200,6 +206,8 @@ static void run(const struct setup *setup, const struct ant_sampling *sampling,
     }
     ant_engine_stats(engine, &stats);
     assert_int_equal(stats.finished, N_PROMPTS);
+    assert_true(setup->n_drafts > 0 || stats.drafted == 0);
+    n_accepted += stats.accepted;
     ant_engine_stop(engine);
     ant_model_close(model);
     ops->close(be);
@@ -233,11 +241,13 @@ static const struct setup plain = {.max_seqs = 8, .max_rows = 64, .n_pages = 64,
 static void check_setups(const struct ant_sampling *sampling)
 {
     static const struct setup setups[] = {
-        {1, 64, 3, 1, false, false},     {7, 16, 64, 2, false, false},
-        {64, 512, 256, 3, false, false}, {8, 64, 64, 1, true, false},
-        {8, 9, 6, 2, true, false}, /* few pages: some are preempted */
-        {8, 9, 6, 2, true, true},        {64, 512, 256, 2, false, true},
-        {5, 1, 40, 1, false, false},     {3, 2, 12, 2, false, false},
+        {1, 64, 3, 1, false, false, 0},     {7, 16, 64, 2, false, false, 0},
+        {64, 512, 256, 3, false, false, 0}, {8, 64, 64, 1, true, false, 0},
+        {8, 9, 6, 2, true, false, 0}, /* few pages: some are preempted */
+        {8, 9, 6, 2, true, true, 0},        {64, 512, 256, 2, false, true, 0},
+        {5, 1, 40, 1, false, false, 0},     {3, 2, 12, 2, false, false, 0},
+        {8, 64, 64, 2, false, false, 4},    {1, 64, 3, 1, false, false, 7},
+        {8, 9, 6, 2, true, false, 3},       {64, 512, 256, 3, true, true, ANT_MOST_DRAFTS},
     };
     const struct ant_stops stops = {0};
     struct answers expected, answers;
@@ -254,7 +264,10 @@ static void check_setups(const struct ant_sampling *sampling)
 static void test_greedy_is_invariant(void **state)
 {
     (void)state;
+    n_accepted = 0;
     check_setups(&(struct ant_sampling){.max_tokens = 20, .top_p = 1});
+    check_setups(&(struct ant_sampling){.max_tokens = 70, .top_p = 1});
+    assert_true(n_accepted > 100);
 }
 
 static void test_sampled_is_invariant(void **state)
@@ -262,6 +275,10 @@ static void test_sampled_is_invariant(void **state)
     (void)state;
     check_setups(&(struct ant_sampling){
         .max_tokens = 20, .temperature = 0.9f, .top_p = 0.95f, .top_k = 50, .seed = 11});
+    n_accepted = 0; /* of few tokens some are drawn again and again */
+    check_setups(&(struct ant_sampling){
+        .max_tokens = 70, .temperature = 0.9f, .top_p = 1, .top_k = 2, .seed = 11});
+    assert_true(n_accepted > 20);
 }
 
 /* An answer that begins with tokens of its own goes on as if it had never stopped; and what is told
@@ -289,7 +306,8 @@ static void test_goes_on_where_it_was(void **state)
     assert_true(told > 100);
     begun = &expected;
     for (int few = 0; few < 2; few++) {
-        run(few ? &(struct setup){8, 9, 6, 2, true, false} : &plain, &sampling, &stops, &answers);
+        run(few ? &(struct setup){8, 9, 6, 2, true, false, 0} : &plain, &sampling, &stops,
+            &answers);
         assert_same(&answers, &expected);
         answers_release(&answers);
     }
@@ -301,10 +319,10 @@ static void test_goes_on_where_it_was(void **state)
  * Greedy answers are of the most probable ids, which come first, in order. */
 static void test_logprobs(void **state)
 {
-    static const struct setup setups[] = {{1, 64, 3, 1, false, false},
-                                          {64, 512, 256, 3, true, false},
-                                          {8, 9, 6, 2, true, false},
-                                          {3, 2, 12, 2, false, false}};
+    static const struct setup setups[] = {{1, 64, 3, 1, false, false, 0},
+                                          {64, 512, 256, 3, true, false, 0},
+                                          {8, 9, 6, 2, true, false, 0},
+                                          {3, 2, 12, 2, false, false, 0}};
     const struct ant_stops stops = {0};
     struct ant_sampling sampling = {.max_tokens = 20, .top_p = 1};
     struct answers expected, answers;
