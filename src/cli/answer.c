@@ -116,6 +116,8 @@ int ant_run_request(const struct run *run, const struct ant_prompt *prompt, int 
     request->stops = &run->stops;
     request->rules = &run->rules;
     rc = ant_run_want_logprobs(run, prompt, request, err);
+    if (rc == 0)
+        rc = ant_run_row_stops(prompt, request, err);
     if (rc < 0) {
         ant_request_free(request);
         return rc;
@@ -141,6 +143,21 @@ static int journal_failure(struct run *run, int64_t row, int sample, const struc
 
     run->counts.done++;
     run->counts.failed++;
+    return ant_journal_add(run->journal, &answer, err);
+}
+
+/* Other rows have more answers. */
+static int journal_skipped(struct run *run, int64_t row, int sample, struct ant_error *err)
+{
+    struct ant_answer answer = {
+        .row = row,
+        .sample = sample,
+        .status = ANT_STATUS_SKIPPED,
+        .dp_rank = run->layout.dp_rank,
+        .attempt = run->attempt,
+    };
+
+    run->counts.done++;
     return ant_journal_add(run->journal, &answer, err);
 }
 
@@ -216,10 +233,14 @@ static int open_sample(struct run *run, int64_t row, int sample, struct ant_requ
     struct ant_request *request = NULL;
     struct ant_prompt prompt;
     struct ant_error why;
-    int rc = ant_prompts_read(run->prompts, row, &prompt, &why);
+    int rc = ant_prompts_read(run->prompts, row, &prompt, &why), samples = run->samples;
 
     if (rc < 0 && rc != ANT_EDATA)
         return ant_fail(err, rc, "%s", why.text);
+    if (rc == 0)
+        rc = ant_run_row_samples(run, &prompt, &samples, &why);
+    if (sample >= samples)
+        return journal_skipped(run, row, sample, err);
     if (rc < 0 || ant_run_request(run, &prompt, sample, &request, &why) < 0)
         return journal_failure(run, row, sample, &why, err);
     rc = resume(run, request, err);

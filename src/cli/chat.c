@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <jansson.h>
+
 #include "base/file.h"
 #include "base/mem.h"
 #include "cli/run.h"
@@ -106,6 +108,45 @@ int ant_run_open_chat(struct run *run, struct ant_error *err)
     return rc;
 }
 
+/* A conversation with the row's own system message before it, unless it has one itself. */
+static int render_with_system(const struct run *run, const struct ant_prompt *prompt,
+                              struct ant_buf *out, struct ant_error *err)
+{
+    bool is_list = ant_prompts_are_chat(run->prompts);
+    json_t *all = is_list ? json_loadb(prompt->text, prompt->text_bytes, JSON_ALLOW_NUL, NULL)
+                          : json_pack("[{s:s, s:s%}]", "role", "user", "content", prompt->text,
+                                      prompt->text_bytes);
+    json_t *messages = json_is_object(all) ? json_object_get(all, "messages") : all;
+    json_t *system =
+        json_pack("{s:s, s:s%}", "role", "system", "content", prompt->system, prompt->system_bytes);
+    const char *first = json_string_value(json_object_get(json_array_get(messages, 0), "role"));
+    bool has_own = first && (strcmp(first, "system") == 0 || strcmp(first, "developer") == 0);
+    int rc = 0;
+
+    if (!system || !json_is_array(messages))
+        rc = ant_fail(err, ANT_EDATA, "%s",
+                      system ? "the prompt is no list of messages" : "'system' is not UTF-8");
+    if (rc == 0 && !has_own)
+        json_array_insert(messages, 0, system);
+    char *text = rc == 0 ? json_dumps(all, JSON_COMPACT) : NULL;
+    if (rc == 0)
+        rc = ant_chat_render(run->chat, text, strlen(text), out, err);
+    free(text);
+    json_decref(system);
+    json_decref(all);
+    return rc;
+}
+
+static int render(const struct run *run, const struct ant_prompt *prompt, struct ant_buf *out,
+                  struct ant_error *err)
+{
+    if (prompt->system_bytes > 0)
+        return render_with_system(run, prompt, out, err);
+    if (ant_prompts_are_chat(run->prompts))
+        return ant_chat_render(run->chat, prompt->text, prompt->text_bytes, out, err);
+    return ant_chat_render_text(run->chat, prompt->text, prompt->text_bytes, out, err);
+}
+
 int ant_run_prompt_ids(const struct run *run, const struct ant_prompt *prompt, struct ant_ids *out,
                        struct ant_error *err)
 {
@@ -115,12 +156,14 @@ int ant_run_prompt_ids(const struct run *run, const struct ant_prompt *prompt, s
         ant_ids_append(out, prompt->tokens, prompt->n_tokens);
     if (prompt->tokens || prompt->text_bytes == 0)
         return 0;
+    if (prompt->system_bytes > 0 && !run->chat)
+        return ant_fail(err, ANT_EDATA,
+                        "a system message, but the prompt is no conversation "
+                        "(--chat makes one of it)");
     if (!run->chat)
         return ant_tokenizer_encode(run->tokenizer, prompt->text, prompt->text_bytes, true, out,
                                     err);
-    int rc = ant_prompts_are_chat(run->prompts)
-                 ? ant_chat_render(run->chat, prompt->text, prompt->text_bytes, &text, err)
-                 : ant_chat_render_text(run->chat, prompt->text, prompt->text_bytes, &text, err);
+    int rc = render(run, prompt, &text, err);
     if (rc == 0)
         rc = ant_tokenizer_encode(run->tokenizer, text.data, text.len, false, out, err);
     ant_buf_release(&text);

@@ -134,6 +134,8 @@ static int export_row(struct writer *writer, struct ant_results *results, int64_
     struct ant_results_id id;
 
     ANT_TRY(ant_results_read(results, i, &answer, err));
+    if (answer.status == ANT_STATUS_SKIPPED) /* the row has fewer answers than others */
+        return 0;
     ANT_TRY(ant_results_id(results, i, &id, err));
     if (writer->settings->csv)
         ant_exchange_put_csv(&writer->text, &answer, &id, writer->is_scored);

@@ -1,42 +1,65 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a run is asked for beside answers: log probabilities of tokens that are drawn, of prompts,
- * and of continuations that are given. */
+/* What rows are asked for beside an answer: several of them; log probabilities of tokens that are
+ * drawn, of prompts, and of continuations that are given. */
 #include "config.h"
 
 #include <string.h>
 
 #include "cli/run.h"
 
+/* What rows may ask for at most; more fails the row, and does not widen the results of all. */
+enum { MOST_SAMPLES = 128 };
+
 /* The larger of what the settings say and what a row says, as far as it is possible. */
-static int find_most(const struct run *run, enum ant_prompt_has flag, int setting, int *most,
-                     struct ant_error *err)
+static int find_most(const struct run *run, enum ant_prompt_has flag, int limit, int setting,
+                     int *most, struct ant_error *err)
 {
     int64_t of_rows = -1;
 
-    ANT_TRY(ant_prompts_most(run->prompts, flag, &of_rows, err));
-    if (of_rows > ANT_MAX_TOP) /* that row will fail */
-        of_rows = ANT_MAX_TOP;
+    ANT_TRY(ant_prompts_most(run->prompts, flag, limit, &of_rows, err));
     *most = of_rows > setting ? (int)of_rows : setting;
     return 0;
 }
 
 int ant_run_find_columns(struct run *run, struct ant_error *err)
 {
-    const struct run_settings *settings = &run->settings;
-    int most[2] = {-1, -1}, rc = 0;
+    struct run_settings *settings = &run->settings;
+    struct {
+        int samples, n_top, n_prompt_top;
+    } most = {settings->samples, -1, -1};
+    int rc = 0;
 
     if (run->layout.rank == 0) {
-        rc = find_most(run, ANT_HAS_LOGPROBS, settings->logprobs, &most[0], err);
+        rc = find_most(run, ANT_HAS_LOGPROBS, ANT_MAX_TOP, settings->logprobs, &most.n_top, err);
         if (rc == 0)
-            rc = find_most(run, ANT_HAS_PROMPT_LOGPROBS, settings->prompt_logprobs, &most[1], err);
+            rc = find_most(run, ANT_HAS_PROMPT_LOGPROBS, ANT_MAX_TOP, settings->prompt_logprobs,
+                           &most.n_prompt_top, err);
+        if (rc == 0 && !run->is_scored)
+            rc = find_most(run, ANT_HAS_SAMPLES, MOST_SAMPLES, settings->samples, &most.samples,
+                           err);
     }
     ANT_TRY(ant_run_agree(run, rc, err));
-    ANT_TRY(ant_group_broadcast(run->world, 0, most, sizeof(most), START_TIMEOUT_S, err));
-    run->columns = (struct ant_columns){.has_logprobs = most[0] >= 0,
-                                        .has_prompt_logprobs = most[1] >= 0,
-                                        .n_top = most[0] > 0 ? most[0] : 0,
-                                        .n_prompt_top = most[1] > 0 ? most[1] : 0,
-                                        .is_scored = run->is_scored};
+    ANT_TRY(ant_group_broadcast(run->world, 0, &most, sizeof(most), START_TIMEOUT_S, err));
+    run->samples = settings->samples;
+    settings->samples = most.samples;
+    run->columns =
+        (struct ant_columns){.has_logprobs = most.n_top >= 0,
+                             .has_prompt_logprobs = most.n_prompt_top >= 0,
+                             .n_top = most.n_top > 0 ? most.n_top : 0,
+                             .n_prompt_top = most.n_prompt_top > 0 ? most.n_prompt_top : 0,
+                             .is_scored = run->is_scored};
+    return 0;
+}
+
+int ant_run_row_samples(const struct run *run, const struct ant_prompt *prompt, int *out,
+                        struct ant_error *err)
+{
+    bool is_given = (prompt->has & ANT_HAS_SAMPLES) && !run->is_scored;
+
+    if (is_given && (prompt->n < 1 || prompt->n > MOST_SAMPLES))
+        return ant_fail(err, ANT_EUSAGE, "n %lld is not between 1 and %d", (long long)prompt->n,
+                        MOST_SAMPLES);
+    *out = is_given ? (int)prompt->n : run->samples;
     return 0;
 }
 

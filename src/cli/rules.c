@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "base/mem.h"
 #include "cli/run.h"
 #include "engine/edits.h"
@@ -54,6 +56,48 @@ static int collect_stops(struct run *run, struct ant_error *err)
     stops->strings = settings->stop.items;
     stops->n_strings = settings->stop.count;
     return 0;
+}
+
+/* A text, or a JSON list of texts, as the end of an array of a request. */
+static int add_stops(struct ant_stops *stops, const char **strings, const char *text,
+                     struct ant_error *err)
+{
+    json_t *list = *text == '[' ? json_loads(text, 0, NULL) : json_pack("[s]", text), *item;
+    int rc = 0;
+    size_t i;
+
+    if (!json_is_array(list) || json_array_size(list) > ANT_MOST_STOPS)
+        rc = ant_fail(err, ANT_EDATA, "stop '%.60s' is no list of at most %d texts", text,
+                      ANT_MOST_STOPS);
+    json_array_foreach(list, i, item)
+    {
+        if (rc == 0 && json_string_length(item) == 0)
+            rc = ant_fail(err, ANT_EDATA, "stop '%.60s' has something else than texts in it", text);
+        if (rc == 0)
+            strings[stops->n_strings++] = ant_xstrdup(json_string_value(item));
+    }
+    json_decref(list);
+    return rc;
+}
+
+int ant_run_row_stops(const struct ant_prompt *prompt, struct ant_request *request,
+                      struct ant_error *err)
+{
+    struct ant_stops *stops;
+    const char **strings;
+
+    if (prompt->stop_bytes == 0)
+        return 0;
+    char *text = ant_xstrndup(prompt->stop, prompt->stop_bytes);
+    stops = ant_xcalloc(1, sizeof(*stops));
+    strings = ant_xcalloc(ANT_MOST_STOPS, sizeof(*strings));
+    *stops = *request->stops;
+    stops->strings = strings;
+    stops->n_strings = 0;
+    request->stops = request->own_stops = stops;
+    int rc = add_stops(stops, strings, text, err);
+    free(text);
+    return rc;
 }
 
 static int collect_biases(struct run *run, struct ant_error *err)

@@ -165,10 +165,11 @@ const struct ant_option ant_run_options[] = {
      .help = "Compute every prompt whole, also where it begins like another one. Answers are the "
              "same."},
     {ANT_OPTION_TEXT, 0, "speculate", "HOW", AT(speculate), .draws = true,
-     .help = "Guess the next tokens of an answer by what followed the same words before, in the "
-             "prompt or the answer, and compute them in one step: auto (the default: on CPUs, while "
-             "few answers are under way), off, or N, at most 32: so many always. Answers are the "
-             "same."},
+     .help =
+         "Guess the next tokens of an answer by what followed the same words before, in the "
+         "prompt or the answer, and compute them in one step: auto (the default: on CPUs, while "
+         "few answers are under way), off, or N, at most 32: so many always. Answers are the "
+         "same."},
     {ANT_OPTION_BYTES, 0, "kv-memory", "BYTES", AT(kv_memory), 0, 1e18,
      .help = "Memory of a rank for the KV cache. Default: what all prompts in flight can need, at "
              "most 80 % of what the weights leave free, on a GPU 98 %."},

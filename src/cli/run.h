@@ -113,11 +113,12 @@ struct run {
     struct ant_engine_config engine_config;
     struct ant_engine *engine;
 
+    int samples;                  /* of a row that says nothing else; settings.samples: at most */
     bool is_scored;               /* continuations are given, nothing is drawn */
     struct ant_columns columns;   /* what its results have beside what all do */
     struct ant_sampling sampling; /* of a row that says nothing else */
     struct ant_stops stops;
-    struct ant_rules rules; /* both are rules.c's to fill and free */
+    struct ant_rules rules;              /* both are rules.c's to fill and free */
     struct run_constraints *constraints; /* constrain.c's */
 
     struct ant_input_shard part; /* of the input, that is answered: */
@@ -189,13 +190,19 @@ int ant_run_end_alone(struct run *run, int code, const struct ant_error *err);
 /* rules.c: what the options say about how every answer ends and what may be drawn. */
 int ant_run_collect_rules(struct run *run, struct ant_error *err);
 void ant_run_release_rules(struct run *run);
+/* The request ends where its row says. */
+int ant_run_row_stops(const struct ant_prompt *prompt, struct ant_request *request,
+                      struct ant_error *err);
 /* ANT_EUNSUPP if the backend cannot draw so. */
 int ant_run_check_edits(const struct run *run, const struct ant_sampling *sampling,
                         struct ant_error *err);
 
-/* logprobs.c: what log probabilities the job is asked for, by its settings and its rows.
- * Collective. */
+/* logprobs.c: how many answers to a row, and what log probabilities, the job is asked for at most,
+ * by its settings and its rows. Collective. */
 int ant_run_find_columns(struct run *run, struct ant_error *err);
+/* How many answers this row is asked for. */
+int ant_run_row_samples(const struct run *run, const struct ant_prompt *prompt, int *out,
+                        struct ant_error *err);
 /* ANT_EUNSUPP if the backend has none. */
 int ant_run_check_logprobs(const struct run *run, struct ant_error *err);
 /* What a row asks for. */

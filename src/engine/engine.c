@@ -56,10 +56,20 @@ struct ant_engine {
     _Atomic int running, waiting, pages_used;
 };
 
+static void free_stops(struct ant_stops *stops)
+{
+    for (int i = 0; stops && i < stops->n_strings; i++)
+        free((char *)stops->strings[i]);
+    if (stops)
+        free((void *)stops->strings);
+    free(stops);
+}
+
 void ant_request_free(struct ant_request *request)
 {
     if (!request)
         return;
+    free_stops(request->own_stops);
     free(request->prompt);
     ant_ids_release(&request->output);
     ant_constraint_release(request->constraint);

@@ -51,7 +51,8 @@ struct ant_request {
     int32_t *prompt; /* owned, (n_prompt) */
     int32_t n_prompt;
     struct ant_sampling sampling;
-    const struct ant_stops *stops;     /* borrowed, lives as long as the engine */
+    const struct ant_stops *stops;     /* borrowed, lives as long as the engine; or own_stops */
+    struct ant_stops *own_stops;       /* owned with its strings; NULL: those of others */
     const struct ant_rules *rules;     /* borrowed likewise; NULL: none */
     struct ant_constraint *constraint; /* a reference of its own; NULL: none */
     struct ant_constraint_place place; /* in it, the engine's */
@@ -71,7 +72,10 @@ struct ant_request {
 };
 void ant_request_free(struct ant_request *request);
 
-enum { ANT_MOST_DRAFTS = 32 };
+enum {
+    ANT_MOST_DRAFTS = 32,
+    ANT_MOST_STOPS = 64, /* texts of a row's own that end its answer */
+};
 
 struct ant_engine_config {
     int max_seqs;           /* sequences in flight */

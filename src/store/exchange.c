@@ -135,11 +135,12 @@ static const struct name {
     {"metadata", ANT_MEANS_NO_MATTER, 0},
     {"stream", ANT_MEANS_NO_MATTER, 0},
     {"stream_options", ANT_MEANS_NO_MATTER, 0},
-    {"n", ANT_MEANS_UNSUPPORTED, 0},
+    {"n", ANT_MEANS_INTEGER, ANT_HAS_SAMPLES},
     {"best_of", ANT_MEANS_UNSUPPORTED, 0},
-    {"stop", ANT_MEANS_UNSUPPORTED, 0},
+    {"stop", ANT_MEANS_TEXT, 0},
     {"stop_token_ids", ANT_MEANS_UNSUPPORTED, 0},
-    {"system", ANT_MEANS_UNSUPPORTED, 0},
+    {"system", ANT_MEANS_TEXT, 0},
+    {"continuation", ANT_MEANS_TEXT, 0},
     {"suffix", ANT_MEANS_UNSUPPORTED, 0},
     {"echo", ANT_MEANS_UNSUPPORTED, 0},
     {"logprobs", ANT_MEANS_INTEGER, ANT_HAS_LOGPROBS},
@@ -208,8 +209,33 @@ void ant_exchange_set_integer(struct ant_prompt *prompt, unsigned flag, int64_t 
         prompt->logprobs = value;
     else if (flag == ANT_HAS_PROMPT_LOGPROBS)
         prompt->prompt_logprobs = value;
+    else if (flag == ANT_HAS_SAMPLES)
+        prompt->n = value;
     else if (flag == ANT_HAS_SEED)
         prompt->seed = (uint64_t)value;
+}
+
+void ant_exchange_set_text(struct ant_exchange_reader *reader, struct ant_prompt *prompt,
+                           const char *name, const char *text, size_t bytes)
+{
+    const struct {
+        const char *name;
+        struct ant_buf *room;
+        const char **text;
+        size_t *bytes;
+    } texts[] = {
+        {"continuation", &reader->continuation, &prompt->continuation, &prompt->continuation_bytes},
+        {"stop", &reader->stop, &prompt->stop, &prompt->stop_bytes},
+        {"system", &reader->system, &prompt->system, &prompt->system_bytes}};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+        if (strcmp(name, texts[i].name) != 0)
+            continue;
+        texts[i].room->len = 0;
+        ant_buf_add(texts[i].room, text, bytes);
+        *texts[i].text = bytes ? texts[i].room->data : "";
+        *texts[i].bytes = bytes;
+    }
 }
 
 void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double value)
@@ -359,6 +385,8 @@ void ant_exchange_close(struct ant_exchange_reader *reader)
     ant_buf_release(&reader->text);
     ant_buf_release(&reader->id);
     ant_buf_release(&reader->continuation);
+    ant_buf_release(&reader->stop);
+    ant_buf_release(&reader->system);
     ant_buf_release(&reader->unused);
     free(reader);
 }

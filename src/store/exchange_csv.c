@@ -12,7 +12,7 @@
 enum { MOST_COLUMNS = 4096, LISTED = 10 };
 
 /* What a column is for. */
-enum use { USE_NOT, USE_PROMPT, USE_CONTINUATION, USE_ID, USE_INTEGER, USE_REAL, USE_REFUSE };
+enum use { USE_NOT, USE_PROMPT, USE_TEXT, USE_ID, USE_INTEGER, USE_REAL, USE_REFUSE };
 struct column {
     char *name; /* owned */
     enum use use;
@@ -201,10 +201,6 @@ static void choose_others(struct ant_exchange_reader *reader)
         struct column *column = &csv->columns[i];
         if (column->use == USE_PROMPT)
             continue;
-        if (strcmp(column->name, "continuation") == 0) {
-            column->use = USE_CONTINUATION;
-            continue;
-        }
         if (strcmp(column->name, "id") == 0 || strcmp(column->name, "custom_id") == 0) {
             column->use = USE_ID;
             continue;
@@ -215,6 +211,9 @@ static void choose_others(struct ant_exchange_reader *reader)
             break;
         case ANT_MEANS_REAL:
             column->use = USE_REAL;
+            break;
+        case ANT_MEANS_TEXT:
+            column->use = USE_TEXT;
             break;
         case ANT_MEANS_UNSUPPORTED:
             column->use = USE_REFUSE;
@@ -289,9 +288,9 @@ static int take_cell(struct ant_exchange_reader *reader, int i, struct ant_excha
         out->prompt.text = text;
         out->prompt.text_bytes = bytes;
         return 0;
-    case USE_CONTINUATION:
-        out->prompt.continuation = text;
-        out->prompt.continuation_bytes = bytes;
+    case USE_TEXT:
+        if (bytes > 0)
+            ant_exchange_set_text(reader, &out->prompt, column->name, text, bytes);
         return 0;
     case USE_ID:
         out->id_kind = ANT_ID_STRING;
@@ -302,7 +301,7 @@ static int take_cell(struct ant_exchange_reader *reader, int i, struct ant_excha
     case USE_REAL:
         return bytes ? take_number(reader, column, text, bytes, &out->prompt, err) : 0;
     case USE_REFUSE:
-        if (bytes == 0 || (strcmp(column->name, "n") == 0 && strcmp(text, "1") == 0))
+        if (bytes == 0)
             return 0;
         return ant_exchange_fail(reader, err, ANT_EUNSUPP,
                                  "'%s' cannot be set for one prompt; leave it out, or pass over it "

@@ -37,8 +37,7 @@ static bool is_neutral(const char *name, const json_t *value)
     if (json_is_null(value) || json_is_false(value))
         return true;
     if (json_is_number(value)) {
-        bool is_factor = strcmp(name, "n") == 0 || strcmp(name, "best_of") == 0 ||
-                         strcmp(name, "repetition_penalty") == 0;
+        bool is_factor = strcmp(name, "best_of") == 0 || strcmp(name, "repetition_penalty") == 0;
         return json_number_value(value) == (is_factor ? 1.0 : 0.0);
     }
     if (json_is_array(value))
@@ -168,17 +167,34 @@ static int take_logprobs(struct ant_exchange_reader *reader, const json_t *objec
     return top ? take_number(reader, "top_logprobs", top, false, ANT_HAS_LOGPROBS, prompt, err) : 0;
 }
 
-static int take_continuation(struct ant_exchange_reader *reader, const json_t *value,
-                             struct ant_prompt *prompt, struct ant_error *err)
+/* A string; or, for stop, a list of strings. */
+static int take_named(struct ant_exchange_reader *reader, const char *name, const json_t *value,
+                      struct ant_prompt *prompt, struct ant_error *err)
 {
-    if (!json_is_string(value))
-        return ant_exchange_fail(reader, err, ANT_EDATA, "'continuation' is %s, expected a string",
-                                 type_name(value));
-    reader->continuation.len = 0;
-    ant_buf_add(&reader->continuation, json_string_value(value), json_string_length(value));
-    prompt->continuation = reader->continuation.len ? reader->continuation.data : "";
-    prompt->continuation_bytes = reader->continuation.len;
-    return 0;
+    bool is_stop = strcmp(name, "stop") == 0;
+    json_t *list, *item;
+    size_t i;
+
+    if (json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0))
+        return 0;
+    if (!json_is_string(value) && !(is_stop && json_is_array(value)))
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'%s' is %s, expected a string%s", name,
+                                 type_name(value), is_stop ? " or a list of strings" : "");
+    if (!is_stop) {
+        ant_exchange_set_text(reader, prompt, name, json_string_value(value),
+                              json_string_length(value));
+        return 0;
+    }
+    list = json_is_array(value) ? json_copy((json_t *)value) : json_pack("[O]", value);
+    int rc = 0;
+    json_array_foreach(list, i, item) if (!json_is_string(item)) rc = ant_exchange_fail(
+        reader, err, ANT_EDATA, "'stop' holds %s, expected strings", type_name(item));
+    char *text = json_dumps(list, JSON_COMPACT);
+    if (rc == 0)
+        ant_exchange_set_text(reader, prompt, name, text, strlen(text));
+    free(text);
+    json_decref(list);
+    return rc;
 }
 
 /* A name that is neither prompt nor id. */
@@ -192,6 +208,8 @@ static int take_other(struct ant_exchange_reader *reader, const char *name, cons
         return take_number(reader, name, value, false, flag, &out->prompt, err);
     case ANT_MEANS_REAL:
         return take_number(reader, name, value, true, flag, &out->prompt, err);
+    case ANT_MEANS_TEXT:
+        return take_named(reader, name, value, &out->prompt, err);
     case ANT_MEANS_UNSUPPORTED:
         if (is_neutral(name, value))
             return 0;
@@ -229,8 +247,6 @@ static int take_object(struct ant_exchange_reader *reader, json_t *object,
             ++*n_prompts;
         } else if (json_object_get(object, "messages") && is_extra(name)) {
             continue; /* taken with the messages */
-        } else if (strcmp(name, "continuation") == 0) {
-            rc = take_continuation(reader, value, &out->prompt, err);
         } else if (strcmp(name, "logprobs") == 0 && !is_ignored(reader, name)) {
             rc = take_logprobs(reader, object, value, &out->prompt, err);
         } else if (strcmp(name, "top_logprobs") == 0 && json_object_get(object, "logprobs")) {

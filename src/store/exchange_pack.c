@@ -35,6 +35,7 @@ enum {
     PRIORITY,
     LOGPROBS,
     PROMPT_LOGPROBS,
+    SAMPLES,
     ID,
     N_NUMBERS
 };
@@ -57,8 +58,13 @@ static const struct {
     [PRIORITY] = {"priority", ANT_HAS_PRIORITY, true},
     [LOGPROBS] = {"logprobs", ANT_HAS_LOGPROBS, false},
     [PROMPT_LOGPROBS] = {"prompt_logprobs", ANT_HAS_PROMPT_LOGPROBS, false},
+    [SAMPLES] = {"n", ANT_HAS_SAMPLES, false},
     [ID] = {"id", 0, false},
 };
+
+/* Columns of strings, empty where a row has none. */
+enum { CONTINUATION, STOP, SYSTEM, N_TEXTS };
+static const char *const text_names[N_TEXTS] = {"continuation", "stop", "system"};
 
 static const int64_t not_given = INT64_MIN;
 
@@ -75,7 +81,7 @@ struct ant_pack {
     hid_t file, group;
     struct growing text, numbers[N_NUMBERS];
     struct growing names, errors; /* ids that are strings; why rows are no prompts */
-    struct growing continuations;
+    struct growing texts[N_TEXTS];
     int64_t rows, bytes;
     bool is_chat, has_prompts, is_finished;
     enum ant_id_kind id_kind;
@@ -278,6 +284,7 @@ static int add_options(struct ant_pack *pack, const struct ant_prompt *prompt,
                                          [TOP_K] = prompt->top_k,
                                          [LOGPROBS] = prompt->logprobs,
                                          [PROMPT_LOGPROBS] = prompt->prompt_logprobs,
+                                         [SAMPLES] = prompt->n,
                                          [SEED] = (int64_t)prompt->seed};
     const double reals[N_NUMBERS] = {[TEMPERATURE] = prompt->temperature,
                                      [TOP_P] = prompt->top_p,
@@ -303,6 +310,7 @@ static int check_integers(const struct ant_prompt *prompt, struct ant_error *err
                     {TOP_K, prompt->top_k},
                     {LOGPROBS, prompt->logprobs},
                     {PROMPT_LOGPROBS, prompt->prompt_logprobs},
+                    {SAMPLES, prompt->n},
                     {SEED, (int64_t)prompt->seed}};
 
     for (size_t i = 0; i < sizeof(integers) / sizeof(*integers); i++)
@@ -326,6 +334,22 @@ static int check_row(struct ant_pack *pack, const struct ant_exchange_row *row,
     return check_id(pack, row, err);
 }
 
+static int add_texts(struct ant_pack *pack, const struct ant_prompt *prompt, struct ant_error *err)
+{
+    const struct {
+        const char *text;
+        size_t bytes;
+    } from[N_TEXTS] = {[CONTINUATION] = {prompt->continuation, prompt->continuation_bytes},
+                       [STOP] = {prompt->stop, prompt->stop_bytes},
+                       [SYSTEM] = {prompt->system, prompt->system_bytes}};
+
+    for (int i = 0; i < N_TEXTS; i++)
+        if (from[i].text || is_open(&pack->texts[i]))
+            ANT_TRY(
+                add_string(pack, &pack->texts[i], text_names[i], from[i].text, from[i].bytes, err));
+    return 0;
+}
+
 int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, struct ant_error *err)
 {
     ANT_TRY(check_row(pack, row, err));
@@ -337,9 +361,7 @@ int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, stru
     if (row->error || is_open(&pack->errors))
         ANT_TRY(add_string(pack, &pack->errors, "error", row->error,
                            row->error ? strlen(row->error) : 0, err));
-    if (row->prompt.continuation || is_open(&pack->continuations))
-        ANT_TRY(add_string(pack, &pack->continuations, "continuation", row->prompt.continuation,
-                           row->prompt.continuation_bytes, err));
+    ANT_TRY(add_texts(pack, &row->prompt, err));
     ANT_TRY(add(&pack->text, row->prompt.text, row->prompt.text_bytes, PIECE, err));
     pack->has_prompts |= !row->error;
     pack->bytes += (int64_t)row->prompt.text_bytes;
@@ -388,7 +410,8 @@ static int complete(struct ant_pack *pack, struct ant_error *err)
         ANT_TRY(flush(&pack->numbers[c], err));
     ANT_TRY(flush_strings(&pack->names, err));
     ANT_TRY(flush_strings(&pack->errors, err));
-    ANT_TRY(flush_strings(&pack->continuations, err));
+    for (int i = 0; i < N_TEXTS; i++)
+        ANT_TRY(flush_strings(&pack->texts[i], err));
     ANT_TRY(ant_h5_put_text(pack->group, "format", pack->is_chat ? "chat" : "text", err));
     ANT_TRY(ant_h5_put_text(pack->group, "schema", "antiphon-prompts", err));
     return ant_h5_put_int(pack->group, "version", 1, err);
@@ -399,7 +422,8 @@ static int close_file(struct ant_pack *pack, struct ant_error *err)
     close_growing(&pack->text);
     close_growing(&pack->names);
     close_growing(&pack->errors);
-    close_growing(&pack->continuations);
+    for (int i = 0; i < N_TEXTS; i++)
+        close_growing(&pack->texts[i]);
     for (int c = 0; c < N_NUMBERS; c++)
         close_growing(&pack->numbers[c]);
     ant_h5_close(pack->group);
@@ -451,8 +475,9 @@ const char *ant_pack_columns(struct ant_pack *pack)
     pack->columns.len = 0;
     if (pack->id_kind != ANT_ID_NONE)
         ant_buf_printf(&pack->columns, "id");
-    if (pack->continuations.width)
-        ant_buf_printf(&pack->columns, "%scontinuation", pack->columns.len ? ", " : "");
+    for (int i = 0; i < N_TEXTS; i++)
+        if (pack->texts[i].width)
+            ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "", text_names[i]);
     for (int c = MAX_TOKENS; c < ID; c++)
         if (pack->numbers[c].width)
             ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "", facts[c].name);
@@ -469,8 +494,9 @@ void ant_pack_close(struct ant_pack *pack)
         flush_strings(&pack->names, &ignored);
     if (pack->errors.pending.len)
         flush_strings(&pack->errors, &ignored);
-    if (pack->continuations.pending.len)
-        flush_strings(&pack->continuations, &ignored);
+    for (int i = 0; i < N_TEXTS; i++)
+        if (pack->texts[i].pending.len)
+            flush_strings(&pack->texts[i], &ignored);
     if (!pack->is_finished) {
         close_file(pack, &ignored);
         unlink(pack->part);

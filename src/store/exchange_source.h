@@ -15,7 +15,7 @@ struct ant_exchange_reader {
     bool is_begun;
     int64_t line;     /* lines begun so far */
     int64_t row_line; /* where the last row began */
-    struct ant_buf text, id, continuation, unused;
+    struct ant_buf text, id, continuation, stop, system, unused;
     struct ant_error why; /* of a row that is no prompt */
     int n_unused;
     struct ant_exchange_csv *csv; /* owned */
@@ -44,12 +44,15 @@ enum ant_exchange_meaning {
     ANT_MEANS_IGNORED,     /* as the user asked */
     ANT_MEANS_INTEGER,     /* *flag says which option */
     ANT_MEANS_REAL,
+    ANT_MEANS_TEXT, /* of the column of this name */
 };
 enum ant_exchange_meaning ant_exchange_meaning(const struct ant_exchange_reader *reader,
                                                const char *name, unsigned *flag);
 void ant_exchange_note_unused(struct ant_exchange_reader *reader, const char *name);
 /* Put an option's value where it belongs. */
 void ant_exchange_set_integer(struct ant_prompt *prompt, unsigned flag, int64_t value);
+void ant_exchange_set_text(struct ant_exchange_reader *reader, struct ant_prompt *prompt,
+                           const char *name, const char *text, size_t bytes);
 void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double value);
 
 /* The formats. 1: a row, 0: the end. */

@@ -81,8 +81,8 @@ static inline bool ant_h5_column_is_open(const struct ant_h5_column *column)
     return column->label != NULL;
 }
 
-/* The same for a dataset whose elements are each `*width` numbers of this type (an HDF5 array of one
- * dimension); for ant_h5_hold, with *rows, which the caller closes, as the type in memory. */
+/* The same for a dataset whose elements are each `*width` numbers of this type (an HDF5 array of
+ * one dimension); for ant_h5_hold, with *rows, which the caller closes, as the type in memory. */
 int ant_h5_rows_open(struct ant_h5_column *out, hid_t *rows, int *width, hid_t number, hid_t where,
                      const char *name, const char *file, const char *path, struct ant_error *err);
 

@@ -5,8 +5,8 @@
  *     manifest.json       what job this is, see struct ant_manifest
  *     owner               locked by the job that is writing, and its name as text
  *     halt                somebody wants that job to stop: "drain" or "now"
- *     r<rank>.s<start>.aj frames, one after the other, little-endian; start 0 is what was taken over
- *                         from a results file:
+ *     r<rank>.s<start>.aj frames, one after the other, little-endian; start 0 is what was taken
+ *                         over from a results file:
  *         u32 magic "AJF1"   u32 length of the payload   u32 CRC32C of length and all behind it
  *         u64 row   u16 sample   u8 kind (1 done, 2 part, 3 failed)   payload
  *     payload of done and failed:

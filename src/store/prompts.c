@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 #include "store/h5.h"
+#include "store/prompts_text.h"
 
 enum source { SOURCE_STRINGS, SOURCE_BYTES, SOURCE_TOKENS };
 
 enum {
-    CONTINUATIONS = 64,     /* read at once */
     WINDOW_ROWS = 256,      /* strings read at once, at most */
     WINDOW_BYTES = 4 << 20, /* ... while they are no longer than this */
     AHEAD = 256 << 10,      /* bytes or tokens read at once in ascending order */
@@ -39,6 +39,7 @@ enum {
     PRIORITY,
     LOGPROBS,
     PROMPT_LOGPROBS,
+    SAMPLES,
     N_OPTIONS
 };
 static const char *const option_names[N_OPTIONS] = {"max_tokens",
@@ -53,13 +54,15 @@ static const char *const option_names[N_OPTIONS] = {"max_tokens",
                                                     "frequency_penalty",
                                                     "priority",
                                                     "logprobs",
-                                                    "prompt_logprobs"};
+                                                    "prompt_logprobs",
+                                                    "n"};
 
-/* In the format, not in this version. Silence would change what is asked for. */
-static const char *const reserved_names[] = {"stop", "system", "n"};
+/* Columns of strings. */
+enum { CONTINUATION, STOP, SYSTEM, N_TEXTS };
+static const char *const text_names[N_TEXTS] = {"continuation", "stop", "system"};
 
 static const char *const structure_names[] = {"text", "text_offsets", "tokens", "tokens_offsets",
-                                              "id",   "rank",         "error",  "continuation"};
+                                              "id",   "rank",         "error"};
 
 struct ant_prompts {
     char *file, *path; /* owned: the file, and the object in it */
@@ -70,12 +73,10 @@ struct ant_prompts {
     struct ant_h5_column values;  /* strings, bytes or tokens */
     struct ant_h5_column offsets; /* of bytes and tokens */
     struct ant_h5_column options[N_OPTIONS];
-    struct ant_h5_column id, rank, error, continuation;
+    struct ant_h5_column id, rank, error;
+    struct ant_prompts_text texts[N_TEXTS];
     struct ant_buf why; /* of the error column */
 
-    int64_t held_first, held_n; /* rows whose continuations are held */
-    int64_t held_offsets[CONTINUATIONS + 1];
-    struct ant_buf held_continuations;
     struct ant_buf ignored;
 
     /* strings held: rows first, first + stride ... */
@@ -156,7 +157,7 @@ static bool is_among(const char *name, const char *const *names, size_t n)
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Every name in the group is used, reserved (an error), or noted as ignored. */
+/* Every name in the group is used, or noted as ignored. */
 static int check_names(struct ant_prompts *p, struct ant_error *err)
 {
     hsize_t n = link_count(p->object);
@@ -165,17 +166,10 @@ static int check_names(struct ant_prompts *p, struct ant_error *err)
         char *name = name_at(p->object, i);
         if (!name)
             return ant_h5_fail(err, ANT_EDATA, "'%s': cannot list '%s'", p->file, p->path);
-        bool reserved = is_among(name, reserved_names, COUNT(reserved_names));
-        if (reserved)
-            ant_fail(err, ANT_EUNSUPP,
-                     "'%s': column '%s/%s' is not supported by this version; remove or rename it",
-                     p->file, p->path, name);
-        else if (!is_among(name, structure_names, COUNT(structure_names)) &&
-                 !is_among(name, option_names, N_OPTIONS))
+        if (!is_among(name, structure_names, COUNT(structure_names)) &&
+            !is_among(name, option_names, N_OPTIONS) && !is_among(name, text_names, N_TEXTS))
             ant_buf_printf(&p->ignored, "%s%s", p->ignored.len ? ", " : "", name);
         free(name);
-        if (reserved)
-            return ANT_EUNSUPP;
     }
     return 0;
 }
@@ -280,6 +274,17 @@ static int open_beside(struct ant_prompts *p, struct ant_h5_column *column, cons
     return 0;
 }
 
+static int open_texts(struct ant_prompts *p, struct ant_error *err)
+{
+    for (int i = 0; i < N_TEXTS; i++) {
+        struct ant_h5_column *column = &p->texts[i].column;
+        ANT_TRY(open_beside(p, column, text_names[i], true, err));
+        if (ant_h5_column_is_open(column) && column->kind == ANT_H5_INTEGER)
+            return ant_fail(err, ANT_EDATA, "%s must hold strings, not numbers", column->label);
+    }
+    return 0;
+}
+
 static int read_attributes(struct ant_prompts *p, struct ant_error *err)
 {
     char *label = ant_xasprintf("'%s': '%s'", p->file, p->path);
@@ -321,9 +326,7 @@ static int open_group(struct ant_prompts *p, struct ant_error *err)
         ANT_TRY(open_beside(p, &p->options[i], option_names[i], false, err));
     ANT_TRY(open_beside(p, &p->rank, "rank", false, err));
     ANT_TRY(open_beside(p, &p->error, "error", true, err));
-    ANT_TRY(open_beside(p, &p->continuation, "continuation", true, err));
-    if (ant_h5_column_is_open(&p->continuation) && p->continuation.kind == ANT_H5_INTEGER)
-        return ant_fail(err, ANT_EDATA, "%s must hold strings, not numbers", p->continuation.label);
+    ANT_TRY(open_texts(p, err));
     return open_beside(p, &p->id, "id", true, err);
 }
 
@@ -456,7 +459,8 @@ static int read_options(struct ant_prompts *p, int64_t row, struct ant_prompt *o
                                           [MIN_TOKENS] = &out->min_tokens,
                                           [TOP_K] = &out->top_k,
                                           [LOGPROBS] = &out->logprobs,
-                                          [PROMPT_LOGPROBS] = &out->prompt_logprobs};
+                                          [PROMPT_LOGPROBS] = &out->prompt_logprobs,
+                                          [SAMPLES] = &out->n};
     double *const reals[N_OPTIONS] = {[TEMPERATURE] = &out->temperature,
                                       [TOP_P] = &out->top_p,
                                       [MIN_P] = &out->min_p,
@@ -495,22 +499,18 @@ static int read_error(struct ant_prompts *p, int64_t row, struct ant_error *err)
     return p->why.len > 0 ? ant_fail(err, ANT_EDATA, "%.*s", (int)p->why.len, p->why.data) : 0;
 }
 
-static int read_continuation(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
-                             struct ant_error *err)
+static int read_texts(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
+                      struct ant_error *err)
 {
-    if (!ant_h5_column_is_open(&p->continuation))
-        return 0;
-    if (row < p->held_first || row >= p->held_first + p->held_n) {
-        int64_t n = p->n - row < CONTINUATIONS ? p->n - row : CONTINUATIONS;
-        p->held_n = 0;
-        ANT_TRY(ant_h5_read_strings(&p->continuation, row, 1, n, &p->held_continuations,
-                                    p->held_offsets, err));
-        p->held_first = row;
-        p->held_n = n;
-    }
-    const int64_t *at = p->held_offsets + (row - p->held_first);
-    out->continuation_bytes = (size_t)(at[1] - at[0]);
-    out->continuation = out->continuation_bytes ? p->held_continuations.data + at[0] : "";
+    const struct {
+        const char **text;
+        size_t *bytes;
+    } to[N_TEXTS] = {[CONTINUATION] = {&out->continuation, &out->continuation_bytes},
+                     [STOP] = {&out->stop, &out->stop_bytes},
+                     [SYSTEM] = {&out->system, &out->system_bytes}};
+
+    for (int i = 0; i < N_TEXTS; i++)
+        ANT_TRY(ant_prompts_text_read(&p->texts[i], row, p->n, to[i].text, to[i].bytes, err));
     return 0;
 }
 
@@ -535,7 +535,7 @@ int ant_prompts_read(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
     if (rc == 0)
         rc = read_options(p, row, &prompt, err);
     if (rc == 0)
-        rc = read_continuation(p, row, &prompt, err);
+        rc = read_texts(p, row, &prompt, err);
     if (rc == 0)
         *out = prompt;
     return rc;
@@ -550,14 +550,16 @@ static void note_column(struct ant_buf *facts, const struct ant_h5_column *colum
 
 static void note_prompt(struct ant_buf *facts, const struct ant_prompt *prompt)
 {
-    ant_buf_printf(facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %a %a %a %llu %lld %lld\n",
-                   (long long)prompt->row, prompt->text_bytes, prompt->n_tokens, prompt->has,
-                   (long long)prompt->max_tokens, (long long)prompt->min_tokens,
-                   (long long)prompt->top_k, prompt->temperature, prompt->top_p, prompt->min_p,
-                   prompt->repetition_penalty, prompt->presence_penalty, prompt->frequency_penalty,
-                   (unsigned long long)prompt->seed, (long long)prompt->logprobs,
-                   (long long)prompt->prompt_logprobs);
+    ant_buf_printf(
+        facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %a %a %a %llu %lld %lld %lld\n",
+        (long long)prompt->row, prompt->text_bytes, prompt->n_tokens, prompt->has,
+        (long long)prompt->max_tokens, (long long)prompt->min_tokens, (long long)prompt->top_k,
+        prompt->temperature, prompt->top_p, prompt->min_p, prompt->repetition_penalty,
+        prompt->presence_penalty, prompt->frequency_penalty, (unsigned long long)prompt->seed,
+        (long long)prompt->logprobs, (long long)prompt->prompt_logprobs, (long long)prompt->n);
     ant_buf_add(facts, prompt->continuation, prompt->continuation_bytes);
+    ant_buf_add(facts, prompt->stop, prompt->stop_bytes);
+    ant_buf_add(facts, prompt->system, prompt->system_bytes);
     ant_buf_add(facts, prompt->text, prompt->text_bytes);
     ant_buf_add(facts, prompt->tokens, prompt->n_tokens * sizeof(*prompt->tokens));
 }
@@ -574,7 +576,8 @@ static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
     note_column(&facts, &p->id, "id");
     note_column(&facts, &p->rank, "rank");
     note_column(&facts, &p->error, "error");
-    note_column(&facts, &p->continuation, "continuation");
+    for (int i = 0; i < N_TEXTS; i++)
+        note_column(&facts, &p->texts[i].column, text_names[i]);
     for (int i = 0; i < N_OPTIONS; i++)
         note_column(&facts, &p->options[i], option_names[i]);
     for (int64_t i = 0; i < rows && rc == 0; i++) {
@@ -643,8 +646,8 @@ void ant_prompts_close(struct ant_prompts *p)
     ant_h5_column_close(&p->id);
     ant_h5_column_close(&p->rank);
     ant_h5_column_close(&p->error);
-    ant_h5_column_close(&p->continuation);
-    ant_buf_release(&p->held_continuations);
+    for (int i = 0; i < N_TEXTS; i++)
+        ant_prompts_text_close(&p->texts[i]);
     ant_buf_release(&p->why);
     ant_h5_close(p->object);
     ant_h5_close(p->h5);
@@ -691,10 +694,10 @@ struct ant_digest ant_prompts_fingerprint(const struct ant_prompts *prompts)
 
 bool ant_prompts_have_continuations(const struct ant_prompts *prompts)
 {
-    return ant_h5_column_is_open(&prompts->continuation);
+    return ant_h5_column_is_open(&prompts->texts[CONTINUATION].column);
 }
 
-int ant_prompts_most(struct ant_prompts *p, enum ant_prompt_has flag, int64_t *most,
+int ant_prompts_most(struct ant_prompts *p, enum ant_prompt_has flag, int64_t limit, int64_t *most,
                      struct ant_error *err)
 {
     struct ant_h5_column *column = &p->options[__builtin_ctz(flag)];
@@ -706,7 +709,7 @@ int ant_prompts_most(struct ant_prompts *p, enum ant_prompt_has flag, int64_t *m
         int rc = ant_h5_int(column, i, &value, &given, err);
         if (rc < 0 && rc != ANT_EDATA) /* that would be the row's own fault */
             return rc;
-        if (rc == 0 && given && value > *most)
+        if (rc == 0 && given && value > *most && value <= limit)
             *most = value;
     }
     return 0;

@@ -11,12 +11,14 @@
  *     repetition_penalty, presence_penalty, frequency_penalty          [N] numbers
  *     logprobs, prompt_logprobs [N] integers: so many most probable tokens with each; below 0: none
  *     continuation    [N] strings, to be scored
+ *     n               [N] integers: so many answers
+ *     stop            [N] strings: a text that ends answers, or a JSON list of such
+ *     system          [N] strings: the system message of its conversation
  *     priority        [N] numbers: rows with a higher one are begun first; 0 where not given
  *     attributes      format ("text", "chat"), schema ("antiphon-prompts"), version (1)
  *
  * A number that is NaN, or equal to its column's attribute _FillValue (netCDF's convention), is
- * not given in that row. Any integer or float type serves. Columns that the format knows but this
- * version does not honour (stop, system, n) are refused; unknown ones are ignored, see
+ * not given in that row. Any integer or float type serves. Unknown columns are ignored, see
  * ant_prompts_ignored.
  *
  * Hides HDF5. Opened read-only with locking off. A rank reads only the rows it asks for, in
@@ -50,6 +52,7 @@ enum ant_prompt_has {
     ANT_HAS_PRIORITY = 1 << 10,
     ANT_HAS_LOGPROBS = 1 << 11,
     ANT_HAS_PROMPT_LOGPROBS = 1 << 12,
+    ANT_HAS_SAMPLES = 1 << 13,
 };
 
 struct ant_prompt {
@@ -68,6 +71,12 @@ struct ant_prompt {
     int64_t logprobs, prompt_logprobs; /* most probable ids with each; below 0: none at all */
     const char *continuation; /* (continuation_bytes), to be scored; NULL: the file has none */
     size_t continuation_bytes;
+    int64_t n;        /* answers to it */
+    const char *stop; /* (stop_bytes) a text that ends its answers, or a JSON list of such; empty or
+                         NULL: it says nothing */
+    size_t stop_bytes;
+    const char *system; /* (system_bytes) of its conversation; empty or NULL: it says nothing */
+    size_t system_bytes;
 };
 
 /* `spec` is FILE or FILE:/path/of/dataset/or/group (default /prompts). */
@@ -96,10 +105,10 @@ int ant_prompts_read(struct ant_prompts *prompts, int64_t row, struct ant_prompt
 
 bool ant_prompts_have_continuations(const struct ant_prompts *prompts);
 
-/* The largest number in the column of this flag, which is of integers: -1 when there is none. Reads
- * all of it. */
-int ant_prompts_most(struct ant_prompts *prompts, enum ant_prompt_has flag, int64_t *most,
-                     struct ant_error *err);
+/* The largest number up to `limit` in the column of this flag, which is of integers: -1 when there
+ * is none. Reads all of it. */
+int ant_prompts_most(struct ant_prompts *prompts, enum ant_prompt_has flag, int64_t limit,
+                     int64_t *most, struct ant_error *err);
 
 /* The "rank" column of rows [first, first + n) into out[n]; ANT_ENOENT if the
  * file has none. */

@@ -50,10 +50,10 @@ static int check_entries(const struct ant_results_plan *plan, struct ant_error *
 static void count_outcomes(struct ant_results_layout *layout, const struct ant_results_plan *plan)
 {
     for (size_t i = 0; i < plan->n_entries; i++)
-        if (plan->entries[i].status == ANT_STATUS_OK)
-            layout->n_ok++;
-        else
+        if (plan->entries[i].status == ANT_STATUS_FAILED)
             layout->n_failed++;
+        else
+            layout->n_ok++; /* what is skipped on purpose, too */
     layout->n_missing = layout->n_results - (int64_t)plan->n_entries;
 }
 

@@ -49,7 +49,7 @@ static int copy_answers(struct ant_journal *journal, struct ant_results *results
     for (int64_t i = 0; i < ant_results_count(results); i++) {
         struct ant_answer answer;
         ANT_TRY(ant_results_read(results, i, &answer, err));
-        if (answer.status == ANT_STATUS_OK)
+        if (answer.status == ANT_STATUS_OK || answer.status == ANT_STATUS_SKIPPED)
             ANT_TRY(ant_journal_add(journal, &answer, err));
     }
     return ant_journal_sync(journal, err);

@@ -81,5 +81,5 @@ answer text --chat
 printf 'changed' >"$tmp/model/chat_template.jinja"
 try "$antiphon" run --model "$tmp/model" --input "$tmp/text.h5" --temperature 0 \
     --output "$tmp/text.answers.h5" --max-tokens 8 --max-model-len 256 --chat
-expect "another template, another job" 64 "choose another --output"
+expect "another template, another job" 64 "was begun with 'chat-template-digest="
 done_testing

@@ -133,7 +133,7 @@ static void every_form_of_a_json_line(void **state)
     assert_int_equal(prompt.min_tokens, 3);
     assert_int_equal(ant_prompts_read(prompts, 3, &prompt, &err), 0);
     assert_int_equal(prompt.has, ANT_HAS_MAX_TOKENS | ANT_HAS_MIN_P | ANT_HAS_TOP_K |
-                                     ANT_HAS_PRESENCE | ANT_HAS_FREQUENCY);
+                                     ANT_HAS_PRESENCE | ANT_HAS_FREQUENCY | ANT_HAS_SAMPLES);
     assert_true(prompt.presence_penalty == -1.5 && prompt.frequency_penalty == 0);
     assert_int_equal(prompt.max_tokens, 7);
     assert_int_equal(prompt.top_k, 5);
@@ -202,9 +202,10 @@ static void bad_json_lines_are_named(void **state)
         {"{\"prompt\":\"a\",\"seed\":99999999999999999999}", "too big integer", ANT_EDATA},
         {"{\"prompt\":\"a\",\"id\":1.5}", "'id' is a number, expected a string or an integer",
          ANT_EDATA},
-        {"{\"prompt\":\"a\",\"n\":2}", "'n' cannot be set for one prompt", ANT_EUNSUPP},
-        {"{\"prompt\":\"a\",\"stop\":\"x\"}", "'stop' cannot be set", ANT_EUNSUPP},
-        {"{\"prompt\":\"a\",\"system\":\"x\"}", "'system' cannot be set", ANT_EUNSUPP},
+        {"{\"prompt\":\"a\",\"best_of\":2}", "'best_of' cannot be set for one prompt", ANT_EUNSUPP},
+        {"{\"prompt\":\"a\",\"stop\":[1]}", "'stop' holds a number, expected strings", ANT_EDATA},
+        {"{\"prompt\":\"a\",\"stop\":{}}", "expected a string or a list of strings", ANT_EDATA},
+        {"{\"prompt\":\"a\",\"system\":1}", "'system' is a number, expected a string", ANT_EDATA},
         {"{\"body\":{\"prompt\":\"a\",\"logit_bias\":{\"5\":1}}}", "'logit_bias'", ANT_EUNSUPP},
         {"{\"messages\":[]}", "'messages' must be a list", ANT_EDATA},
         {"{\"messages\":[{\"role\":\"user\"},{\"content\":\"x\"}]}", "message 2 has no 'role'",
@@ -302,7 +303,8 @@ static void bad_csv_is_named(void **state)
          ANT_EDATA},
         {"prompt,seed\nx,18446744073709551616\n", "expected an integer", ANT_EDATA},
         {"prompt,top_p\nx,half\n", "'top_p' is 'half', expected a number", ANT_EDATA},
-        {"prompt,stop\nx,\ny,z\n", "line 3: 'stop' cannot be set for one prompt", ANT_EUNSUPP},
+        {"prompt,best_of\nx,\ny,2\n", "line 3: 'best_of' cannot be set for one prompt",
+         ANT_EUNSUPP},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)

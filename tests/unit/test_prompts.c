@@ -448,7 +448,7 @@ static void attributes_are_checked(void **state)
 static void unknown_columns_are_told(void **state)
 {
     (void)state;
-    static const char *const reserved[] = {"stop", "system", "n"};
+    static const char *const strings[] = {"stop", "system", "continuation"};
     static const int32_t values[] = {1, 2};
     char part[64];
 
@@ -463,10 +463,10 @@ static void unknown_columns_are_told(void **state)
     for (size_t i = 0; i < 3; i++) {
         begin();
         put_texts(2);
-        h5_put(group, reserved[i], H5T_STD_I32LE, H5T_NATIVE_INT32, 2, values);
+        h5_put(group, strings[i], H5T_STD_I32LE, H5T_NATIVE_INT32, 2, values);
         end();
-        snprintf(part, sizeof(part), "'/prompts/%s' is not supported", reserved[i]);
-        assert_refused(ANT_EUNSUPP, part);
+        snprintf(part, sizeof(part), "'/prompts/%s' must hold strings", strings[i]);
+        assert_refused(ANT_EDATA, part);
     }
 }
 
