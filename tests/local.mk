@@ -118,8 +118,9 @@ FUZZ_TARGETS += tests/fuzz/fuzz_tokenizer_model
 tests_fuzz_fuzz_tokenizer_model_LDFLAGS = $(FUZZ_LINK)
 
 # Other test scripts.
-TESTS += tests/gates/source.sh tests/gates/objects.sh tests/fuzz/replay.sh
-EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh \
+TESTS += tests/gates/source.sh tests/gates/objects.sh tests/gates/lint.sh tests/gates/packaging.sh \
+	tests/fuzz/replay.sh
+EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh tests/gates/lint.sh tests/gates/packaging.sh \
 	tests/fuzz/replay.sh tests/unit/run.sh tests/unit/without-cmocka.sh tests/fuzz/corpus tests/run
 
 # Expected answers, and the scripts that made them once.

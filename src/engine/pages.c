@@ -81,8 +81,9 @@ static int32_t find(const struct ant_pages *pages, int32_t bucket, int32_t befor
 {
     int32_t i = pages->buckets[bucket];
 
-    while (i != ANT_NO_PAGE && (pages->all[i].before != before ||
-                                memcmp(pages->all[i].tokens, tokens, sizeof(pages->all[i].tokens))))
+    while (i != ANT_NO_PAGE &&
+           (pages->all[i].before != before ||
+            memcmp(pages->all[i].tokens, tokens, sizeof(pages->all[i].tokens)) != 0))
         i = pages->all[i].next;
     return i;
 }

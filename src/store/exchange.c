@@ -185,7 +185,7 @@ void ant_exchange_note_unused(struct ant_exchange_reader *reader, const char *na
     char clean[LONGEST_NAME + 1];
     size_t n = 0;
 
-    for (; name[n] && n < LONGEST_NAME; n++)
+    for (; n < LONGEST_NAME && name[n]; n++)
         clean[n] =
             (unsigned char)name[n] < ' ' || name[n] == ',' || name[n] == 0x7f ? '?' : name[n];
     clean[n] = '\0';

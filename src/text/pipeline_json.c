@@ -28,6 +28,8 @@ static int text_of(const json_t *object, const char *key, const char **text, siz
 {
     const json_t *value = json_object_get(object, key);
 
+    *text = "";
+    *bytes = 0;
     if (!json_is_string(value))
         return ant_fail(err, ANT_EDATA, "'%s' is no text", key);
     *text = json_string_value(value);

@@ -98,7 +98,7 @@ static void expect(const float *logits, const struct ant_draw *draw_as, double *
     int order[VOCAB];
 
     for (int i = 0; i < VOCAB; i++)
-        max = fmax(max, logits[i]);
+        max = logits[i] > max ? logits[i] : max;
     for (int i = 0; i < VOCAB; i++) {
         out[i] = exp((logits[i] - max) / draw_as->temperature);
         if (out[i] < draw_as->min_p)
