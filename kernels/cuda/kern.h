@@ -112,16 +112,28 @@ struct kern_qk_norm {
 };
 cudaError_t kern_qk_norm(struct kern_qk_norm args, cudaStream_t stream);
 
+/* What is added to a row of the residual stream before it is used: the sum of its experts, in the
+ * order of i: weights[row][i] * in[place of entry (row, i)]; entries without a place are left out.
+ */
+struct kern_terms {
+    const uint16_t *in;    /* (places, hidden) */
+    const int32_t *places; /* (rows, used), -1: none; or NULL: the row, used is 1 */
+    const float *weights;  /* (rows, used) */
+    int used;              /* 0: nothing is added */
+};
+
 /* out = x / rms(x) * weight (+ bias), for the rows named by `index`, or all. */
 struct kern_norm {
-    float *x;              /* (.., hidden) residual stream; written when delta is given */
-    const uint16_t *delta; /* (rows, hidden) added to x first, or NULL */
-    const float *weight;   /* (hidden) */
-    const float *bias;     /* (hidden) or NULL */
-    const int32_t *index;  /* (rows) row of x of each row of out, or NULL: the same */
-    uint16_t *out;         /* (rows, hidden), when sum is NULL */
-    float *sum;            /* (rows, hidden) that the result is added to, or NULL */
-    int rows, hidden;      /* hidden: a multiple of 8, at most 16384 */
+    float *x;              /* (.., hidden) residual stream; written when delta or terms are given */
+    const uint16_t *shift; /* (hidden) added to x first, or NULL; not written by itself */
+    const uint16_t *delta; /* (rows, hidden) added to x then, or NULL */
+    struct kern_terms terms; /* and these */
+    const float *weight;     /* (hidden) */
+    const float *bias;       /* (hidden) or NULL */
+    const int32_t *index;    /* (rows) row of x of each row of out, or NULL: the same */
+    uint16_t *out;           /* (rows, hidden), when sum is NULL */
+    float *sum;              /* (rows, hidden) that the result is added to, or NULL */
+    int rows, hidden;        /* hidden: a multiple of 8, at most 16384 */
     float eps;
     bool is_layer; /* of x less its mean */
 };
@@ -335,14 +347,12 @@ struct kern_grouped {
 };
 cudaError_t kern_grouped(struct kern_grouped args, cudaStream_t stream);
 
-/* sum[row] += weights[row][i] * in[place of entry (row, i)] for i = 0, 1, .. in this order; entries
- * without a place are left out. */
+/* sum[row] += shift, then the terms, as kern_norm adds them. */
 struct kern_combine {
-    const uint16_t *in;     /* (places, hidden) */
-    const int32_t *places;  /* (rows, used), or NULL: the row, used is 1 */
-    const float *weights;   /* (rows, used) */
-    float *sum;             /* (rows, hidden) */
-    int rows, used, hidden; /* hidden: a multiple of 8 */
+    struct kern_terms terms;
+    const uint16_t *shift; /* (hidden) or NULL */
+    float *sum;            /* (rows, hidden) */
+    int rows, hidden;      /* hidden: a multiple of 8 */
 };
 cudaError_t kern_combine(struct kern_combine args, cudaStream_t stream);
 

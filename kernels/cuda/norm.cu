@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Norms of rows of the residual stream, all rows or gathered ones, after
- * adding a row to them when there is one to add; or of what is added to it.
+ * adding to them what is to be added; or of what is added to it.
  *
- *   x += delta;  y = x / sqrt(mean(x^2) + eps) * weight (+ bias);  out = y or sum += y
+ *   x += shift + delta + terms;  y = x / sqrt(mean(x^2) + eps) * weight (+ bias);  out = y or sum
+ * += y
  *
  * where a layer norm takes x less its mean for x. One block a row; the row
  * stays in registers between the passes. Threads and order of the sums follow
@@ -53,7 +54,7 @@ __device__ __forceinline__ void put(const struct kern_norm &a, int row, int i, f
     store8(a.sum + at, y);
 }
 
-template <int UNITS, bool LAYER>
+template <int UNITS, bool LAYER, bool TERMS>
 __global__ void __launch_bounds__(256) norm(const __grid_constant__ struct kern_norm a)
 {
     __shared__ float sums[2][8];
@@ -81,14 +82,14 @@ __global__ void __launch_bounds__(256) norm(const __grid_constant__ struct kern_
         int i = (u * blockDim.x + threadIdx.x) * 8;
         if (i >= a.hidden)
             continue;
-        if (a.delta) {
-            float d[8];
-            unpack8(d, *(const uint4 *)(a.delta + (size_t)row * a.hidden + i));
-#pragma unroll
-            for (int k = 0; k < 8; k++)
-                v[u][k] += d[k];
+        if (a.shift)
+            add_shift(v[u], a.shift + i);
+        if (a.delta)
+            add_shift(v[u], a.delta + (size_t)row * a.hidden + i);
+        if (TERMS)
+            add_terms(v[u], a.terms, row, a.hidden, i);
+        if (a.delta || TERMS)
             store8(x + i, v[u]);
-        }
 #pragma unroll
         for (int k = 0; k < 8 && LAYER; k++)
             total += v[u][k];
@@ -119,8 +120,11 @@ __global__ void __launch_bounds__(256) norm(const __grid_constant__ struct kern_
 
 template <int UNITS> cudaError_t launch(const struct kern_norm &a, int threads, cudaStream_t stream)
 {
-    return a.is_layer ? launch_early(norm<UNITS, true>, a.rows, threads, 0, stream, a)
-                      : launch_early(norm<UNITS, false>, a.rows, threads, 0, stream, a);
+    auto kernel = a.is_layer
+                      ? (a.terms.used > 0 ? norm<UNITS, true, true> : norm<UNITS, true, false>)
+                      : (a.terms.used > 0 ? norm<UNITS, false, true> : norm<UNITS, false, false>);
+
+    return launch_early(kernel, a.rows, threads, 0, stream, a);
 }
 
 } // namespace
@@ -132,7 +136,8 @@ cudaError_t kern_norm(struct kern_norm a, cudaStream_t stream)
         return (units + 32 * per_thread - 1) / (32 * per_thread) * 32;
     };
 
-    if (a.hidden % 8 || a.hidden <= 0 || a.hidden > 16384 || (a.delta && a.index))
+    if (a.hidden % 8 || a.hidden <= 0 || a.hidden > 16384 ||
+        ((a.delta || a.terms.used > 0) && a.index))
         return cudaErrorInvalidValue;
     if (a.rows == 0)
         return cudaSuccess;

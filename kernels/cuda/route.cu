@@ -333,16 +333,9 @@ __global__ void __launch_bounds__(THREADS)
     float *sum = a.sum + (size_t)row * a.hidden + unit * 8, y[8];
 
     load8(y, sum);
-    for (int k = 0; k < a.used; k++) {
-        int place = a.places ? a.places[row * a.used + k] : row;
-        float weight = a.weights[row * a.used + k], x[8];
-        if (place < 0)
-            continue;
-        unpack8(x, *(const uint4 *)(a.in + (size_t)place * a.hidden + unit * 8));
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            y[j] = __fmaf_rn(weight, x[j], y[j]);
-    }
+    if (a.shift)
+        add_shift(y, a.shift + unit * 8);
+    add_terms(y, a.terms, row, a.hidden, unit * 8);
     store8(sum, y);
 }
 
@@ -391,7 +384,7 @@ cudaError_t kern_combine(struct kern_combine a, cudaStream_t stream)
 {
     long long total = (long long)a.rows * (a.hidden / 8);
 
-    if (a.hidden % 8 || total > 0x7fffffff || (!a.places && a.used != 1))
+    if (a.hidden % 8 || total > 0x7fffffff || (!a.terms.places && a.terms.used > 1))
         return cudaErrorInvalidValue;
     if (total == 0)
         return cudaSuccess;

@@ -43,6 +43,33 @@ __device__ __forceinline__ void store8(float *to, const float (&x)[8])
     *(float4 *)(to + 4) = make_float4(x[4], x[5], x[6], x[7]);
 }
 
+/* y += eight values of a vector that all rows have */
+__device__ __forceinline__ void add_shift(float (&y)[8], const uint16_t *shift)
+{
+    float x[8];
+
+    unpack8(x, *(const uint4 *)shift);
+#pragma unroll
+    for (int k = 0; k < 8; k++)
+        y[k] = __fadd_rn(y[k], x[k]);
+}
+
+/* y += the terms of a row, eight values from column `i` on */
+__device__ __forceinline__ void add_terms(float (&y)[8], const struct kern_terms &a, int row,
+                                          int hidden, int i)
+{
+    for (int t = 0; t < a.used; t++) {
+        int place = a.places ? a.places[row * a.used + t] : row;
+        float weight = a.weights[row * a.used + t], x[8];
+        if (place < 0)
+            continue;
+        unpack8(x, *(const uint4 *)(a.in + (size_t)place * hidden + i));
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            y[k] = __fmaf_rn(weight, x[k], y[k]);
+    }
+}
+
 /* silu(gate) * up */
 __device__ __forceinline__ float gated(float gate, float up)
 {

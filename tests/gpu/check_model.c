@@ -375,6 +375,53 @@ void check_model(void)
          "\"rope_theta\": 1000000, \"rms_norm_eps\": 1e-6, \"tie_word_embeddings\": false}"},
     };
 
+    /* Where rows choose experts a near-tie makes other logits: the golden answers have those. */
+    static const struct {
+        const char *name, *config;
+        bool has_experts;
+    } others[] = {
+        {"Phi-mini-MoE, 2 layers",
+         "{\"architectures\": [\"PhiMoEForCausalLM\"], \"hidden_size\": 4096, "
+         "\"intermediate_size\": 960, \"num_attention_heads\": 32, "
+         "\"num_key_value_heads\": 8, \"head_dim\": 128, \"vocab_size\": 3206, "
+         "\"num_local_experts\": 16, \"num_experts_per_tok\": 2, "
+         "\"router_jitter_noise\": 0.01, \"attention_bias\": true, \"lm_head_bias\": "
+         "true, \"sliding_window\": 300, \"hidden_act\": \"silu\", "
+         "\"num_hidden_layers\": 2, \"max_position_embeddings\": 2048, "
+         "\"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"rope_scaling\": null, "
+         "\"tie_word_embeddings\": false}",
+         true},
+        {"64 experts",
+         "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"hidden_size\": 512, "
+         "\"intermediate_size\": 512, \"moe_intermediate_size\": 176, \"num_experts\": "
+         "64, \"num_experts_per_tok\": 8, \"norm_topk_prob\": true, "
+         "\"decoder_sparse_step\": 1, \"mlp_only_layers\": [], \"use_sliding_window\": "
+         "false, \"sliding_window\": null, \"num_attention_heads\": 8, "
+         "\"num_key_value_heads\": 2, \"head_dim\": 96, \"vocab_size\": 1003, "
+         "\"hidden_act\": \"silu\", \"attention_bias\": false, \"num_hidden_layers\": "
+         "2, \"max_position_embeddings\": 2048, \"rms_norm_eps\": 1e-05, "
+         "\"rope_theta\": 10000.0, \"rope_scaling\": null, \"tie_word_embeddings\": "
+         "false}",
+         true},
+        {"Gemma 2, heads of 256",
+         "{\"architectures\": [\"Gemma2ForCausalLM\"], \"hidden_size\": 768, "
+         "\"intermediate_size\": 1000, \"num_attention_heads\": 4, "
+         "\"num_key_value_heads\": 2, \"head_dim\": 256, \"sliding_window\": 200, "
+         "\"query_pre_attn_scalar\": 256, \"attn_logit_softcapping\": 50.0, "
+         "\"final_logit_softcapping\": 30.0, \"hidden_activation\": "
+         "\"gelu_pytorch_tanh\", \"hidden_act\": \"gelu_pytorch_tanh\", "
+         "\"attention_bias\": false, \"vocab_size\": 2003, \"num_hidden_layers\": 3, "
+         "\"max_position_embeddings\": 2048, \"rms_norm_eps\": 1e-06, \"rope_theta\": "
+         "10000.0}",
+         false},
+    };
+
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+        struct model m = {.config = others[i].config};
+        if (!others[i].has_experts)
+            check_logits(others[i].name, &m);
+        check_bits(others[i].name, &m);
+    }
     for (size_t i = 0; i < (check_quick ? 1 : sizeof(models) / sizeof(*models)); i++) {
         struct model m = {.config = models[i].config};
         for (int fp8 = 0; fp8 <= can_fp8(); fp8++) {

@@ -400,10 +400,18 @@ static void check_combine(struct problem *p, int hidden)
     check_fill_bf16(in, n_in, 1);
     check_fill_float(weights, entries, 1);
     check_fill_float(sum, n, 3);
+    uint16_t *shift = malloc((size_t)hidden * 2);
+    float *ones = malloc(sizeof(*ones) * hidden), *other = malloc(sizeof(*other) * n);
+    check_fill_bf16(shift, hidden, 1);
+    for (int j = 0; j < hidden; j++)
+        ones[j] = 1;
+    struct check_buffer b_norm = check_upload(sum, n * 4), b_out = check_device(n * 2);
+    struct check_buffer b_shift = check_upload(shift, (size_t)hidden * 2);
+    struct check_buffer b_ones = check_upload(ones, sizeof(*ones) * hidden);
     for (int r = 0; r < p->rows; r++)
         for (int j = 0; j < hidden; j++) {
             size_t at = (size_t)r * hidden + j;
-            want[at] = sum[at];
+            want[at] = (double)sum[at] + check_float(shift[j]);
             for (int i = r * p->used; i < (r + 1) * p->used; i++)
                 if (p->places[i] >= 0)
                     want[at] +=
@@ -411,16 +419,26 @@ static void check_combine(struct problem *p, int hidden)
         }
     struct check_buffer b_in = check_upload(in, n_in * 2), b_sum = check_upload(sum, n * 4);
     struct check_buffer b_weights = check_upload(weights, sizeof(*weights) * entries);
-    CU(kern_combine((struct kern_combine){.in = b_in.p,
-                                          .places = p->b_places.p,
-                                          .weights = b_weights.p,
-                                          .sum = b_sum.p,
-                                          .rows = p->rows,
-                                          .used = p->used,
-                                          .hidden = hidden},
-                    0));
+    struct kern_terms terms = {b_in.p, p->b_places.p, b_weights.p, p->used};
+    struct kern_norm norm = {.x = b_norm.p,
+                             .shift = b_shift.p,
+                             .terms = terms,
+                             .weight = b_ones.p,
+                             .out = b_out.p,
+                             .rows = p->rows,
+                             .hidden = hidden,
+                             .eps = 1e-5f};
+    CU(kern_combine((struct kern_combine){terms, b_shift.p, b_sum.p, p->rows, hidden}, 0));
+    CU(kern_norm(norm, 0));
+    check_download(other, &b_norm);
     check_download(sum, &b_sum);
     check_close("sum of experts", sum, want, n, 1e-6);
+    check_that(memcmp(sum, other, sizeof(*sum) * n) == 0, "sum of experts: a norm's differs");
+    check_release(&b_norm, "combine norm");
+    check_release(&b_shift, "combine shift");
+    check_release(&b_ones, "combine weight");
+    check_release(&b_out, "combine out");
+    free(shift), free(ones), free(other);
     check_release(&b_in, "combine in");
     check_release(&b_sum, "combine sum");
     check_release(&b_weights, "combine weights");
@@ -563,7 +581,8 @@ static void bench_shape(const char *model, int rows, int used, int experts, int 
                                   .experts = experts,
                                   .used = used,
                                   .scale = 1};
-    b.combine = (struct kern_combine){out.p, b.p.b_places.p, weights.p, sum.p, rows, used, hidden};
+    b.combine =
+        (struct kern_combine){{out.p, b.p.b_places.p, weights.p, used}, NULL, sum.p, rows, hidden};
     double t_up = check_time(run_up, &b, 20), t_down = check_time(run_down, &b, 20);
     double t_sort = check_time(run_sort, &b, 20), t_combine = check_time(run_combine, &b, 20);
     double t_route = check_time(run_route, &b, 20);

@@ -619,6 +619,8 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
         .free_bytes = cuda->free_bytes,
         .kv_share = KV_SHARE,
         .bandwidth = cuda->bandwidth,
+        .edits_logits = true,
+        .ranks_logits = true,
         .steps_in_flight = cuda->config.times_operations ? 1 : CUDA_STEPS,
     };
     snprintf(out->device, sizeof(out->device), "%.80s, %d multiprocessors, %s", cuda->prop.name,

@@ -143,6 +143,8 @@ struct cuda_backend {
     int n_rows, n_sampled; /* rows that operations work on: a captured step's are rounded up */
     size_t n_keys;         /* that attention reads in a layer */
     const struct ant_batch *batch; /* until step_end */
+    const uint16_t *late_shift;    /* what RESIDUAL still lacks: a bias, */
+    struct kern_terms late_terms;  /* then the sum of experts; the next norm adds them */
     int edits_at;                  /* place of the edits in the tail, in integers */
     bool has_edits, has_top;       /* some draw has */
     bool has_late_edits;           /* more than the descriptor has room for */
@@ -202,7 +204,7 @@ static inline int ant_cuda_units(int n)
 void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router);
 void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
                       const struct ant_weight *down);
-/* RESIDUAL += cuda->moe.out * the rows' shares of the shared expert */
+/* RESIDUAL += cuda->moe.out * the rows' shares of the shared expert, later */
 void ant_cuda_add_share(struct cuda_backend *cuda);
 /* A page of K, or V, in a layer. */
 size_t ant_cuda_page_bytes(const struct cuda_backend *cuda);
@@ -234,6 +236,8 @@ bool ant_cuda_is_on(const struct cuda_backend *cuda);
 void ant_cuda_done(struct cuda_backend *cuda, cudaError_t e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int ant_cuda_rows_of(const struct cuda_backend *cuda, enum ant_slot slot);
+/* Add to RESIDUAL what it lacks: before anything but a norm reads or changes it. */
+void ant_cuda_settle(struct cuda_backend *cuda);
 
 /* cuda_meter.c. `unit`: the GPU's name as ops->unit tells it. */
 void ant_cuda_meter_open(struct cuda_backend *cuda, const char *unit);

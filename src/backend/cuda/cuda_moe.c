@@ -110,20 +110,12 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, cons
         "products of %d rows with experts of %d x %d", cuda->n_rows, w->n, w->k);
 }
 
-static void combine(struct cuda_backend *cuda, const int32_t *places, const float *weights,
-                    int used)
+/* RESIDUAL lacks a sum of rows of moe.out. */
+static void add_later(struct cuda_backend *cuda, const int32_t *places, const float *weights,
+                      int used)
 {
     if (ant_cuda_is_on(cuda))
-        ant_cuda_done(cuda,
-                      kern_combine((struct kern_combine){.in = cuda->moe.out,
-                                                         .places = places,
-                                                         .weights = weights,
-                                                         .sum = cuda->slots[ANT_SLOT_RESIDUAL].data,
-                                                         .rows = cuda->n_rows,
-                                                         .used = used,
-                                                         .hidden = cuda->arch.hidden},
-                                   cuda->stream),
-                      "sum over the experts of %d rows", cuda->n_rows);
+        cuda->late_terms = (struct kern_terms){cuda->moe.out, places, weights, used};
 }
 
 void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
@@ -140,10 +132,10 @@ void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
         return;
     multiply(cuda, gate_up, cuda->slots[ANT_SLOT_NORMED].data, at->rows, at->hidden, true);
     multiply(cuda, down, at->hidden, NULL, at->out, false);
-    combine(cuda, at->places, at->weights, cuda->arch.moe.n_used);
+    add_later(cuda, at->places, at->weights, cuda->arch.moe.n_used);
 }
 
 void ant_cuda_add_share(struct cuda_backend *cuda)
 {
-    combine(cuda, NULL, cuda->moe.shares, 1);
+    add_later(cuda, NULL, cuda->moe.shares, 1);
 }

@@ -67,13 +67,34 @@ void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table)
                   "embedding of %d rows", cuda->n_rows);
 }
 
-/* The norm of rows of RESIDUAL to a slot, or that of BRANCH, added to RESIDUAL. */
+void ant_cuda_settle(struct cuda_backend *cuda)
+{
+    if (!cuda->late_shift && cuda->late_terms.used == 0)
+        return;
+    ant_cuda_done(cuda,
+                  kern_combine((struct kern_combine){.terms = cuda->late_terms,
+                                                     .shift = cuda->late_shift,
+                                                     .sum = cuda->slots[ANT_SLOT_RESIDUAL].data,
+                                                     .rows = cuda->n_rows,
+                                                     .hidden = cuda->arch.hidden},
+                               cuda->stream),
+                  "sum over the experts of %d rows", cuda->n_rows);
+    cuda->late_shift = NULL;
+    cuda->late_terms.used = 0;
+}
+
+/* The norm of rows of RESIDUAL to a slot, or that of BRANCH, added to RESIDUAL. Only the norm of
+ * all rows adds what these lack; of that, a bias is not kept: the next sum has it, too. */
 static void norm_rows(struct cuda_backend *cuda, const struct ant_weight *w, enum ant_slot out,
                       const int32_t *index)
 {
     bool is_added = out == ANT_SLOT_RESIDUAL;
+    if (out != ANT_SLOT_NORMED || cuda->slots[out].scales)
+        ant_cuda_settle(cuda);
     struct kern_norm args = {
         .x = cuda->slots[is_added ? ANT_SLOT_BRANCH : ANT_SLOT_RESIDUAL].data,
+        .shift = cuda->late_shift,
+        .terms = cuda->late_terms,
         .weight = w->vector,
         .bias = w->vector_bias,
         .index = index,
@@ -102,6 +123,10 @@ static void norm_rows(struct cuda_backend *cuda, const struct ant_weight *w, enu
                       "norm of %d rows", args.rows);
     else
         ant_cuda_done(cuda, kern_norm(args, cuda->stream), "norm of %d rows", args.rows);
+    if (args.terms.used > 0) {
+        cuda->late_shift = NULL;
+        cuda->late_terms.used = 0;
+    }
 }
 
 void ant_cuda_norm(struct ant_backend *be, const struct ant_weight *w)
@@ -109,9 +134,12 @@ void ant_cuda_norm(struct ant_backend *be, const struct ant_weight *w)
     struct cuda_backend *cuda = cuda_of(be);
     size_t n = (size_t)cuda->n_rows * (size_t)cuda->arch.hidden;
 
-    if (w)
+    if (w) {
         norm_rows(cuda, w, ANT_SLOT_NORMED, NULL);
-    else if (ant_cuda_is_on(cuda))
+        return;
+    }
+    ant_cuda_settle(cuda);
+    if (ant_cuda_is_on(cuda))
         ant_cuda_done(cuda,
                       kern_round(cuda->slots[ANT_SLOT_RESIDUAL].data,
                                  cuda->slots[ANT_SLOT_NORMED].data, n, cuda->stream),
@@ -168,7 +196,11 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, enum
     if (rc < 0)
         cuda->failed = rc;
     ant_cuda_done(cuda, cudaSuccess, "product of %d rows with %d x %d", rows, w->n, w->k);
-    if (!cuda->failed && w->bias && !is_bias_fused)
+    if (cuda->failed || !w->bias || is_bias_fused)
+        return;
+    if (out == cuda->slots[ANT_SLOT_RESIDUAL].data)
+        cuda->late_shift = w->bias;
+    else
         ant_cuda_done(
             cuda,
             kern_bias((struct kern_bias){.out = out, .bias = w->bias, .rows = rows, .n = w->n},
@@ -199,6 +231,8 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
         fail(cuda, "a product whose weight does not fit its slots");
     if (!ant_cuda_is_on(cuda))
         return;
+    if (epilogue == ANT_EPILOGUE_SHARE || out == ANT_SLOT_RESIDUAL)
+        ant_cuda_settle(cuda);
     if (epilogue == ANT_EPILOGUE_SHARE) {
         multiply(cuda, w, in, cuda->moe.out, ANT_GEMM_BF16);
         ant_cuda_add_share(cuda);
@@ -430,6 +464,7 @@ int ant_cuda_read_slot(struct ant_backend *be, enum ant_slot slot, int row, floa
     if (row < 0 || row >= ant_cuda_rows_of(cuda, slot) || n < 0 || n > s->cols)
         return ant_fail(err, ANT_EUSAGE, "row %d of %d values is outside a slot of %d rows by %d",
                         row, n, ant_cuda_rows_of(cuda, slot), s->cols);
+    ant_cuda_settle(cuda);
     if (cuda->failed) {
         *err = cuda->error;
         return cuda->failed;

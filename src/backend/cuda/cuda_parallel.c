@@ -58,11 +58,12 @@ void ant_cuda_clear(struct ant_backend *be, enum ant_slot slot)
 {
     struct cuda_backend *cuda = cuda_of(be);
 
-    if (ant_cuda_is_on(cuda))
-        ant_cuda_done(
-            cuda,
-            cudaMemsetAsync(cuda->slots[slot].data, 0, values_of(cuda, slot) * 4, cuda->stream),
-            "clearing of a slot");
+    if (!ant_cuda_is_on(cuda))
+        return;
+    ant_cuda_settle(cuda);
+    ant_cuda_done(
+        cuda, cudaMemsetAsync(cuda->slots[slot].data, 0, values_of(cuda, slot) * 4, cuda->stream),
+        "clearing of a slot");
 }
 
 void ant_cuda_all_reduce(struct ant_backend *be, enum ant_slot slot)
@@ -71,6 +72,7 @@ void ant_cuda_all_reduce(struct ant_backend *be, enum ant_slot slot)
 
     if (!ant_cuda_is_on(cuda))
         return;
+    ant_cuda_settle(cuda);
     cuda->failed = ant_device_group_all_reduce(cuda->stage, cuda->slots[slot].data,
                                                values_of(cuda, slot), cuda->stream, &cuda->error);
     ant_cuda_done(cuda, cudaSuccess, "all-reduce");
@@ -82,6 +84,7 @@ void ant_cuda_send(struct ant_backend *be, enum ant_slot slot, int to)
 
     if (!ant_cuda_is_on(cuda))
         return;
+    ant_cuda_settle(cuda);
     cuda->failed = ant_device_group_send(cuda->replica, to, cuda->slots[slot].data,
                                          values_of(cuda, slot), cuda->stream, &cuda->error);
     ant_cuda_done(cuda, cudaSuccess, "send");

@@ -254,6 +254,8 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
     fail_device(cuda, "cannot use the GPU", cudaSetDevice(cuda->device));
     ant_attn_plan(&cuda->plan, batch, cuda->arch.n_heads / cuda->arch.n_kv_heads,
                   cuda->plan_window);
+    cuda->late_shift = NULL;
+    cuda->late_terms.used = 0;
     ant_cuda_survey_draws(cuda, batch);
     choose_mode(cuda, batch);
     cuda->at = ant_cuda_layout(cuda->n_rows, cuda->n_sampled);
