@@ -54,6 +54,7 @@ struct ant_sched {
     int64_t preemptions, shared_tokens, drafted, accepted;
     int64_t n_drawn, n_ended; /* tokens, and answers that ended before they had to */
     double lead;        /* steps that admission is behind the pace of the cache; below 0: ahead */
+    bool is_open;       /* a group of sequences is coming in */
     bool has_preempted; /* in the step being planned */
     bool is_checked, is_held;
 
@@ -422,18 +423,23 @@ static bool have_all_room(struct ant_sched *sched)
  * Beyond half of the cache sequences come in at the pace at which it can let them through, unless
  * all that wait fit. If it were filled at once, answers of one length would all be at their longest
  * at once, fewer could run together, and those left over would run almost alone in the end, where
- * a step costs nearly as much as a full one. */
+ * a step costs nearly as much as a full one. They come in groups that fill a step, whose products
+ * are the fastest. */
 static bool has_room(struct ant_sched *sched, const struct sequence *newest)
 {
     int shared, growth = expected_growth(sched, newest), n_pages = sched->config.n_pages;
     double pages = pages_for(n_tokens(newest) + growth / 2) - newest->n_shared; /* on average */
+    double share = pages * growth / n_pages; /* of the cache, in steps */
+    double group = share * sched->config.max_step_rows / (n_tokens(newest) - newest->n_cached);
 
+    sched->lead = fmax(fmin(sched->lead, group), -growth / 2); /* as far as is expected now */
+    sched->is_open = sched->lead >= group || (sched->is_open && sched->lead >= 0);
     look_at_running(sched, &shared);
     look_at_newcomer(sched, newest);
     int worst = worst_moment(sched, shared, 1);
-    if (worst > n_pages || (2 * worst > n_pages && sched->lead < 0 && !have_all_room(sched)))
+    if (worst > n_pages || (2 * worst > n_pages && !sched->is_open && !have_all_room(sched)))
         return false;
-    sched->lead = fmax(sched->lead - pages * growth / n_pages, -growth / 2);
+    sched->lead -= share;
     return true;
 }
 
@@ -661,7 +667,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
     if (sched->n_in_flight == ANT_MAX_STEPS_IN_FLIGHT)
         ant_die("a step more than %d was planned", ANT_MAX_STEPS_IN_FLIGHT);
     sched->has_preempted = false;
-    sched->lead = fmin(sched->lead + 1, 1);
+    sched->lead++;
     step->n_rows = step->n_seqs = step->n_sampled = step->n_drawn = 0;
     ant_edits_clear(&step->edits);
     ant_masks_clear(&step->masks);
