@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -212,4 +213,34 @@ int ant_pread_all(int fd, void *data, size_t bytes, uint64_t offset, const char 
         bytes -= (size_t)n;
     }
     return 0;
+}
+
+bool ant_file_type_is_remote(int64_t type)
+{
+    static const uint32_t types[] = {
+        0x6969,     /* NFS */
+        0x0bd00bd0, /* Lustre */
+        0x47504653, /* GPFS */
+        0x19830326, /* BeeGFS */
+        0x00c36400, /* Ceph */
+        0x65735546, /* FUSE: GlusterFS, sshfs and others */
+        0x20030528, /* OrangeFS */
+        0xff534d42, /* CIFS */
+        0xfe534d42, /* SMB 2 */
+        0x5346414f, /* AFS */
+        0xaad7aaea, /* PanFS */
+        0x01021997, /* 9P */
+    };
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
+        if (types[i] == (uint32_t)type)
+            return true;
+    return false;
+}
+
+bool ant_file_is_remote(const char *path)
+{
+    struct statfs fs;
+
+    return statfs(path, &fs) == 0 && ant_file_type_is_remote(fs.f_type);
 }

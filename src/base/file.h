@@ -4,6 +4,7 @@
 #ifndef ANT_BASE_FILE_H
 #define ANT_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,11 @@ int ant_file_write(const char *path, const void *data, size_t bytes, struct ant_
 
 /* Put the name of `path` on the disk: fsync of the folder it lies in. */
 int ant_sync_folder(const char *path, struct ant_error *err);
+
+/* Does `path` lie on a file system that other hosts read over a network, too? `type` is what
+ * statfs(2) says of it. */
+bool ant_file_is_remote(const char *path);
+bool ant_file_type_is_remote(int64_t type);
 
 /* write(2) and pread(2) until done, EINTR and short counts handled. */
 int ant_write_all(int fd, const void *data, size_t bytes, const char *path, struct ant_error *err);

@@ -60,6 +60,8 @@ static const struct ant_option options[] = {
      .help = "Ranks that share each layer of a replica. Default 1."},
     {ANT_OPTION_INT, 0, "pp-size", "N", AT(run.pp_size), 1, 1024,
      .help = "Stages of a replica. Default 1."},
+    {ANT_OPTION_CHOICE, 0, "load", "HOW", AT(run.load), .choices = ant_run_loads,
+     .help = "Weights: auto (default), read or broadcast, as for antiphon run."},
     {ANT_OPTION_FLAG, 0, "enable-ep", NULL, AT(run.enable_ep),
      .help = "Whole experts to each of the ranks that share a layer."},
     {ANT_OPTION_CHOICE, 0, "ep-scope", "WHO", AT(run.ep_scope), .choices = ant_run_ep_scopes,

@@ -117,6 +117,7 @@ static void add_place(struct ant_run_facts *facts, const struct run *run)
     add_int(facts, "tp_size", run->layout.tp_size);
     add_int(facts, "pp_size", run->layout.pp_size);
     add_int(facts, "threads", run->settings.threads);
+    add_text(facts, "load", ant_xstrdup(run->is_broadcast ? "broadcast" : "read"));
     add_text(facts, "device", ant_xstrdup(run->facts.device));
     add_text(facts, "backend", ant_xstrdup(run->ops->name));
     add_text(facts, "level", ant_xstrdup(run->facts.level));

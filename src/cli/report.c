@@ -200,6 +200,7 @@ void ant_run_report(const struct run *run, struct ant_rank_report *out)
         .preemptions = stats.preemptions,
         .stolen = ant_work_stolen(run->work),
         .load_s = run->load_s,
+        .read_bytes = ant_model_bytes_read(run->model),
         .prefill_s = stats.prefill_s,
         .decode_s = stats.decode_s,
         .idle_s = stats.idle_s,
@@ -296,6 +297,16 @@ static void print_energy(const struct run *run, const struct ant_rank_report *re
                joules / (double)output, joules / seconds / run->layout.world);
 }
 
+static void print_reading(const struct run *run, const struct ant_rank_report *reports)
+{
+    int64_t bytes = 0;
+
+    for (int i = 0; i < run->layout.world; i++)
+        bytes += reports[i].read_bytes;
+    printf("weights  %.1f MB read from the file%s\n", (double)bytes / 1e6,
+           run->is_broadcast && run->n_hosts > 1 ? ", a part on each host, and broadcast" : "");
+}
+
 void ant_run_summary(const struct run *run, const struct ant_rank_report *reports, int64_t n_rows,
                      int64_t n_ok, int64_t n_failed)
 {
@@ -319,7 +330,9 @@ void ant_run_summary(const struct run *run, const struct ant_rank_report *report
            now - run->start_answers - answers);
     if (run->first_token > 0)
         printf("; first token after %.2f s", run->first_token - run->start);
-    printf("\ntokens   %lld prompt (%.0f/s), ", (long long)prompt, (double)prompt / answers);
+    printf("\n");
+    print_reading(run, reports);
+    printf("tokens   %lld prompt (%.0f/s), ", (long long)prompt, (double)prompt / answers);
     if (shared > 0)
         printf("%lld more shared, ", (long long)shared);
     printf("%lld output (%.0f/s)", (long long)output, (double)output / answers);

@@ -156,6 +156,11 @@ const struct ant_option ant_run_options[] = {
              "was written."},
 
     {ANT_OPTION_HEADING, .name = "Engine"},
+    {ANT_OPTION_CHOICE, 0, "load", "HOW", AT(load), .choices = ant_run_loads,
+     .help =
+         "read: every host reads the weights it needs. broadcast: of what several hosts hold each "
+         "reads a part and sends it to the others, checked; backend cpu. auto, the default: "
+         "broadcast from network file systems."},
     {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(max_num_seqs), 1, 1 << 20,
      .help = "Prompts in flight at once on a rank. Default 256, on a GPU 1024."},
     {ANT_OPTION_INT, 0, "max-num-batched-tokens", "N", AT(max_batched_tokens), 1, 1 << 20,

@@ -34,6 +34,7 @@ struct run_settings {
     int dp_size, tp_size, pp_size;
     bool enable_ep;
     int ep_scope; /* of ant_run_ep_scopes */
+    int load;     /* of ant_run_loads */
     const char *partition, *shard;
     bool no_steal;
     int samples, max_tokens, min_tokens, top_k;
@@ -96,6 +97,9 @@ struct run {
     struct ant_transport *transport;
     struct ant_group *world, *node, *twins; /* all; those of this host; of them those that hold the
                                                same part of the model */
+    struct ant_group *hosts; /* the first of the twins of each host; NULL: this rank is none */
+    int host, n_hosts;       /* this one among those hosts */
+    bool is_broadcast;       /* each host reads a part of the weights for all */
     struct ant_heart *heart;
     struct ant_layout layout;
     struct ant_parallel parallel; /* the ranks of this replica */
@@ -164,7 +168,7 @@ extern const struct ant_option ant_run_options[];
 
 /* setup.c, in the order of their calls. */
 /* What the settings of these names can be: choices of options, ended by NULL. */
-extern const char *const ant_run_ep_scopes[];
+extern const char *const ant_run_ep_scopes[], *const ant_run_loads[];
 extern const char *const ant_run_backends[],
     *const ant_run_kv_types[], *const ant_run_weight_types[], *const ant_run_log_levels[];
 void ant_run_set_defaults(struct run_settings *settings);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -16,6 +17,7 @@ const char *const ant_run_backends[] = {"auto", "cpu", "cuda", NULL};
 const char *const ant_run_kv_types[] = {"auto", "f32", "bf16", "fp8", NULL};
 const char *const ant_run_weight_types[] = {"auto", "fp8", NULL};
 const char *const ant_run_ep_scopes[] = {"replica", "job", NULL};
+const char *const ant_run_loads[] = {"auto", "read", "broadcast", NULL};
 const char *const ant_run_log_levels[] = {"error", "warn", "info", "debug", "trace", NULL};
 
 void ant_run_set_defaults(struct run_settings *settings)
@@ -68,30 +70,59 @@ static int exchange_cards(struct run *run, struct ant_error *err)
     return ant_job_exchange(run->job, &card, err);
 }
 
+/* The ranks of `rank`'s host that hold the same part of the model; the count comes back. */
+static int list_twins(const struct run *run, int rank, int *out)
+{
+    const struct ant_card *cards = ant_job_cards(run->job);
+    int replica = run->layout.tp_size * run->layout.pp_size, n = 0;
+
+    for (int i = rank % replica; i < run->layout.world; i += replica)
+        if (cards[i].node == cards[rank].node)
+            out[n++] = i;
+    return n;
+}
+
+/* Of all ranks that hold the same part the first of each host. */
+static int list_hosts(struct run *run, int *out)
+{
+    const struct ant_card *cards = ant_job_cards(run->job);
+    int replica = run->layout.tp_size * run->layout.pp_size, n = 0;
+
+    for (int i = run->layout.rank % replica; i < run->layout.world; i += replica) {
+        bool is_first = true;
+
+        for (int k = 0; k < n; k++)
+            is_first = is_first && cards[out[k]].node != cards[i].node;
+        if (!is_first)
+            continue;
+        if (cards[i].node == cards[run->layout.rank].node)
+            run->host = n;
+        out[n++] = i;
+    }
+    return n;
+}
+
 static int open_groups(struct run *run, struct ant_error *err)
 {
     const struct ant_card *cards = ant_job_cards(run->job);
-    int rank = run->layout.rank, size = run->layout.world, n_local = 0, n_twins = 0;
-    int replica = run->layout.tp_size * run->layout.pp_size;
+    int rank = run->layout.rank, size = run->layout.world, n_local = 0;
     int *ranks = ant_xcalloc((size_t)size, sizeof(*ranks));
-    int *twins = ant_xcalloc((size_t)size, sizeof(*twins));
 
     for (int i = 0; i < size; i++)
         ranks[i] = i;
     int rc = ant_group_open(&run->world, run->transport, cards, ranks, size, rank, err);
-    for (int i = 0; i < size; i++) {
-        if (cards[i].node != cards[rank].node)
-            continue;
-        ranks[n_local++] = i;
-        if (i % replica == rank % replica)
-            twins[n_twins++] = i;
-    }
+    for (int i = 0; i < size; i++)
+        if (cards[i].node == cards[rank].node)
+            ranks[n_local++] = i;
     if (rc == 0)
         rc = ant_group_open(&run->node, run->transport, cards, ranks, n_local, rank, err);
     if (rc == 0)
-        rc = ant_group_open(&run->twins, run->transport, cards, twins, n_twins, rank, err);
+        rc = ant_group_open(&run->twins, run->transport, cards, ranks, list_twins(run, rank, ranks),
+                            rank, err);
+    run->n_hosts = list_hosts(run, ranks);
+    if (rc == 0 && run->n_hosts > 1 && ranks[run->host] == rank)
+        rc = ant_group_open(&run->hosts, run->transport, cards, ranks, run->n_hosts, rank, err);
     free(ranks);
-    free(twins);
     return rc;
 }
 
@@ -290,19 +321,27 @@ int ant_run_agree(struct run *run, int rc, struct ant_error *err)
     return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
 }
 
-/* The ranks of a replica keep the same sequences: as many as the one with the least room can. */
-static int agree_on_pages(struct run *run, struct ant_error *err)
+/* The ranks of a replica keep the same sequences: as many as the one with the least room can. And
+ * all read weights in one way: by broadcast where one of them finds them on a network. */
+static int agree_on_load(struct run *run, struct ant_error *err)
 {
+    enum { AUTO, READ, BROADCAST }; /* of ant_run_loads */
+    struct wish {
+        int n_pages, is_broadcast;
+    } *all = ant_xcalloc((size_t)run->layout.world, sizeof(*all));
     int replica = run->layout.tp_size * run->layout.pp_size;
-    int *n_pages = ant_xcalloc((size_t)run->layout.world, sizeof(*n_pages));
-    const int *first = n_pages + run->layout.dp_rank * replica;
-    int mine = run->engine_config.n_pages;
-    int rc = ant_group_all_gather(run->world, &mine, sizeof(mine), n_pages, START_TIMEOUT_S, err);
+    bool is_remote = ant_file_is_remote(ant_checkpoint_path(run->checkpoint));
+    struct wish mine = {run->engine_config.n_pages,
+                        run->settings.load == BROADCAST ||
+                            (run->settings.load == AUTO && run->facts.is_host && is_remote)};
+    int rc = ant_group_all_gather(run->world, &mine, sizeof(mine), all, START_TIMEOUT_S, err);
 
-    for (int i = 0; i < replica && rc == 0; i++)
-        if (first[i] < run->engine_config.n_pages)
-            run->engine_config.n_pages = first[i];
-    free(n_pages);
+    for (int i = 0; i < run->layout.world && rc == 0; i++) {
+        run->is_broadcast = run->is_broadcast || all[i].is_broadcast;
+        if (i / replica == run->layout.dp_rank && all[i].n_pages < run->engine_config.n_pages)
+            run->engine_config.n_pages = all[i].n_pages;
+    }
+    free(all);
     return rc;
 }
 
@@ -311,10 +350,17 @@ int ant_run_load(struct run *run, struct ant_error *err)
     double start = ant_now();
 
     ant_run_doing(run, RUN_LOADS);
-    ANT_TRY(agree_on_pages(run, err));
+    ANT_TRY(agree_on_load(run, err));
     ant_failpoint("loading", run->layout.rank);
+    struct ant_loading loading = {
+        .twins = run->twins,
+        .host = run->host,
+        .n_hosts = run->is_broadcast ? run->n_hosts : 0,
+        .hosts = run->hosts,
+        .n_threads = run->settings.threads,
+    };
     int rc = ant_model_load(&run->model, run->checkpoint, &run->shard, &run->parallel, run->be,
-                            run->twins, run->settings.threads, err);
+                            &loading, err);
     if (rc == 0)
         rc = run->ops->kv_open(run->be, run->engine_config.n_pages, err);
     /* Only when all are ready: the engines of a replica wait for one another. */
@@ -352,6 +398,7 @@ void ant_run_tear_down(struct run *run)
     free(run->settings_json);
     ant_store_stop();
     ant_parallel_close(&run->parallel);
+    ant_group_close(run->hosts);
     ant_group_close(run->twins);
     ant_group_close(run->node);
     ant_group_close(run->world); /* waits for all: then all hearts stop together */

@@ -4,7 +4,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/checksum.h"
 #include "base/mem.h"
 #include "model/model_internal.h"
 
@@ -30,7 +32,7 @@ struct job {
     struct ant_weight **handle;
     struct ant_weight_spec spec;
     enum block block;
-    size_t offset;             /* in that */
+    size_t offset, bytes;      /* in that */
     int first_piece, n_pieces; /* of the tensors in the spec */
 };
 
@@ -72,7 +74,7 @@ static void add(struct load *load, struct ant_weight **handle, struct ant_weight
     enum block block = spec.n_experts > 0 && load->shard->experts.n > 1 ? OWN : COMMON;
 
     load->jobs[load->n_jobs++] =
-        (struct job){handle, spec, block, load->bytes[block], first, load->n_pieces - first};
+        (struct job){handle, spec, block, load->bytes[block], bytes, first, load->n_pieces - first};
     load->bytes[block] += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
@@ -257,9 +259,18 @@ struct team {
     const struct load *load;
     struct ant_backend *be;
     char *memory[N_BLOCKS];
-    int rank, size; /* among those who share COMMON */
+    int rank, size;    /* among those who share COMMON */
+    int host, n_hosts; /* among those of which each reads a part of it */
     _Atomic int next, failure;
+    _Atomic int64_t bytes_read;
 };
+
+/* Is weight `i` this rank's to read? */
+static bool is_reader(const struct team *team, int i)
+{
+    return team->load->jobs[i].block == OWN ||
+           (i % team->n_hosts == team->host && i / team->n_hosts % team->size == team->rank);
+}
 
 /* Columns are copied together first: backends take whole rows. */
 static int prepare(struct team *team, int i, struct ant_error *err)
@@ -267,10 +278,13 @@ static int prepare(struct team *team, int i, struct ant_error *err)
     const struct job *job = &team->load->jobs[i];
     struct ant_piece *pieces = team->load->pieces + job->first_piece;
     void **copies = ant_xcalloc((size_t)job->n_pieces, sizeof(*copies));
-    bool fill = job->block == OWN || i % team->size == team->rank;
+    bool fill = is_reader(team, i);
 
-    for (int k = 0; k < job->n_pieces && fill; k++)
+    for (int k = 0; k < job->n_pieces && fill; k++) {
         ant_shard_read(&pieces[k], &copies[k]);
+        if (pieces[k].whole->data)
+            team->bytes_read += (int64_t)pieces[k].tensor.bytes;
+    }
     int rc = team->be->ops->weight_put(team->be, job->handle, &job->spec,
                                        team->memory[job->block] + job->offset, fill, err);
     for (int k = 0; k < job->n_pieces; k++)
@@ -321,9 +335,10 @@ static int prepare_all(struct team *team, int n_threads, struct ant_error *err)
     return rc;
 }
 
-/* The device's memory, or the host's, then of all twins together. */
-static int open_memory(struct team *team, struct ant_model *model, struct ant_group *twins,
-                       struct ant_error *err)
+/* The device's memory, or the host's, then of all twins together. A device's is not given to other
+ * hosts, nor is memory that twins could not share but one of them. */
+static int open_memory(struct team *team, struct ant_model *model,
+                       const struct ant_loading *loading, struct ant_error *err)
 {
     size_t bytes = team->load->bytes[COMMON], own = team->load->bytes[OWN];
     void *memory;
@@ -332,34 +347,85 @@ static int open_memory(struct team *team, struct ant_model *model, struct ant_gr
     if (own > 0)
         ANT_TRY(ant_shared_open(&model->own_weights, NULL, own, "experts", err));
     team->memory[OWN] = model->own_weights.memory;
-    if (memory == NULL) {
-        ANT_TRY(ant_shared_open(&model->weights, twins, bytes, "weights", err));
+    bool is_device = memory != NULL;
+    if (!is_device) {
+        ANT_TRY(ant_shared_open(&model->weights, loading->twins, bytes, "weights", err));
         memory = model->weights.memory;
     }
     if (model->weights.is_shared) {
-        team->rank = ant_group_rank(twins);
-        team->size = ant_group_size(twins);
+        team->rank = ant_group_rank(loading->twins);
+        team->size = ant_group_size(loading->twins);
+    }
+    if (loading->n_hosts > 1 && !is_device && (model->weights.is_shared || loading->hosts)) {
+        team->host = loading->host;
+        team->n_hosts = loading->n_hosts;
     }
     team->memory[COMMON] = memory;
     return 0;
 }
 
-int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoint,
-                   const struct ant_shard *shard, const struct ant_parallel *parallel,
-                   struct ant_backend *be, struct ant_group *twins, int n_threads,
+/* One weight from the host that has read it to all others. 0 also where it arrived damaged: then
+ * *damaged says so, for the others go on. */
+static int pass_on(const struct team *team, struct ant_group *hosts, int i, bool *damaged,
                    struct ant_error *err)
 {
+    const struct job *job = &team->load->jobs[i];
+    char *data = team->memory[COMMON] + job->offset;
+    int root = i % team->n_hosts;
+    struct ant_digest digest = {0};
+
+    if (root == team->host)
+        digest = ant_digest(data, job->bytes);
+    ANT_TRY(ant_group_broadcast(hosts, root, &digest, sizeof(digest), TIMEOUT_S, err));
+    ANT_TRY(ant_group_broadcast(hosts, root, data, job->bytes, TIMEOUT_S, err));
+    struct ant_digest mine = ant_digest(data, job->bytes);
+    *damaged = *damaged || memcmp(&mine, &digest, sizeof(mine)) != 0;
+    return 0;
+}
+
+/* Once all have read their parts. `rc` and `err` are how this host fared. */
+static int pass_all_on(const struct team *team, struct ant_group *hosts, int rc,
+                       struct ant_error *err)
+{
+    bool damaged = false;
+
+    rc = ant_group_agree(hosts, rc, TIMEOUT_S, err);
+    for (int i = 0; i < team->load->n_jobs && rc == 0; i++)
+        if (team->load->jobs[i].block == COMMON)
+            rc = pass_on(team, hosts, i, &damaged, err);
+    if (rc == ANT_EPEER)
+        return rc;
+    if (rc == 0 && damaged)
+        rc = ant_fail(err, ANT_EPEER,
+                      "weights that another host had read arrived damaged on host %d of %d: "
+                      "--load read does without",
+                      team->host, team->n_hosts);
+    return ant_group_agree(hosts, rc, TIMEOUT_S, err);
+}
+
+int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoint,
+                   const struct ant_shard *shard, const struct ant_parallel *parallel,
+                   struct ant_backend *be, const struct ant_loading *loading, struct ant_error *err)
+{
     struct ant_model *model = ant_xcalloc(1, sizeof(*model));
+    struct ant_group *twins = loading->twins;
 
     init(model, shard, checkpoint, parallel, be);
     struct load load = {.checkpoint = checkpoint, .shard = &model->shard, .be = be};
     list_weights(&load, model);
-    struct team team = {.load = &load, .be = be, .size = 1};
-    int rc = open_memory(&team, model, twins, err);
+    struct team team = {.load = &load, .be = be, .size = 1, .n_hosts = 1};
+    int rc = open_memory(&team, model, loading, err);
     if (rc == 0)
-        rc = prepare_all(&team, n_threads, err);
+        rc = prepare_all(&team, loading->n_threads, err);
     if (twins && rc != ANT_EPEER)
         rc = ant_group_agree(twins, rc, TIMEOUT_S, err);
+    if (team.n_hosts > 1) { /* the first of the twins speaks for them, and they wait for it */
+        if (loading->hosts && rc != ANT_EPEER)
+            rc = pass_all_on(&team, loading->hosts, rc, err);
+        if (twins && rc != ANT_EPEER)
+            rc = ant_group_agree(twins, rc, TIMEOUT_S, err);
+    }
+    model->bytes_read = team.bytes_read;
     release(&load);
     if (rc < 0) {
         ant_model_close(model);
@@ -370,6 +436,11 @@ int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoi
     ant_checkpoint_drop_pages(checkpoint);
     *out = model;
     return 0;
+}
+
+int64_t ant_model_bytes_read(const struct ant_model *model)
+{
+    return model->bytes_read;
 }
 
 void ant_model_close(struct ant_model *model)

@@ -19,14 +19,28 @@ size_t ant_model_weight_bytes(const struct ant_checkpoint *checkpoint,
                               const struct ant_shard *shard, const struct ant_backend *be,
                               size_t *own);
 
+/* Who prepares the weights, with how many threads each. A part of the model that several ranks hold
+ * is in memory once a host, where the backend keeps weights in the host's memory. */
+struct ant_loading {
+    struct ant_group *twins; /* the ranks of this host that hold the same and share one copy, of
+                                which each prepares a part; NULL: none */
+    /* With more hosts than one each reads a part of what they have in common and gives it to the
+     * others, checksummed. */
+    int host, n_hosts; /* this one among those that hold the same; 0 of 0: all read all */
+    struct ant_group
+        *hosts; /* by host, the first rank of its twins; NULL: this is not such a one */
+    int n_threads;
+};
+
 /* What of a replica a rank holds (copied; NULL: all of it), and the ranks it shares the replica
- * with (borrowed; NULL: none). `twins` are the ranks of this host that hold the same and share one
- * copy (NULL: none): each prepares a part with `n_threads` threads, none returns before all are
- * done. Collective over `twins`. Errors: ANT_ENOMEM, ANT_EIO, ANT_EPEER. */
+ * with (borrowed; NULL: none). Collective over twins and hosts; none returns before all twins are
+ * done. Errors: ANT_ENOMEM, ANT_EIO, ANT_EPEER. */
 int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoint,
                    const struct ant_shard *shard, const struct ant_parallel *parallel,
-                   struct ant_backend *be, struct ant_group *twins, int n_threads,
+                   struct ant_backend *be, const struct ant_loading *loading,
                    struct ant_error *err);
+/* Bytes of tensors that this rank took from the file. */
+int64_t ant_model_bytes_read(const struct ant_model *model);
 void ant_model_close(struct ant_model *model); /* before the backend; NULL is legal */
 
 /* Is this the rank that calls the functions below? Else it calls ant_model_follow. */

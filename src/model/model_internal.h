@@ -23,6 +23,7 @@ struct ant_model {
                                                        output == embed where a rank has both */
     struct ant_layer *layers;                       /* owned, (arch->n_layers) */
     struct ant_shared weights, own_weights;         /* owned: their memory, unless the device's */
+    int64_t bytes_read;
 
     struct ant_replica replica;
     int failed; /* first failure of what the ranks do together; then the cause is in `error` */

@@ -51,6 +51,7 @@ struct ant_rank_report {
     double bandwidth;                     /* measured at start, bytes/s */
     double joules;                        /* that the device has taken; 0: not known */
     double peak_memory;                   /* bytes */
+    int64_t read_bytes;                   /* of weights, from the file */
     char host[64];
 };
 

@@ -115,7 +115,8 @@ static void open_model(struct golden *golden, enum ant_kv_type kv_type, bool rea
     spy.ops = *spy.real;
     spy.ops.step_end = spy_step_end;
     golden->be->ops = &spy.ops;
-    must(ant_model_load(&golden->model, golden->checkpoint, NULL, NULL, golden->be, NULL, 2, &err),
+    must(ant_model_load(&golden->model, golden->checkpoint, NULL, NULL, golden->be,
+                        &(struct ant_loading){.n_threads = 2}, &err),
          &err);
     must(golden->be->ops->kv_open(golden->be, golden->n_pages, &err), &err);
 

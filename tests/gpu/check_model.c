@@ -73,7 +73,9 @@ static void open_model(struct model *m, const char *backend, bool reads_slots)
 
     demand(ant_backend_choose(&ops, backend, &err), &err);
     demand(ops->open(&m->be, &config, &err), &err);
-    demand(ant_model_load(&m->model, m->checkpoint, NULL, NULL, m->be, NULL, 4, &err), &err);
+    demand(ant_model_load(&m->model, m->checkpoint, NULL, NULL, m->be,
+                          &(struct ant_loading){.n_threads = 4}, &err),
+           &err);
     demand(ops->kv_open(m->be, MAX_SEQS * PAGES_EACH, &err), &err);
 }
 

@@ -83,6 +83,41 @@ for layout in "4 2 2 1 1 1" "2 1 2 4 2 1"; do
     same "from tp $2 x pp $3 to tp $5 x pp $6: the same answers" one.h5 many.h5
 done
 
+# Weights: each host reads what it needs, or of what all need a part, and the others get it. Nodes of a
+# private Slurm are one host, unless they have names of their own.
+cat >apart <<TEXT
+#!/bin/sh
+exec unshare --uts sh -c 'hostname "\$SLURMD_NODENAME" && exec "\$0" "\$@"' "$antiphon" "\$@"
+TEXT
+chmod +x apart
+# bytes FILE: read by all ranks together.
+bytes() {
+    h5dump -d /performance/read_bytes -y -w 0 "$1" | grep -E '^ *[0-9]+' | tr -d ' ' |
+        awk -F, '{ for (i = 1; i <= NF; i++) n += $i } END { print n }'
+}
+if unshare --uts true 2>/dev/null; then models="llama mixtral"; else models=; fi
+[ -n "$models" ] || skip unshare "weights read once for two hosts" "no host names of one's own here"
+for model in $models; do
+    job 1 1 "$model" one.h5 --restart-over
+    antiphon=$tmp/apart
+    job 2 4 "$model" many.h5 --restart-over --load read
+    expect "$model, read on each host" 0 "12/12 rows"
+    all=$(bytes one.h5) twice=$(bytes many.h5)
+    job 2 4 "$model" many.h5 --restart-over --load broadcast
+    expect "$model, broadcast" 0 "12/12 rows" "a part on each host, and broadcast"
+    same "$model, broadcast: the same answers" one.h5 many.h5
+    what="$model: one rank reads $all bytes, two hosts $twice, broadcast $(bytes many.h5)"
+    if [ "$all" -gt 0 ] && [ "$twice" -eq $((2 * all)) ] && [ "$(bytes many.h5)" -eq "$all" ]; then
+        ok "$what"
+    else
+        not_ok "$what" "not once, twice and once"
+    fi
+    job 2 8 "$model" many.h5 --restart-over --load broadcast --tp-size 2 --pp-size 2
+    expect "$model, broadcast of parts" 0 "12/12 rows"
+    same "$model, broadcast of parts: the same answers" one.h5 many.h5
+    antiphon=$TOP_BUILDDIR/src/antiphon
+done
+
 job 2 3 llama many.h5 --restart-over --tp-size 2
 expect "ranks that make no whole replicas" 64 "3"
 job 2 5 llama many.h5 --restart-over --tp-size 5

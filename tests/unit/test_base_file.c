@@ -154,9 +154,22 @@ static void pread_past_the_end(void **state)
     close(fd);
 }
 
+static void knows_file_systems_of_a_network(void **state)
+{
+    (void)state;
+    assert_true(ant_file_type_is_remote(0x6969));              /* NFS */
+    assert_true(ant_file_type_is_remote(0x0bd00bd0));          /* Lustre */
+    assert_true(ant_file_type_is_remote((int32_t)0xfe534d42)); /* SMB 2, where it is signed */
+    assert_false(ant_file_type_is_remote(0xef53));             /* ext4 */
+    assert_false(ant_file_type_is_remote(0x01021994));         /* tmpfs */
+    assert_false(ant_file_is_remote("/dev/null"));
+    assert_false(ant_file_is_remote("/nowhere/at/all"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(knows_file_systems_of_a_network),
         cmocka_unit_test(write_then_read),
         cmocka_unit_test(files_without_a_size),
         cmocka_unit_test(missing_and_wrong),

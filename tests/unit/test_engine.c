@@ -184,7 +184,9 @@ static void run(const struct setup *setup, const struct ant_sampling *sampling,
     memset(answers, 0, sizeof(*answers));
     must(ant_backend_choose(&ops, "cpu", &err), &err);
     must(ops->open(&be, &backend, &err), &err);
-    must(ant_model_load(&model, checkpoint, NULL, NULL, be, NULL, 2, &err), &err);
+    must(ant_model_load(&model, checkpoint, NULL, NULL, be, &(struct ant_loading){.n_threads = 2},
+                        &err),
+         &err);
     must(ops->kv_open(be, setup->n_pages, &err), &err);
     must(ant_engine_start(&engine, model, tokenizer, &config, &err), &err);
     while (taken < N_PROMPTS) {
