@@ -37,6 +37,9 @@ UNIT_TESTS += tests/unit/test_bench
 UNIT_TESTS += tests/unit/test_chat
 UNIT_TESTS += tests/unit/test_checkpoint
 UNIT_TESTS += tests/unit/test_constraint
+if HAVE_CUDA
+UNIT_TESTS += tests/unit/test_cuda_draws
+endif
 UNIT_TESTS += tests/unit/test_gguf
 UNIT_TESTS += tests/unit/test_grammar
 UNIT_TESTS += tests/unit/test_safetensors
