@@ -45,7 +45,7 @@ struct history {
     const char *path; /* borrowed */
     int64_t n_results, n_rows, n_samples, n_ok, n_failed, n_missing;
     bool is_complete;
-    int64_t status[ANT_STATUS_MISSING + 1], finish[ANT_FINISH_ERROR + 1];
+    int64_t status[ANT_STATUS_MISSING + 1], finish[ANT_FINISH_LAST + 1];
     int64_t prompt_tokens, output_tokens; /* of the answers */
     struct history_spread prompts, answers, first, total;
     struct history_reason {

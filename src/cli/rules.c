@@ -163,6 +163,7 @@ static int collect_sampling(struct run *run, struct ant_error *err)
         .presence_penalty = (float)settings->presence_penalty,
         .frequency_penalty = (float)settings->frequency_penalty,
         .ignore_eos = settings->ignore_eos,
+        .max_repeats = settings->max_repeats,
     };
     return ant_sampling_check(&run->sampling, err);
 }

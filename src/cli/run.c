@@ -128,6 +128,11 @@ const struct ant_option ant_run_options[] = {
      .help = "End an answer at this token. May be given more than once."},
     {ANT_OPTION_FLAG, 0, "ignore-eos", NULL, AT(ignore_eos), .answers = true, .draws = true,
      .help = "Go on past the model's own end of answer."},
+    {ANT_OPTION_INT, 0, "max-repeats", "N", AT(max_repeats), 0, 1 << 20, .answers = true,
+     .draws = true,
+     .help =
+         "End an answer, as LOOP, when its last tokens are N times the same ones, up to 64 at a "
+         "time. Default 0: go on."},
     {ANT_OPTION_INT, 0, "max-model-len", "N", AT(max_model_len), 0, 1 << 30, .answers = true,
      .help = "Most tokens of a prompt and its answer. Default: what the model was made for."},
 

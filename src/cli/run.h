@@ -47,6 +47,7 @@ struct run_settings {
     int logprobs, prompt_logprobs; /* most probable ids with each; -1: none at all */
     struct ant_option_list stop, stop_ids;
     bool ignore_eos;
+    int max_repeats;
     bool chat;
     const char *system, *chat_template, *chat_variables, *chat_date;
     int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type, weight_type;

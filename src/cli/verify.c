@@ -83,6 +83,9 @@ static int find_words(struct verify *v, const struct run_settings *asked, struct
     struct ant_manifest manifest = {0};
     int n = 0;
 
+    if (ant_results_columns(v->results).is_scored)
+        return ant_fail(err, ANT_EUSAGE,
+                        "'%s' holds scores, not answers that could be generated again", v->path);
     ANT_TRY(ant_results_manifest(&manifest, v->results, err));
     const char *input = asked->input ? asked->input : manifest.input;
     char **words = ant_option_words(ant_command_run.options, manifest.answers, &n);

@@ -27,6 +27,8 @@ int ant_sampling_check(const struct ant_sampling *s, struct ant_error *err)
         return ant_fail(err, ANT_EUSAGE, "min_p %g is not between 0 and 1", s->min_p);
     if (s->top_k < 0)
         return ant_fail(err, ANT_EUSAGE, "top_k %d is negative", s->top_k);
+    if (s->max_repeats == 1)
+        return ant_fail(err, ANT_EUSAGE, "max_repeats 1 would end every answer at once");
     if (!(s->repetition_penalty >= 0 && s->repetition_penalty <= 100))
         return ant_fail(err, ANT_EUSAGE, "repetition_penalty %g is not between 0 and 100",
                         s->repetition_penalty);

@@ -20,6 +20,7 @@ struct ant_sampling {
     float repetition_penalty, presence_penalty, frequency_penalty; /* off: 0; repetition: 0 or 1 */
     uint64_t seed;
     bool ignore_eos;
+    int32_t max_repeats; /* of the same tokens in a row; 0: any number */
 };
 
 /* Range check; the text names the parameter and its value. ANT_EUSAGE. */

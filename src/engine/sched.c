@@ -362,7 +362,8 @@ static int expected_growth(const struct ant_sched *sched, const struct sequence 
     const struct ant_stops *stops = request->stops;
     int left = longest_answer(sched, request) - sequence->n_drawn;
     bool may_end = request->constraint || stops->n_strings > 0 || stops->n_ids > stops->n_eos ||
-                   (stops->n_eos > 0 && !request->sampling.ignore_eos);
+                   (stops->n_eos > 0 && !request->sampling.ignore_eos) ||
+                   request->sampling.max_repeats > 0;
 
     if (is_whole(request))
         return 0;

@@ -76,6 +76,31 @@ static int find_stop_string(const struct ant_request *request,
     return found;
 }
 
+/* Are the answer's last tokens the same `period` tokens so many times over? */
+static bool repeats(const struct ant_ids *output, size_t period, size_t times)
+{
+    const int32_t *end = output->data + output->len;
+
+    if (output->len < period * times)
+        return false;
+    for (size_t i = 1; i <= period * (times - 1); i++)
+        if (*(end - i) != *(end - i - period))
+            return false;
+    return true;
+}
+
+/* A loop goes round in few tokens, or it is none to speak of. */
+static bool is_loop(const struct ant_request *request)
+{
+    enum { LONGEST_PERIOD = 64 };
+    int32_t times = request->sampling.max_repeats;
+
+    for (size_t period = 1; times > 1 && period <= LONGEST_PERIOD; period++)
+        if (repeats(&request->output, period, (size_t)times))
+            return true;
+    return false;
+}
+
 bool ant_stop_is_longest(const struct ant_request *request, int n, int max_context)
 {
     return n >= request->sampling.max_tokens || request->n_prompt + n >= max_context;
@@ -98,6 +123,8 @@ void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tok
     }
     if (request->finish == ANT_FINISH_NONE && request->constraint)
         ant_guide_follow(request);
+    if (request->finish == ANT_FINISH_NONE && n >= sampling->min_tokens && is_loop(request))
+        request->finish = ANT_FINISH_LOOP;
     if (request->finish == ANT_FINISH_NONE && ant_stop_is_longest(request, n, max_context))
         request->finish = ANT_FINISH_LENGTH;
 }

@@ -21,7 +21,7 @@ enum { SYNC_FRAMES = 64 };
 #define SYNC_SECONDS 5.0
 
 const char *const ant_status_names[] = {"OK", "FAILED", "SKIPPED", "MISSING", NULL};
-const char *const ant_finish_names[] = {"NONE", "STOP", "LENGTH", "EOS", "ERROR", NULL};
+const char *const ant_finish_names[] = {"NONE", "STOP", "LENGTH", "EOS", "ERROR", "LOOP", NULL};
 
 struct ant_journal {
     int fd, rank, start;

@@ -43,7 +43,9 @@ enum ant_finish {
     ANT_FINISH_STOP = 1,
     ANT_FINISH_LENGTH = 2,
     ANT_FINISH_EOS = 3,
-    ANT_FINISH_ERROR = 4
+    ANT_FINISH_ERROR = 4,
+    ANT_FINISH_LOOP = 5, /* it had begun to repeat itself */
+    ANT_FINISH_LAST = ANT_FINISH_LOOP,
 };
 
 /* Their names, as in the results file: "OK", "EOS"; NULL ends each list. */

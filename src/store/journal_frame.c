@@ -243,7 +243,7 @@ bool ant_frame_length(const unsigned char *header, size_t *length)
 
 static bool is_answer(const unsigned char *p, size_t length)
 {
-    if (length < ANSWER || p[0] > ANT_STATUS_MISSING || p[1] > ANT_FINISH_ERROR)
+    if (length < ANSWER || p[0] > ANT_STATUS_MISSING || p[1] > ANT_FINISH_LAST)
         return false;
     uint64_t tokens = get_u32(p + 30), text = get_u32(p + 34), error = get_u32(p + 38);
     uint64_t end = ANSWER + 4 * tokens + text + error;

@@ -439,7 +439,7 @@ static int read_numbers(struct ant_results *results, int64_t index, struct ant_a
     ANT_TRY(read_small(results, ROW, index, 0, INT64_MAX, &out->row, err));
     ANT_TRY(read_small(results, SAMPLE, index, 0, UINT16_MAX, &sample, err));
     ANT_TRY(read_small(results, STATUS, index, 0, ANT_STATUS_MISSING, &status, err));
-    ANT_TRY(read_small(results, FINISH, index, 0, ANT_FINISH_ERROR, &finish, err));
+    ANT_TRY(read_small(results, FINISH, index, 0, ANT_FINISH_LAST, &finish, err));
     ANT_TRY(read_small(results, PROMPT_TOKENS, index, 0, INT32_MAX, &prompt_tokens, err));
     ANT_TRY(read_small(results, DP_RANK, index, -1, INT32_MAX, &dp_rank, err));
     ANT_TRY(read_small(results, ATTEMPT, index, 0, UINT16_MAX, &attempt, err));

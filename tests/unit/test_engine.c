@@ -471,6 +471,40 @@ static void test_strings_end(void **state)
     answers_release(&free_run);
 }
 
+/* Do the first `n` ids end in three times the same? */
+static bool ends_in_loop(const int32_t *ids, size_t n)
+{
+    for (size_t period = 1; 3 * period <= n && period <= 64; period++)
+        if (memcmp(ids + n - period, ids + n - 2 * period, period * sizeof(*ids)) == 0 &&
+            memcmp(ids + n - period, ids + n - 3 * period, period * sizeof(*ids)) == 0)
+            return true;
+    return false;
+}
+
+static void test_loops_end(void **state)
+{
+    struct ant_sampling sampling = {.max_tokens = 70, .top_p = 1};
+    const struct ant_stops none = {0};
+    struct answers free_run, answers;
+    int n_loops = 0;
+
+    (void)state;
+    run(&plain, &sampling, &none, &free_run);
+    sampling.max_repeats = 3;
+    run(&plain, &sampling, &none, &answers);
+    for (int i = 0; i < N_PROMPTS; i++) {
+        const struct ant_ids *ids = &answers.ids[i];
+        assert_memory_equal(ids->data, free_run.ids[i].data, ids->len * sizeof(int32_t));
+        for (size_t n = 1; n < ids->len; n++)
+            assert_false(ends_in_loop(ids->data, n));
+        assert_int_equal(answers.finish[i] == ANT_FINISH_LOOP, ends_in_loop(ids->data, ids->len));
+        n_loops += answers.finish[i] == ANT_FINISH_LOOP;
+    }
+    assert_in_range(n_loops, 1, N_PROMPTS);
+    answers_release(&answers);
+    answers_release(&free_run);
+}
+
 static void test_too_small_a_cache(void **state)
 {
     struct ant_engine_config config = {
@@ -496,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_strings_end),
         cmocka_unit_test(test_too_small_a_cache),
         cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_loops_end),
     };
     setenv("ANTIPHON_CHECK", "1", 1);
     return cmocka_run_group_tests(tests, open_all, close_all);

@@ -330,7 +330,7 @@ static void lies_behind_a_good_checksum_end_the_file(void **state)
         {1, 33, 0x80, 42}, /* n_tokens of 2^31 */
         {1, 30, 1, 42},    /* one token that is not there */
         {1, 34, 1, 42},    {1, 41, 0xff, 42}, {1, 0, 4, 42},
-        {1, 1, 5, 42},     {1, 0, 0, 41},     {UINT64_MAX, 0, 0, 42},
+        {1, 1, 6, 42},     {1, 0, 0, 41},     {UINT64_MAX, 0, 0, 42},
     };
     size_t n;
     uint64_t dropped;
