@@ -227,7 +227,7 @@ struct attention_job {
 /* One query tile of one kv head: rows are (token, head of the group), token slowest. */
 struct query {
     const struct cpu_span *span;
-    int head, group, rows, first_position;
+    int head, group, rows, first_position, first_page;
 };
 
 static void load_query(const struct cpu_backend *cpu, const struct query *query,
@@ -295,11 +295,16 @@ static void visit_page(const struct attention_job *job, const struct query *quer
     ant_tile_fn *tile = cpu->kv_float ? cpu->dsp.tile_f32 : cpu->dsp.tile;
     const uint8_t *key = page_at(cpu, job->layer, false, page, query->head);
     const uint8_t *value = page_at(cpu, job->layer, true, page, query->head);
-    ptrdiff_t ahead = 0; /* the same from key to key as from value to value */
-    if (number < last) { /* pages lie scattered: ask for one while the one before is at work */
-        int next = page_of(cpu->batch, query->span->seq, first + PAGE);
-        ahead = (ptrdiff_t)(next - page) * (ptrdiff_t)ant_cpu_page_bytes(cpu);
-    }
+    /* Pages lie scattered: ask for one while the one before is at work, at the last for the next
+     * head's first. The way is the same from key to key as from value to value. */
+    ptrdiff_t ahead = 0;
+    int next = page, head = query->head;
+    if (number < last)
+        next = page_of(cpu->batch, query->span->seq, first + PAGE);
+    else if (head > 0)
+        next = page_of(cpu->batch, query->span->seq, query->first_page * PAGE), head--;
+    ahead = (ptrdiff_t)(next - page) * (ptrdiff_t)ant_cpu_page_bytes(cpu) +
+            (ptrdiff_t)(head - query->head) * (ptrdiff_t)cpu->page_head_bytes;
     key = load_page(cpu, key, scratch->key);
     tile(end - row, scratch->query + (size_t)(row * cpu->dim_pad) * act, (size_t)cpu->dim_pad, key,
          key + panel, cpu->dim_pad / 2, scratch->scores + row * PAGE, true, ahead);
@@ -348,13 +353,12 @@ static void attention_member(void *arg, int member)
         for (; i < end; i++) {
             /* From the end: the last tile of a prompt is the longest. */
             int left = job->cursor.n - 1 - i;
-            const struct cpu_span *span = &cpu->query_spans[left % cpu->n_query_spans];
-            struct query query = {span, left / cpu->n_query_spans, group, span->n * group,
-                                  cpu->batch->positions[span->row]};
-            int last = (query.first_position + span->n - 1) / PAGE;
-            int page = job->window > 0 && query.first_position + 1 > job->window
-                           ? (query.first_position + 1 - job->window) / PAGE
-                           : 0;
+            int n_heads = cpu->arch.n_kv_heads;
+            const struct cpu_span *span = &cpu->query_spans[left / n_heads];
+            int first = cpu->batch->positions[span->row], last = (first + span->n - 1) / PAGE;
+            int page =
+                job->window > 0 && first + 1 > job->window ? (first + 1 - job->window) / PAGE : 0;
+            struct query query = {span, left % n_heads, group, span->n * group, first, page};
             load_query(cpu, &query, scratch);
             for (; page <= last; page++)
                 visit_page(job, &query, page, last, scratch);
@@ -384,8 +388,10 @@ static void count_attention(struct cpu_backend *cpu, int window)
 void ant_cpu_attention(struct ant_backend *be, int layer, int window)
 {
     struct cpu_backend *cpu = cpu_of(be);
-    int n = cpu->n_query_spans * cpu->arch.n_kv_heads;
-    struct attention_job job = {cpu, layer, window, {.n = n, .chunk = 1}};
+    int heads = cpu->arch.n_kv_heads, n = cpu->n_query_spans * heads;
+    /* The heads of a page lie side by side. */
+    int chunk = cpu->n_query_spans >= 8 * cpu->n_members ? heads : 1;
+    struct attention_job job = {cpu, layer, window, {.n = n, .chunk = chunk}};
     if (cpu->failed || n == 0)
         return;
     count_attention(cpu, window);

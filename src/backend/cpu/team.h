@@ -28,8 +28,8 @@ void ant_team_close(struct ant_team *team);
 int ant_team_size(const struct ant_team *team);
 void ant_team_run(struct ant_team *team, ant_team_fn *fn, void *arg);
 
-/* Items 0..n-1 handed out to whoever is free, `chunk` at a time: what a member computes never
- * depends on which member it is. */
+/* Items 0..n-1 handed out to whoever is free, `chunk` at a time, in the last quarter fewer and
+ * fewer so that all end together: what a member computes never depends on which member it is. */
 struct ant_cursor {
     atomic_int next;
     int n, chunk;
@@ -38,11 +38,18 @@ struct ant_cursor {
 /* The next items [*begin, *end), or 0 when there are none left. */
 static inline int ant_cursor_next(struct ant_cursor *cursor, int *begin, int *end)
 {
-    int at = atomic_fetch_add_explicit(&cursor->next, cursor->chunk, memory_order_relaxed);
-    if (at >= cursor->n)
-        return 0;
+    int at = atomic_load_explicit(&cursor->next, memory_order_relaxed), count;
+    do {
+        int left = cursor->n - at;
+        if (left <= 0)
+            return 0;
+        long long share = 4LL * cursor->chunk * left / cursor->n;
+        count = share < cursor->chunk ? (int)share : cursor->chunk;
+        count = count < 1 ? 1 : count < left ? count : left;
+    } while (!atomic_compare_exchange_weak_explicit(&cursor->next, &at, at + count,
+                                                    memory_order_relaxed, memory_order_relaxed));
     *begin = at;
-    *end = at + cursor->chunk < cursor->n ? at + cursor->chunk : cursor->n;
+    *end = at + count;
     return 1;
 }
 
