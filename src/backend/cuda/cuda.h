@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the CUDA backend: what its files share. cuda.c opens, closes and tells facts; cuda_ops.c
- * enqueues the operations; cuda_step.c uploads a step's integers, captures and replays graphs,
- * fetches what was drawn; cuda_weight.c brings weights to the device; cuda_meter.c counts energy
- * and time. Nothing outside src/backend/cuda includes this.
+ * enqueues the operations, cuda_moe.c those of experts; cuda_draws.c draws; cuda_step.c uploads a
+ * step's integers, captures and replays graphs, fetches what was drawn; cuda_weight.c brings
+ * weights to the device; cuda_meter.c counts energy and time. Nothing outside src/backend/cuda
+ * includes this.
  *
  * One stream does everything in order, so that activations, the descriptor of a step and what it
  * draws exist once on the device; only their pinned counterparts on the host are a ring. */
