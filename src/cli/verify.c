@@ -130,6 +130,10 @@ static int take_settings(struct verify *v, const struct run_settings *asked, str
 static int check_identity(const struct verify *v, struct ant_error *err)
 {
     const struct run_settings *settings = &v->run.settings;
+    /* The settings themselves are the file's; what they name may have changed. */
+    const char *changeable = settings->json_schema     ? settings->json_schema
+                             : settings->chat_template ? settings->chat_template
+                                                       : settings->model;
     struct run_identity mine;
     ant_run_identify(&v->run, &mine);
     const struct {
@@ -137,9 +141,7 @@ static int check_identity(const struct verify *v, struct ant_error *err)
     } facts[] = {
         {"input_digest", mine.input, settings->input, "is not the input of"},
         {"model_digest", mine.model, settings->model, "is not the model of"},
-        {"settings_digest", mine.settings,
-         settings->chat_template ? settings->chat_template : settings->model,
-         "has another chat template than"},
+        {"settings_digest", mine.settings, changeable, "is not as it was for"},
     };
     int rc = 0;
 

@@ -164,6 +164,8 @@ else
     not_ok "what was finished is kept" "$(grep 'start 2' "$out")"
 fi
 same replica half "the same answers after the loss"
+try_on 4 "$antiphon" verify "$tmp/half.h5" --model "$model" --tp-size 2 --sample 20
+expect "two replicas give a sample of them again" 0 "20 answers were generated again: the same tokens"
 
 # A job that was suspended as a whole misses nobody.
 rm "$tmp/hung.h5"
