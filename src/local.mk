@@ -75,7 +75,7 @@ noinst_HEADERS += \
 libantiphon_a_SOURCES += \
 	src/store/exchange.c src/store/exchange_batch.c src/store/exchange_csv.c \
 	src/store/exchange_export.c \
-	src/store/exchange_json.c src/store/exchange_pack.c \
+	src/store/exchange_json.c src/store/exchange_pack.c src/store/exchange_shape.c \
 	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/journal_frame.c \
 	src/store/journal_owner.c src/store/journal_read.c src/store/prompts.c src/store/prompts_text.c \
 	src/store/results.c src/store/results_file.c src/store/results_layout.c \

@@ -194,8 +194,8 @@ check-faults: $(check_DATA) src/antiphon$(EXEEXT)
 # The commands around a job, and files made and read by others. Both use results_probe.
 TESTS += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh
 EXTRA_DIST += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh tests/interop/h5py_files.py
-TESTS += tests/cli/batch.sh tests/cli/chat.sh tests/cli/score.sh
-EXTRA_DIST += tests/cli/batch.sh tests/cli/chat.sh tests/cli/score.sh tests/cli/score_check.py
+TESTS += tests/cli/batch.sh tests/cli/chat.sh tests/cli/constrain.sh tests/cli/score.sh
+EXTRA_DIST += tests/cli/batch.sh tests/cli/chat.sh tests/cli/constrain.sh tests/cli/score.sh tests/cli/score_check.py
 TESTS += tests/cli/bench.sh tests/cli/verify.sh
 EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py tests/cli/verify.sh
 TESTS += tests/cli/plan.sh

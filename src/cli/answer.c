@@ -115,14 +115,15 @@ int ant_run_request(const struct run *run, const struct ant_prompt *prompt, int 
     request->sampling = sampling;
     request->stops = &run->stops;
     request->rules = &run->rules;
-    rc = ant_run_want_logprobs(run, prompt, request, err);
+    rc = ant_run_hold_constraint(run, prompt, &request->constraint, err);
+    if (rc == 0)
+        rc = ant_run_want_logprobs(run, prompt, request, err);
     if (rc == 0)
         rc = ant_run_row_stops(prompt, request, err);
     if (rc < 0) {
         ant_request_free(request);
         return rc;
     }
-    request->constraint = ant_run_hold_constraint(run);
     *out = request;
     return 0;
 }

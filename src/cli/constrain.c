@@ -13,9 +13,16 @@
 
 enum { LARGEST_SCHEMA = 4 << 20 };
 
+enum { N_KEPT = 64 };
+
 struct run_constraints {
     struct ant_token_tree *tree;       /* owned; NULL: not needed yet */
     struct ant_constraint *of_options; /* owned; NULL: none */
+    struct kept {                      /* of rows, the newest: others will have the same */
+        struct ant_digest digest;
+        struct ant_constraint *constraint; /* owned */
+    } kept[N_KEPT];
+    int newest;
 };
 
 /* --choice as a list in JSON. */
@@ -111,9 +118,9 @@ int ant_run_collect_constraint(struct run *run, struct ant_error *err)
     return rc;
 }
 
-int ant_run_check_constraint(const struct run *run, struct ant_error *err)
+static int check_backend(const struct run *run, struct ant_error *err)
 {
-    if (run->facts.masks_logits || !run->constraints || !run->constraints->of_options)
+    if (run->facts.masks_logits)
         return 0;
     return ant_fail(err, ANT_EUNSUPP,
                     "choices, regular expressions and JSON schemas are not possible with the "
@@ -121,11 +128,50 @@ int ant_run_check_constraint(const struct run *run, struct ant_error *err)
                     run->ops->name);
 }
 
-struct ant_constraint *ant_run_hold_constraint(const struct run *run)
+int ant_run_check_constraint(const struct run *run, struct ant_error *err)
 {
-    const struct run_constraints *own = run->constraints;
+    bool has_any = run->constraints && run->constraints->of_options;
 
-    return own->of_options ? ant_constraint_hold(own->of_options) : NULL;
+    if (run->prompts && !run->is_scored)
+        has_any |= ant_prompts_have_constraints(run->prompts);
+    return has_any ? check_backend(run, err) : 0;
+}
+
+/* The constraint of a row, which is kept for others. */
+static int find_kept(const struct run *run, const struct ant_prompt *prompt,
+                     struct ant_constraint **out, struct ant_error *err)
+{
+    struct run_constraints *own = run->constraints;
+    struct ant_digest digest = ant_digest(prompt->constraint, prompt->constraint_bytes);
+
+    digest.low ^= (uint64_t)prompt->constraint_kind;
+    for (int i = 0; i < N_KEPT; i++) {
+        const struct kept *kept = &own->kept[i];
+        *out = kept->constraint;
+        if (*out && kept->digest.low == digest.low && kept->digest.high == digest.high)
+            return 0;
+    }
+    ANT_TRY(ant_constraint_open(out, prompt->constraint_kind, prompt->constraint,
+                                prompt->constraint_bytes, tree_of(run), err));
+    own->newest = (own->newest + 1) % N_KEPT;
+    ant_constraint_release(own->kept[own->newest].constraint);
+    own->kept[own->newest] = (struct kept){digest, *out};
+    return 0;
+}
+
+int ant_run_hold_constraint(const struct run *run, const struct ant_prompt *prompt,
+                            struct ant_constraint **out, struct ant_error *err)
+{
+    struct ant_constraint *constraint = run->constraints ? run->constraints->of_options : NULL;
+
+    *out = NULL;
+    if (run->is_scored)
+        return 0;
+    if (prompt->constraint_kind != ANT_CONSTRAINT_NONE)
+        ANT_TRY(find_kept(run, prompt, &constraint, err));
+    if (constraint)
+        *out = ant_constraint_hold(constraint);
+    return 0;
 }
 
 void ant_run_release_constraints(struct run *run)
@@ -133,6 +179,8 @@ void ant_run_release_constraints(struct run *run)
     if (!run->constraints)
         return;
     ant_constraint_release(run->constraints->of_options);
+    for (int i = 0; i < N_KEPT; i++)
+        ant_constraint_release(run->constraints->kept[i].constraint);
     ant_token_tree_close(run->constraints->tree);
     free(run->constraints);
     free(run->settings.choices.items);

@@ -221,8 +221,9 @@ int ant_run_continuation_ids(const struct run *run, const struct ant_prompt *pro
 int ant_run_collect_constraint(struct run *run, struct ant_error *err);
 /* ANT_EUNSUPP if the backend cannot draw so. */
 int ant_run_check_constraint(const struct run *run, struct ant_error *err);
-/* A reference to what a row's answer must be; NULL: anything. */
-struct ant_constraint *ant_run_hold_constraint(const struct run *run);
+/* A reference to what a row's answer must be; NULL: anything. Of the row itself if it says so. */
+int ant_run_hold_constraint(const struct run *run, const struct ant_prompt *prompt,
+                            struct ant_constraint **out, struct ant_error *err);
 void ant_run_release_constraints(struct run *run);
 
 /* record.c: what says whether two jobs would give the same results: digests of the input, of the

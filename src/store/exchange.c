@@ -386,6 +386,7 @@ void ant_exchange_close(struct ant_exchange_reader *reader)
     ant_buf_release(&reader->id);
     ant_buf_release(&reader->continuation);
     ant_buf_release(&reader->stop);
+    ant_buf_release(&reader->shape);
     ant_buf_release(&reader->system);
     ant_buf_release(&reader->unused);
     free(reader);

@@ -12,7 +12,7 @@
 enum { MOST_COLUMNS = 4096, LISTED = 10 };
 
 /* What a column is for. */
-enum use { USE_NOT, USE_PROMPT, USE_TEXT, USE_ID, USE_INTEGER, USE_REAL, USE_REFUSE };
+enum use { USE_NOT, USE_PROMPT, USE_TEXT, USE_SHAPE, USE_ID, USE_INTEGER, USE_REAL, USE_REFUSE };
 struct column {
     char *name; /* owned */
     enum use use;
@@ -193,6 +193,16 @@ static int choose_prompt(struct ant_exchange_reader *reader, struct ant_error *e
     return rc;
 }
 
+/* The kind of constraint that a column has by its name: not 0. */
+static unsigned find_shape(const struct ant_exchange_reader *reader, const char *name)
+{
+    unsigned flag, i = ANT_N_CONSTRAINTS - 1;
+
+    while (i > 0 && strcmp(name, ant_constraint_names[i]) != 0)
+        i--;
+    return ant_exchange_meaning(reader, name, &flag) == ANT_MEANS_IGNORED ? 0 : i;
+}
+
 static void choose_others(struct ant_exchange_reader *reader)
 {
     struct ant_exchange_csv *csv = reader->csv;
@@ -201,6 +211,10 @@ static void choose_others(struct ant_exchange_reader *reader)
         struct column *column = &csv->columns[i];
         if (column->use == USE_PROMPT)
             continue;
+        if ((column->flag = find_shape(reader, column->name))) {
+            column->use = USE_SHAPE;
+            continue;
+        }
         if (strcmp(column->name, "id") == 0 || strcmp(column->name, "custom_id") == 0) {
             column->use = USE_ID;
             continue;
@@ -291,6 +305,16 @@ static int take_cell(struct ant_exchange_reader *reader, int i, struct ant_excha
     case USE_TEXT:
         if (bytes > 0)
             ant_exchange_set_text(reader, &out->prompt, column->name, text, bytes);
+        return 0;
+    case USE_SHAPE:
+        if (bytes > 0 && out->prompt.constraint_kind != ANT_CONSTRAINT_NONE)
+            return ant_exchange_fail(reader, err, ANT_EDATA,
+                                     "only one of choice, regex and json_schema can be met");
+        if (bytes > 0) {
+            out->prompt.constraint_kind = (enum ant_constraint_kind)column->flag;
+            out->prompt.constraint = text;
+            out->prompt.constraint_bytes = bytes;
+        }
         return 0;
     case USE_ID:
         out->id_kind = ANT_ID_STRING;

@@ -247,6 +247,8 @@ static int take_object(struct ant_exchange_reader *reader, json_t *object,
             ++*n_prompts;
         } else if (json_object_get(object, "messages") && is_extra(name)) {
             continue; /* taken with the messages */
+        } else if ((rc = ant_exchange_take_shape(reader, name, value, &out->prompt, err)) != 0) {
+            rc = rc < 0 ? rc : 0;
         } else if (strcmp(name, "logprobs") == 0 && !is_ignored(reader, name)) {
             rc = take_logprobs(reader, object, value, &out->prompt, err);
         } else if (strcmp(name, "top_logprobs") == 0 && json_object_get(object, "logprobs")) {

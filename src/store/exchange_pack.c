@@ -63,8 +63,9 @@ static const struct {
 };
 
 /* Columns of strings, empty where a row has none. */
-enum { CONTINUATION, STOP, SYSTEM, N_TEXTS };
-static const char *const text_names[N_TEXTS] = {"continuation", "stop", "system"};
+enum { CONTINUATION, STOP, SYSTEM, CHOICE, REGEX, JSON_SCHEMA, N_TEXTS };
+static const char *const text_names[N_TEXTS] = {"continuation", "stop",  "system",
+                                                "choice",       "regex", "json_schema"};
 
 static const int64_t not_given = INT64_MIN;
 
@@ -336,13 +337,17 @@ static int check_row(struct ant_pack *pack, const struct ant_exchange_row *row,
 
 static int add_texts(struct ant_pack *pack, const struct ant_prompt *prompt, struct ant_error *err)
 {
-    const struct {
+    struct text {
         const char *text;
         size_t bytes;
     } from[N_TEXTS] = {[CONTINUATION] = {prompt->continuation, prompt->continuation_bytes},
                        [STOP] = {prompt->stop, prompt->stop_bytes},
                        [SYSTEM] = {prompt->system, prompt->system_bytes}};
 
+    if (prompt->constraint_kind != ANT_CONSTRAINT_NONE) {
+        struct text *own = &from[CHOICE + (int)prompt->constraint_kind - ANT_CONSTRAINT_CHOICE];
+        *own = (struct text){prompt->constraint, prompt->constraint_bytes};
+    }
     for (int i = 0; i < N_TEXTS; i++)
         if (from[i].text || is_open(&pack->texts[i]))
             ANT_TRY(

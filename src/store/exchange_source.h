@@ -4,6 +4,8 @@
 #ifndef ANT_STORE_EXCHANGE_SOURCE_H
 #define ANT_STORE_EXCHANGE_SOURCE_H
 
+#include <jansson.h>
+
 #include "store/exchange.h"
 
 struct ant_exchange_reader {
@@ -15,7 +17,7 @@ struct ant_exchange_reader {
     bool is_begun;
     int64_t line;     /* lines begun so far */
     int64_t row_line; /* where the last row began */
-    struct ant_buf text, id, continuation, stop, system, unused;
+    struct ant_buf text, id, continuation, stop, system, shape, unused;
     struct ant_error why; /* of a row that is no prompt */
     int n_unused;
     struct ant_exchange_csv *csv; /* owned */
@@ -54,6 +56,11 @@ void ant_exchange_set_integer(struct ant_prompt *prompt, unsigned flag, int64_t 
 void ant_exchange_set_text(struct ant_exchange_reader *reader, struct ant_prompt *prompt,
                            const char *name, const char *text, size_t bytes);
 void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double value);
+
+/* What an answer must be, by whatever name: 1 if this is such a name and was taken. Names and
+ * values are those of JSON lines. */
+int ant_exchange_take_shape(struct ant_exchange_reader *reader, const char *name,
+                            const json_t *value, struct ant_prompt *prompt, struct ant_error *err);
 
 /* The formats. 1: a row, 0: the end. */
 int ant_exchange_next_json(struct ant_exchange_reader *reader, struct ant_exchange_row *out,

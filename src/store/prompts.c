@@ -58,8 +58,9 @@ static const char *const option_names[N_OPTIONS] = {"max_tokens",
                                                     "n"};
 
 /* Columns of strings. */
-enum { CONTINUATION, STOP, SYSTEM, N_TEXTS };
-static const char *const text_names[N_TEXTS] = {"continuation", "stop", "system"};
+enum { CONTINUATION, STOP, SYSTEM, CHOICE, REGEX, JSON_SCHEMA, N_TEXTS };
+static const char *const text_names[N_TEXTS] = {"continuation", "stop",  "system",
+                                                "choice",       "regex", "json_schema"};
 
 static const char *const structure_names[] = {"text", "text_offsets", "tokens", "tokens_offsets",
                                               "id",   "rank",         "error"};
@@ -505,12 +506,26 @@ static int read_texts(struct ant_prompts *p, int64_t row, struct ant_prompt *out
     const struct {
         const char **text;
         size_t *bytes;
-    } to[N_TEXTS] = {[CONTINUATION] = {&out->continuation, &out->continuation_bytes},
-                     [STOP] = {&out->stop, &out->stop_bytes},
-                     [SYSTEM] = {&out->system, &out->system_bytes}};
+    } to[CHOICE] = {[CONTINUATION] = {&out->continuation, &out->continuation_bytes},
+                    [STOP] = {&out->stop, &out->stop_bytes},
+                    [SYSTEM] = {&out->system, &out->system_bytes}};
 
-    for (int i = 0; i < N_TEXTS; i++)
+    for (int i = 0; i < CHOICE; i++)
         ANT_TRY(ant_prompts_text_read(&p->texts[i], row, p->n, to[i].text, to[i].bytes, err));
+    for (int i = CHOICE; i < N_TEXTS; i++) {
+        const char *text = NULL;
+        size_t bytes = 0;
+        ANT_TRY(ant_prompts_text_read(&p->texts[i], row, p->n, &text, &bytes, err));
+        if (bytes == 0)
+            continue;
+        if (out->constraint_kind != ANT_CONSTRAINT_NONE)
+            return ant_fail(err, ANT_EDATA, "row %lld has both %s and %s, of which one can be met",
+                            (long long)row, ant_constraint_names[out->constraint_kind],
+                            text_names[i]);
+        out->constraint_kind = (enum ant_constraint_kind)(ANT_CONSTRAINT_CHOICE + i - CHOICE);
+        out->constraint = text;
+        out->constraint_bytes = bytes;
+    }
     return 0;
 }
 
@@ -558,6 +573,7 @@ static void note_prompt(struct ant_buf *facts, const struct ant_prompt *prompt)
         prompt->presence_penalty, prompt->frequency_penalty, (unsigned long long)prompt->seed,
         (long long)prompt->logprobs, (long long)prompt->prompt_logprobs, (long long)prompt->n);
     ant_buf_add(facts, prompt->continuation, prompt->continuation_bytes);
+    ant_buf_add(facts, prompt->constraint, prompt->constraint_bytes);
     ant_buf_add(facts, prompt->stop, prompt->stop_bytes);
     ant_buf_add(facts, prompt->system, prompt->system_bytes);
     ant_buf_add(facts, prompt->text, prompt->text_bytes);
@@ -690,6 +706,15 @@ const char *ant_prompts_ignored(const struct ant_prompts *prompts)
 struct ant_digest ant_prompts_fingerprint(const struct ant_prompts *prompts)
 {
     return prompts->fingerprint;
+}
+
+bool ant_prompts_have_constraints(const struct ant_prompts *prompts)
+{
+    bool has = false;
+
+    for (int i = CHOICE; i < N_TEXTS; i++)
+        has |= ant_h5_column_is_open(&prompts->texts[i].column);
+    return has;
 }
 
 bool ant_prompts_have_continuations(const struct ant_prompts *prompts)

@@ -12,6 +12,8 @@
  *     logprobs, prompt_logprobs [N] integers: so many most probable tokens with each; below 0: none
  *     continuation    [N] strings, to be scored
  *     n               [N] integers: so many answers
+ *     choice, regex, json_schema [N] strings: what the answer must be, as text/constraint.h has it;
+ *                     at most one is given in a row, the others are empty
  *     stop            [N] strings: a text that ends answers, or a JSON list of such
  *     system          [N] strings: the system message of its conversation
  *     priority        [N] numbers: rows with a higher one are begun first; 0 where not given
@@ -34,6 +36,7 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "text/constraint.h"
 
 struct ant_prompts;
 
@@ -72,6 +75,9 @@ struct ant_prompt {
     const char *continuation; /* (continuation_bytes), to be scored; NULL: the file has none */
     size_t continuation_bytes;
     int64_t n;        /* answers to it */
+    enum ant_constraint_kind constraint_kind;
+    const char *constraint; /* (constraint_bytes) */
+    size_t constraint_bytes;
     const char *stop; /* (stop_bytes) a text that ends its answers, or a JSON list of such; empty or
                          NULL: it says nothing */
     size_t stop_bytes;
@@ -104,6 +110,7 @@ int ant_prompts_read(struct ant_prompts *prompts, int64_t row, struct ant_prompt
                      struct ant_error *err);
 
 bool ant_prompts_have_continuations(const struct ant_prompts *prompts);
+bool ant_prompts_have_constraints(const struct ant_prompts *prompts);
 
 /* The largest number up to `limit` in the column of this flag, which is of integers: -1 when there
  * is none. Reads all of it. */

@@ -11,6 +11,9 @@
 
 #include "text/grammar_read.h"
 
+const char *const ant_constraint_names[ANT_N_CONSTRAINTS] = {"none", "choice", "regex",
+                                                             "json_schema"};
+
 enum { MOST_MASK_BYTES = 64 << 20 };
 
 /* What may come behind a state. */
@@ -84,7 +87,6 @@ int ant_constraint_open(struct ant_constraint **out, enum ant_constraint_kind ki
                         const char *text, size_t bytes, const struct ant_token_tree *tree,
                         struct ant_error *err)
 {
-    static const char *const names[] = {"", "choice", "regex", "json_schema"};
     struct ant_grammar *grammar = ant_grammar_open();
     struct ant_program program;
     uint32_t root = ANT_NO_NODE;
@@ -94,7 +96,7 @@ int ant_constraint_open(struct ant_constraint **out, enum ant_constraint_kind ki
         rc = ant_grammar_compile(grammar, root, &program, err);
     ant_grammar_close(grammar);
     if (rc < 0)
-        return ant_fail_in(err, rc, "%s", names[kind]);
+        return ant_fail_in(err, rc, "%s", ant_constraint_names[kind]);
     struct ant_constraint *constraint = ant_xcalloc(1, sizeof(*constraint));
     atomic_init(&constraint->n_holders, 1);
     constraint->tree = tree;

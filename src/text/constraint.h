@@ -20,6 +20,9 @@ enum ant_constraint_kind {
     ANT_CONSTRAINT_SCHEMA, /* a JSON schema, likewise */
 };
 
+enum { ANT_N_CONSTRAINTS = ANT_CONSTRAINT_SCHEMA + 1 };
+extern const char *const ant_constraint_names[ANT_N_CONSTRAINTS]; /* "choice" */
+
 struct ant_constraint;
 
 /* With one reference, the caller's. The tree is borrowed. */
