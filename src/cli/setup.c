@@ -242,7 +242,7 @@ static int choose_backend(struct run *run, int local_rank, struct ant_error *err
  * longer than that of one, waiting for the weights. */
 static int plan_drafts(struct run *run, struct ant_error *err)
 {
-    enum { AUTO_DRAFTS = 3, AUTO_ROWS = 4 };
+    enum { AUTO_DRAFTS = 7, AUTO_ROWS = 12 };
     struct ant_engine_config *config = &run->engine_config;
     const char *text = run->settings.speculate;
     char *end = NULL;
