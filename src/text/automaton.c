@@ -13,8 +13,8 @@
 enum {
     NOT_MADE = UINT32_MAX, /* a transition not yet looked at */
     MOST_PLACES = 1 << 14, /* looked at in one step */
-    COUNTED = 24,          /* what an outline keeps of a count */
 };
+enum { COUNTED = 24 }; /* what an outline keeps of a count */
 
 /* Stacks are chains of frames, each there once. These two have none. */
 enum { STACK_EMPTY, STACK_UNKNOWN, N_STACK_ENDS };
