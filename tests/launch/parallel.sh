@@ -101,10 +101,10 @@ for model in $models; do
     job 1 1 "$model" one.h5 --restart-over
     antiphon=$tmp/apart
     job 2 4 "$model" many.h5 --restart-over --load read
-    expect "$model, read on each host" 0 "12/12 rows"
+    expect "$model, read on each host" 0 "200/200 rows"
     all=$(bytes one.h5) twice=$(bytes many.h5)
     job 2 4 "$model" many.h5 --restart-over --load broadcast
-    expect "$model, broadcast" 0 "12/12 rows" "a part on each host, and broadcast"
+    expect "$model, broadcast" 0 "200/200 rows" "a part on each host, and broadcast"
     same "$model, broadcast: the same answers" one.h5 many.h5
     what="$model: one rank reads $all bytes, two hosts $twice, broadcast $(bytes many.h5)"
     if [ "$all" -gt 0 ] && [ "$twice" -eq $((2 * all)) ] && [ "$(bytes many.h5)" -eq "$all" ]; then
@@ -113,7 +113,7 @@ for model in $models; do
         not_ok "$what" "not once, twice and once"
     fi
     job 2 8 "$model" many.h5 --restart-over --load broadcast --tp-size 2 --pp-size 2
-    expect "$model, broadcast of parts" 0 "12/12 rows"
+    expect "$model, broadcast of parts" 0 "200/200 rows"
     same "$model, broadcast of parts: the same answers" one.h5 many.h5
     antiphon=$TOP_BUILDDIR/src/antiphon
 done
