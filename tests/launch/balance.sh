@@ -215,14 +215,19 @@ kill_ranks() {
     done
 }
 
+# journalled: bytes so far
+journalled() {
+    cat "$tmp"/first.h5.journal/*.aj 2>/dev/null | wc -c
+}
+
 job urgent first --max-num-seqs 1
 for start in 1 2; do
+    enough=$(($(journalled) + 40000))
     # shellcheck disable=SC2086
     srun --mpi=pmix -N 2 -n 2 -O "$antiphon" $args >"$tmp/first.log" 2>&1 &
     pid=$!
     tries=0
-    while [ "$tries" -lt 400 ] &&
-        [ "$(cat "$tmp"/first.h5.journal/*.aj 2>/dev/null | wc -c)" -lt $((start * 40000)) ]; do
+    while [ "$tries" -lt 400 ] && [ "$(journalled)" -lt "$enough" ]; do
         sleep 0.01
         tries=$((tries + 1))
     done
