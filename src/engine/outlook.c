@@ -40,7 +40,8 @@ void ant_outlook_clear(struct ant_outlook *outlook)
 
 void ant_outlook_add(struct ant_outlook *outlook, int pages, int more)
 {
-    struct group *group = &outlook->groups[more < outlook->max_pages ? more : outlook->max_pages];
+    int most = more < outlook->max_pages ? more : outlook->max_pages;
+    struct group *group = &outlook->groups[most > 0 ? most : 0];
 
     group->n++;
     group->pages += pages;

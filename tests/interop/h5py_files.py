@@ -114,7 +114,7 @@ with h5py.File("out.h5") as f:
           names == {"OK": 0, "FAILED": 1, "SKIPPED": 2, "MISSING": 3}, names)
     names = h5py.check_enum_dtype(g["finish"].dtype)
     check("finish is an enumeration",
-          names == {"NONE": 0, "STOP": 1, "LENGTH": 2, "EOS": 3, "ERROR": 4}, names)
+          names == {"NONE": 0, "STOP": 1, "LENGTH": 2, "EOS": 3, "ERROR": 4, "LOOP": 5}, names)
     types = {k: str(g[k].dtype) for k in g if k not in ("status", "finish", "id")}
     wanted = dict(row="int64", sample="uint16", prompt_tokens="int32", completion_tokens="int32",
                   seed="uint64", dp_rank="int32", attempt="uint16", t_first="float32",
