@@ -2,33 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # antiphon bench alone: every kind of workload on a tiny model, figures that add up, refusals.
 set -u
-: "${TOP_SRCDIR:=$(cd "$(dirname "$0")/../.." && pwd)}"
-: "${TOP_BUILDDIR:=$PWD}"
-# shellcheck source=tests/tap.sh
-. "$TOP_SRCDIR/tests/tap.sh"
+# shellcheck source=tests/launch/lib.sh
+. "$(dirname "$0")/../launch/lib.sh"
 
 antiphon=$TOP_BUILDDIR/src/antiphon
 model=$TOP_SRCDIR/tests/golden/tiny/llama
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/antiphon-bench.XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
 unset PMIX_NAMESPACE SLURM_JOB_ID
 
-# run COMMAND...: exit code to $code, output and errors to out and err.
-run() {
-    code=0
-    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || code=$?
-}
-# expect WHAT CODE [TEXT...]: the exit code, and every TEXT in the output or errors.
-expect() {
-    what=$1 wanted=$2 why=
-    shift 2
-    [ "$code" -eq "$wanted" ] || why="exit code $code instead of $wanted"
-    for text in "$@"; do
-        grep -qF -e "$text" "$tmp/out" "$tmp/err" || why="$why${why:+; }no '$text'"
-    done
-    if [ -z "$why" ]; then ok "$what"; else not_ok "$what" "$why
-$(cat "$tmp/out" "$tmp/err")"; fi
-}
 # adds_up WHAT FILE WORKLOADS
 adds_up() {
     if command -v python3 >/dev/null; then
@@ -39,41 +19,41 @@ adds_up() {
     fi
 }
 
-run "$antiphon" bench --model "$model" --prompts 20 --in 30 --out 12 --max-num-seqs 8 \
+try "$antiphon" bench --model "$model" --prompts 20 --in 30 --out 12 --max-num-seqs 8 \
     --work batch,mix,topp,single --repeat 2 --json "$tmp/model.json"
 expect "a model" 0 "llama, safetensors" "mix           20" "topp" "first token after"
 adds_up "its figures add up" "$tmp/model.json" batch,mix,topp,single
-run "$antiphon" bench --dummy "$model" --prompts 3 --in 30 --out 4 --work prefill --repeat 1 \
+try "$antiphon" bench --dummy "$model" --prompts 3 --in 30 --out 4 --work prefill --repeat 1 \
     --threads 1 --json -
 expect "random weights, JSON alone" 0 '"format": "random BF16"'
 adds_up "its figures add up" "$tmp/out" prefill
 for type in f16 f32 q8_0 q4_0; do
-    run "$antiphon" bench --dummy "$model/config.json" --dummy-type "$type" --prompts 2 --in 30 \
+    try "$antiphon" bench --dummy "$model/config.json" --dummy-type "$type" --prompts 2 --in 30 \
         --out 4 --work batch --repeat 1
     expect "random weights of type $type" 0 "batch"
 done
 if command -v python3 >/dev/null; then
-    run python3 -B "$TOP_SRCDIR/share/benchmarks/side-by-side" --antiphon "$antiphon" \
+    try python3 -B "$TOP_SRCDIR/share/benchmarks/side-by-side" --antiphon "$antiphon" \
         --model "$model" --works batch,start --prompts 3 --rounds 2 --threads 1
     expect "side by side with nobody" 0 "| batch, tokens/s | " "| start, s | "
 else
     skip python3 "side by side with nobody" "no python3"
 fi
 
-run "$antiphon" bench --help
+try "$antiphon" bench --help
 expect "every workload is in the help" 0 " batch " " mix " " prefill " " single " " prefix " " topp " \
     " W1 " " W2 " " W3 " " W4 " " W5 " " W6 "
-run "$antiphon" bench
+try "$antiphon" bench
 expect "no model" 64 "antiphon bench: one of --model and --dummy is needed"
-run "$antiphon" bench --model "$model" --dummy smollm2-135m
+try "$antiphon" bench --model "$model" --dummy smollm2-135m
 expect "two models" 64 "one of --model and --dummy is needed"
-run "$antiphon" bench --dummy smollm3
+try "$antiphon" bench --dummy smollm3
 expect "no such shape" 65 "known: smollm2-135m, "
-run "$antiphon" bench --dummy "$model" --work batch,loop
+try "$antiphon" bench --dummy "$model" --work batch,loop
 expect "no such workload" 64 "--work 'loop' is no workload"
-run "$antiphon" bench --dummy "$model" --work W1
+try "$antiphon" bench --dummy "$model" --work W1
 expect "longer than the model is made for" 64 "workload W1 has sequences of 1152 tokens" "for 512"
-run "$antiphon" bench --dummy "$model" --prompts 2 --in 30 --out 4 --work batch --repeat 1 \
+try "$antiphon" bench --dummy "$model" --prompts 2 --in 30 --out 4 --work batch --repeat 1 \
     --json /nonexistent/x
 expect "figures that cannot be written" 74 "cannot create '/nonexistent/x'"
 

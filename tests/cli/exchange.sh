@@ -2,96 +2,75 @@
 # SPDX-License-Identifier: Apache-2.0
 # The commands around a job as a person uses them: pack, show, export, merge.
 set -u
-: "${TOP_SRCDIR:=$(cd "$(dirname "$0")/../.." && pwd)}"
-: "${TOP_BUILDDIR:=$PWD}"
-# shellcheck source=tests/tap.sh
-. "$TOP_SRCDIR/tests/tap.sh"
+# shellcheck source=tests/launch/lib.sh
+. "$(dirname "$0")/../launch/lib.sh"
 
 antiphon=$TOP_BUILDDIR/src/antiphon
 probe=$TOP_BUILDDIR/tests/launch/results_probe
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/antiphon-exchange.XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 unset PMIX_NAMESPACE SLURM_JOB_ID
-
-# run COMMAND...: exit code to $code, output and errors to out and err.
-run() {
-    code=0
-    "$@" >out 2>err </dev/null || code=$?
-}
-# expect WHAT CODE [TEXT...]: the exit code, and every TEXT in the output or errors.
-expect() {
-    what=$1 wanted=$2 why=
-    shift 2
-    [ "$code" -eq "$wanted" ] || why="exit code $code instead of $wanted"
-    for text in "$@"; do
-        grep -qF -e "$text" out err || why="$why${why:+; }no '$text'"
-    done
-    if [ -z "$why" ]; then ok "$what"; else not_ok "$what" "$why
-$(cat out err)"; fi
-}
 
 cat >prompts.jsonl <<'TEXT'
 {"prompt": "first", "id": "a", "max_tokens": 5}
 {"text": "second", "id": "b", "colour": "red"}
 {"custom_id": "c", "method": "POST", "body": {"prompt": "third", "seed": 3}}
 TEXT
-run "$antiphon" pack prompts.jsonl -o p.h5
+try "$antiphon" pack prompts.jsonl -o p.h5
 expect "pack JSON lines" 0 "p.h5: 3 prompts, 16 bytes, with id, max_tokens, seed" \
     "not used from 'prompts.jsonl': colour"
-run "$antiphon" pack prompts.jsonl -o p.h5
+try "$antiphon" pack prompts.jsonl -o p.h5
 expect "an output that is there stays" 64 "antiphon pack: 'p.h5' is there already"
-run "$antiphon" pack prompts.jsonl prompts.jsonl -o p2.h5 --force
+try "$antiphon" pack prompts.jsonl prompts.jsonl -o p2.h5 --force
 expect "two inputs" 0 "6 prompts"
 printf '"x"\n{"prompt": 5}\n' >bad.jsonl
-run "$antiphon" pack bad.jsonl -o bad.h5
+try "$antiphon" pack bad.jsonl -o bad.h5
 expect "a bad line is named" 65 "antiphon pack: 'bad.jsonl', line 2: 'prompt' is a number"
 empty "a failed pack leaves nothing" "$(ls bad.h5* 2>/dev/null)"
-run "$antiphon" pack prompts.jsonl --from lines -o lines.h5
+try "$antiphon" pack prompts.jsonl --from lines -o lines.h5
 expect "another format than the name's" 0 "3 prompts"
 code=0
 printf 'a\n\nb\nc\n' | "$antiphon" pack - --from paragraphs -o par.h5 >out 2>err || code=$?
 expect "standard input" 0 "2 prompts, 4 bytes"
-run "$antiphon" pack - -o x.h5
+try "$antiphon" pack - -o x.h5
 expect "standard input has no name to tell" 64 "say --from"
-run "$antiphon" pack prompts.jsonl -o /nonexistent/x.h5
+try "$antiphon" pack prompts.jsonl -o /nonexistent/x.h5
 expect "a folder that is not there" 74 "cannot create '/nonexistent/x.h5.part'" \
     "No such file or directory"
-run "$antiphon" pack -o x.h5
+try "$antiphon" pack -o x.h5
 expect "no input" 64 "no input is named"
 
-run "$probe" r.h5 3 input p.h5
+try "$probe" r.h5 3 input p.h5
 expect "results to look at" 0 "3 rows well"
-run "$antiphon" show r.h5
+try "$antiphon" show r.h5
 expect "show" 0 "r.h5: complete, 3 results: 3 ok, 0 failed" \
     "--- row 2, id c: OK, EOS, 2 + 14 tokens"
-run "$antiphon" show r.h5 --row 1
+try "$antiphon" show r.h5 --row 1
 expect "show one row" 0 "--- row 1, id b"
 empty "and no other" "$(grep -e '--- row [02]' out)"
-run "$antiphon" show r.h5 --row 3
+try "$antiphon" show r.h5 --row 3
 expect "show a row that is not there" 64 "has no row 3, there are 3"
-run "$antiphon" show p.h5
+try "$antiphon" show p.h5
 expect "show a file of prompts" 65 "'p.h5' is no results file of antiphon"
-run "$probe" many.h5 50
-run "$antiphon" show many.h5 --failed -n 2
+try "$probe" many.h5 50
+try "$antiphon" show many.h5 --failed -n 2
 expect "show what failed" 0 "43 ok, 7 failed" "--- row 10: FAILED" "row 10 is bad"
 empty "no more than asked for" "$(grep -e '--- row 17' out)"
 # Row 9 has control characters in it.
-run "$antiphon" show many.h5 --row 9
+try "$antiphon" show many.h5 --row 9
 empty "no control characters reach the terminal" "$(LC_ALL=C tr -d '[:print:]\n\t\200-\377' <out)"
 
-run "$antiphon" export r.h5
+try "$antiphon" export r.h5
 expect "export" 0 '{"row": 1, "sample": 0, "id": "b", "status": "OK", "finish": "LENGTH"'
-run "$antiphon" export r.h5 --csv -o r.csv
+try "$antiphon" export r.h5 --csv -o r.csv
 expect "export CSV to a file" 0
 if [ "$(wc -l <r.csv)" -eq 4 ] && grep -q '^1,0,b,OK,LENGTH,1,7,' r.csv; then
     ok "the CSV has every row"
 else
     not_ok "the CSV has every row" "$(cat r.csv)"
 fi
-run "$antiphon" pack r.csv --column text -o again.h5
+try "$antiphon" pack r.csv --column text -o again.h5
 expect "what was exported can be packed" 0 "3 prompts" "with id, seed"
-run "$antiphon" export r.h5 --csv --jsonl
+try "$antiphon" export r.h5 --csv --jsonl
 expect "one format at a time" 64 "not both"
 if [ -w /dev/full ]; then
     code=0
@@ -102,27 +81,27 @@ else
 fi
 
 "$antiphon" pack prompts.jsonl prompts.jsonl prompts.jsonl -o p9.h5 >/dev/null 2>&1
-run "$probe" job.h5 9 killed p9.h5
+try "$probe" job.h5 9 killed p9.h5
 expect "a job that died" 0
-run "$antiphon" merge job.h5 -o so-far.h5
+try "$antiphon" merge job.h5 -o so-far.h5
 expect "merge what there is" 0 "so-far.h5: not complete, 5 ok, 1 failed, 3 missing"
-run "$antiphon" show so-far.h5
+try "$antiphon" show so-far.h5
 expect "which can be shown" 0 "so-far.h5: not complete, 9 results: 5 ok, 1 failed, 3 missing" \
     "--- row 2, id c: MISSING"
-run "$antiphon" merge job.h5
+try "$antiphon" merge job.h5
 expect "merge into its place" 0 "job.h5: not complete"
 if [ -d job.h5.journal ]; then ok "the journal stays"; else not_ok "the journal stays"; fi
-run "$antiphon" merge job.h5 --input p.h5
+try "$antiphon" merge job.h5 --input p.h5
 expect "merge with other prompts" 64 "'p.h5' is not the input of this job"
 mv p9.h5 elsewhere.h5
-run "$antiphon" merge job.h5 -o without.h5
+try "$antiphon" merge job.h5 -o without.h5
 expect "merge without prompts" 0 "note: without ids" "9.h5'" "not complete"
-run "$antiphon" merge job.h5 -o with.h5 --input elsewhere.h5
+try "$antiphon" merge job.h5 -o with.h5 --input elsewhere.h5
 expect "merge with the prompts named" 0 "not complete"
-run "$probe" done.h5 9 journal elsewhere.h5
-run "$antiphon" merge done.h5
+try "$probe" done.h5 9 journal elsewhere.h5
+try "$antiphon" merge done.h5
 expect "merge a job that was all but done" 0 "done.h5: complete, 8 ok, 1 failed, 0 missing"
 if [ ! -e done.h5.journal ]; then ok "its journal is gone"; else not_ok "its journal is gone"; fi
-run "$antiphon" merge nothing.h5
+try "$antiphon" merge nothing.h5
 expect "merge what is not there" 65 "cannot open 'nothing.h5.journal/manifest.json'"
 done_testing

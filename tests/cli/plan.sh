@@ -2,39 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # antiphon plan: what it predicts beside runs that were measured, what it takes and refuses.
 set -u
-: "${TOP_SRCDIR:=$(cd "$(dirname "$0")/../.." && pwd)}"
-: "${TOP_BUILDDIR:=$PWD}"
-# shellcheck source=tests/tap.sh
-. "$TOP_SRCDIR/tests/tap.sh"
+# shellcheck source=tests/launch/lib.sh
+. "$(dirname "$0")/../launch/lib.sh"
 
 antiphon=$TOP_BUILDDIR/src/antiphon
 model=$TOP_SRCDIR/tests/golden/tiny/llama
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/antiphon-plan.XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 unset PMIX_NAMESPACE SLURM_JOB_ID
 
-# run COMMAND...: exit code to $code, output and errors to out and err.
-run() {
-    code=0
-    "$@" >out 2>err </dev/null || code=$?
-}
-# expect WHAT CODE [TEXT...]: the exit code, and every TEXT in the output or errors.
-expect() {
-    what=$1 wanted=$2 why=
-    shift 2
-    [ "$code" -eq "$wanted" ] || why="exit code $code instead of $wanted"
-    for text in "$@"; do
-        grep -qF -e "$text" out err || why="$why${why:+; }no '$text'"
-    done
-    if [ -z "$why" ]; then ok "$what"; else not_ok "$what" "$why
-$(cat out err)"; fi
-}
 # near WHAT MEASURED OPTIONS...: output tokens/s of the best layout within 20 % of those measured.
 near() {
     what=$1 measured=$2
     shift 2
-    run "$antiphon" plan "$@" --json -
+    try "$antiphon" plan "$@" --json -
     empty "$what: within 20 % of $measured tokens/s" "$(awk -v measured="$measured" '
         /"answers_s"/ && !seconds { gsub(/[^0-9.e+-]/, "", $2); seconds = $2 }
         /"output_tokens"/ && !tokens { gsub(/[^0-9.e+-]/, "", $2); tokens = $2 }
@@ -63,30 +43,30 @@ near "two cores, Q8_0" 567 --dummy $small --dummy-type q8_0 --prompts 64 --in 12
     --cpus zen4:2
 near "two cores, one answer" 110 --dummy $small --prompts 1 --in 1 --out 128 --cpus zen4:2
 
-run "$antiphon" plan --dummy llama-3.1-70b --prompts 100000 --in 1000 --out 300 --gpus h100:32 \
+try "$antiphon" plan --dummy llama-3.1-70b --prompts 100000 --in 1000 --out 300 --gpus h100:32 \
     --max-model-len 8192
 expect "70B needs several GPUs a replica" 0 "    8    4    1       35.2" "best     dp 8, tp 4, pp 1" \
     "antiphon template tensor --gpus 32 --gpus-per-node 8 --tp-size 4" "4 nodes of 8 ranks"
-run "$antiphon" plan --dummy llama-3.1-70b --prompts 10 --gpus h100:1
+try "$antiphon" plan --dummy llama-3.1-70b --prompts 10 --gpus h100:1
 expect "and does not fit one" 64 "no way fits 1 ranks: weights 141.1 GB"
-run "$antiphon" plan --dummy llama-3.1-70b --prompts 10 --gpus h100:8 --per-node 1 --max-model-len 4096
+try "$antiphon" plan --dummy llama-3.1-70b --prompts 10 --gpus h100:8 --per-node 1 --max-model-len 4096
 expect "stages where nodes have one" 0 "best     dp 4, tp 1, pp 2" "--pp-size 2"
-run "$antiphon" plan --dummy mixtral-8x7b --prompts 100000 --gpus h100:8 --max-model-len 8192 --enable-ep
+try "$antiphon" plan --dummy mixtral-8x7b --prompts 100000 --gpus h100:8 --max-model-len 8192 --enable-ep
 expect "experts" 0 "best     dp 4, tp 2, pp 1" "antiphon template experts --gpus 8"
-run "$antiphon" plan --dummy $big --prompts 1000000 --gpus h100:32
+try "$antiphon" plan --dummy $big --prompts 1000000 --gpus h100:32
 expect "a million prompts on four nodes" 0 "best     dp 32, tp 1, pp 1" "antiphon template multi-node"
-run "$antiphon" plan --dummy $big --prompts 100 --samples 8 --in 2000 --out 20 --gpus h100:1
+try "$antiphon" plan --dummy $big --prompts 100 --samples 8 --in 2000 --out 20 --gpus h100:1
 expect "samples share their prompt" 0 "800 answers"
 
 # A real input: texts, and tokens.
 printf '{"prompt": "a longer prompt number %d", "max_tokens": 40}\n{"prompt": "x"}\n{"prompt": ""}\n' 1 >p.jsonl
 "$antiphon" pack p.jsonl -o p.h5 >/dev/null
-run "$antiphon" plan --model "$model" --input p.h5 --cpus avx2:64 --nodes 2 --max-tokens 100 --out 30
+try "$antiphon" plan --model "$model" --input p.h5 --cpus avx2:64 --nodes 2 --max-tokens 100 --out 30
 expect "prompts of a file" 0 "work     2 answers: prompts of" "answers of 30" "2 nodes of 4 ranks" \
     "antiphon template cpu --nodes 2 --ranks-per-node 4 --cpus-per-rank 16"
-run "$antiphon" plan --dummy $big --input p.h5 --gpus h100:1
+try "$antiphon" plan --dummy $big --input p.h5 --gpus h100:1
 expect "texts need the model's tokenizer" 64 "'p.h5' holds texts, whose tokens only --model can count"
-run "$antiphon" plan --model "$model" --prompts 10 --in 5 --out 5 --cpus zen4:2 --json plan.json
+try "$antiphon" plan --model "$model" --prompts 10 --in 5 --out 5 --cpus zen4:2 --json plan.json
 expect "JSON beside the table" 0 "best     dp 1"
 if command -v python3 >/dev/null; then
     empty "it is JSON" "$(python3 -B -c 'import json; json.load(open("plan.json"))["layouts"][0]["answers_s"]' 2>&1)"
@@ -94,20 +74,20 @@ else
     skip python3 "it is JSON" "no python3"
 fi
 
-run "$antiphon" plan --dummy $big --prompts 10
+try "$antiphon" plan --dummy $big --prompts 10
 expect "no machine" 64 "one of --gpus and --cpus is needed"
-run "$antiphon" plan --dummy $big --gpus h100:1
+try "$antiphon" plan --dummy $big --gpus h100:1
 expect "no prompts" 64 "one of --input and --prompts is needed"
-run "$antiphon" plan --prompts 10 --gpus h100:1
+try "$antiphon" plan --prompts 10 --gpus h100:1
 expect "no model" 64 "one of --model and --dummy is needed"
-run "$antiphon" plan --dummy $big --prompts 10 --gpus h100
+try "$antiphon" plan --dummy $big --prompts 10 --gpus h100
 expect "no number" 64 "--gpus 'h100' is not a kind and a number, such as h100:8"
-run "$antiphon" plan --dummy $big --prompts 10 --gpus v100:8
+try "$antiphon" plan --dummy $big --prompts 10 --gpus v100:8
 expect "an unknown kind" 64 "--gpus: 'v100' is not one of a100-40, a100"
-run "$antiphon" plan --dummy $big --prompts 10 --gpus zen4:8
+try "$antiphon" plan --dummy $big --prompts 10 --gpus zen4:8
 expect "a kind of core" 64 "--gpus: 'zen4' is a kind of core"
-run "$antiphon" plan --dummy $big --prompts 10 --gpus h100:8 --dp-size 3
+try "$antiphon" plan --dummy $big --prompts 10 --gpus h100:8 --dp-size 3
 expect "a number that does not fit" 64 "8 ranks cannot be shared out so"
-run "$antiphon" plan --dummy $big --prompts 10 --in 200000 --gpus h100:1
+try "$antiphon" plan --dummy $big --prompts 10 --in 200000 --gpus h100:1
 expect "prompts that are too long" 64 "leave no room for answers in 131072"
 done_testing
