@@ -22,12 +22,15 @@ noinst_HEADERS += \
 noinst_HEADERS += src/cli/plan.h src/cli/plan_input.h src/cli/template.h
 libantiphon_a_SOURCES += \
 	src/cli/answer.c src/cli/bench.c src/cli/bench_report.c src/cli/bench_work.c src/cli/chat.c \
-	src/cli/cli.c src/cli/constrain.c src/cli/deal.c src/cli/doctor.c src/cli/export.c src/cli/halt.c src/cli/history.c \
+	src/cli/cli.c src/cli/constrain.c src/cli/deal.c src/cli/export.c src/cli/halt.c src/cli/history.c \
 	src/cli/history_chart.c src/cli/history_command.c src/cli/history_export.c src/cli/history_page.c \
 	src/cli/manual.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/provenance.c \
 	src/cli/logprobs.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/rules.c \
 	src/cli/run.c src/cli/score.c src/cli/setup.c \
 	src/cli/shard.c src/cli/show.c src/cli/top.c src/cli/trace.c src/cli/verify.c
+noinst_HEADERS += src/cli/doctor.h
+libantiphon_a_SOURCES += src/cli/doctor.c src/cli/doctor_files.c src/cli/doctor_gpu.c \
+	src/cli/doctor_host.c src/cli/doctor_net.c
 libantiphon_a_SOURCES += src/cli/plan.c src/cli/plan_cost.c src/cli/plan_input.c \
 	src/cli/plan_machine.c src/cli/plan_run.c src/cli/template.c
 
@@ -126,16 +129,18 @@ libantiphon_a_SOURCES += \
 	src/engine/queue.c src/engine/sampling.c src/engine/sched.c src/engine/stop.c
 
 # backend
-noinst_HEADERS += src/backend/backend.h
+noinst_HEADERS += src/backend/backend.h src/backend/gpu.h
 libantiphon_a_SOURCES += src/backend/backend.c
 
 # backend/cuda
 noinst_HEADERS += src/backend/cuda/attn_plan.h src/backend/cuda/cuda.h src/backend/cuda/gemm_plan.h
 if HAVE_CUDA
 libantiphon_a_SOURCES += \
-	src/backend/cuda/attn_plan.c src/backend/cuda/cuda.c src/backend/cuda/cuda_draws.c src/backend/cuda/cuda_meter.c src/backend/cuda/cuda_moe.c src/backend/cuda/cuda_ops.c \
+	src/backend/cuda/attn_plan.c src/backend/cuda/cuda.c src/backend/cuda/cuda_draws.c src/backend/cuda/cuda_look.c src/backend/cuda/cuda_meter.c src/backend/cuda/cuda_moe.c src/backend/cuda/cuda_ops.c \
 	src/backend/cuda/cuda_parallel.c \
 	src/backend/cuda/cuda_step.c src/backend/cuda/cuda_weight.c src/backend/cuda/gemm_plan.c
+else
+libantiphon_a_SOURCES += src/backend/gpu_none.c
 endif
 
 # backend/cpu

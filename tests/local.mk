@@ -52,6 +52,7 @@ UNIT_TESTS += tests/unit/test_timeline
 UNIT_TESTS += tests/unit/test_journal_owner
 tests_unit_test_journal_owner_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
 UNIT_TESTS += tests/unit/test_plan
+UNIT_TESTS += tests/unit/test_doctor
 UNIT_TESTS += tests/unit/test_prompts
 UNIT_TESTS += tests/unit/test_results
 UNIT_TESTS += tests/unit/test_exchange
@@ -168,18 +169,21 @@ TESTS += tests/launch/balance.sh tests/launch/embed.sh tests/launch/shards.sh
 EXTRA_DIST += tests/launch/balance.sh tests/launch/embed.sh tests/launch/shards.sh
 TESTS += tests/launch/faults.sh tests/launch/kills.sh tests/launch/templates.sh
 EXTRA_DIST += tests/launch/faults.sh tests/launch/kills.sh tests/launch/templates.sh tests/launch/jobs.sh \
-	tests/launch/fail_write.c
+	tests/launch/bad_node.c tests/launch/fail_write.c
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
 TESTS += tests/launch/results.sh
 EXTRA_DIST += tests/launch/results.sh
 
-# Writes that fail, for tests/launch/faults.sh.
-check_DATA = tests/launch/fail_write.so
-CLEANFILES += tests/launch/fail_write.so
+# Writes that fail, for tests/launch/faults.sh, and nodes that are not as they should be, for
+# doctor.sh.
+check_DATA = tests/launch/fail_write.so tests/launch/bad_node.so
+CLEANFILES += $(check_DATA)
 tests/launch/fail_write.so: tests/launch/fail_write.c
+tests/launch/bad_node.so: tests/launch/bad_node.c
+$(check_DATA):
 	$(AM_V_CCLD)$(MKDIR_P) $(@D) && $(CC) $(ANT_WARNINGS) -O2 -shared -fPIC -o $@ \
-		$(srcdir)/tests/launch/fail_write.c -ldl
+		$(srcdir)/$(@:.so=.c) -ldl
 
 # The long campaign; FAULT_TRIALS says how many kills.
 FAULT_TRIALS = 200

@@ -335,6 +335,39 @@ static void cut_peer(struct ant_transport *transport, struct peer *peer)
     finish(transport, request, ant_now() + close_seconds);
 }
 
+/* Adds "tcp/eth0" out of "lane[0]:  2:tcp/eth0.0 md[1] ...", once. */
+static void add_way(const char *lane, char *out, size_t bytes)
+{
+    const char *text = strchr(strchr(lane, ']'), ':');
+    char way[64];
+    size_t used = strlen(out);
+
+    if (!text || !(text = strchr(text + 1, ':')))
+        return;
+    snprintf(way, sizeof(way), "%.*s", (int)strcspn(text + 1, ". "), text + 1);
+    if (*way && !strstr(out, way) && used + strlen(way) + 3 < bytes)
+        snprintf(out + used, bytes - used, "%s%s", used ? ", " : "", way);
+}
+
+/* UCX tells it as text alone. */
+void ant_transport_ways(const struct ant_transport *transport, int peer, char *out, size_t bytes)
+{
+    ucp_ep_h ep =
+        peer < transport->n_peers && transport->peers[peer] ? transport->peers[peer]->ep : NULL;
+    char *text = NULL;
+    size_t length;
+    FILE *file = ep ? open_memstream(&text, &length) : NULL;
+
+    *out = '\0';
+    if (!file)
+        return;
+    ucp_ep_print_info(ep, file);
+    fclose(file);
+    for (const char *lane = strstr(text, "lane["); lane; lane = strstr(lane + 1, "lane["))
+        add_way(lane, out, bytes);
+    free(text);
+}
+
 /* --- flights ----------------------------------------------------------------------------- */
 
 static struct ant_message *add_message(struct ant_flight *flight, int peer, bool is_send,

@@ -91,6 +91,10 @@ void ant_far_word_close(struct ant_far_word *word);
 void ant_far_word_add(struct ant_far_word *word, int64_t n);
 int ant_far_word_poll(struct ant_far_word *word, int64_t *before, struct ant_error *err);
 
+/* How messages go to this rank, once some have: "posix/memory, tcp/eth0" are transports and their
+ * devices, "" where that is not known. */
+void ant_transport_ways(const struct ant_transport *transport, int peer, char *out, size_t bytes);
+
 /* Move what can be moved, without waiting. */
 void ant_transport_progress(struct ant_transport *transport);
 /* The same until every note is out or `seconds` have gone by. */

@@ -53,6 +53,12 @@ void ant_transport_meet(struct ant_transport *transport, const struct ant_card *
     (void)transport, (void)cards, (void)ranks, (void)n;
 }
 
+void ant_transport_ways(const struct ant_transport *transport, int peer, char *out, size_t bytes)
+{
+    (void)transport, (void)peer, (void)bytes;
+    *out = '\0';
+}
+
 int ant_transport_check(const struct ant_transport *transport, const int *ranks, int n,
                         struct ant_error *err)
 {

@@ -446,3 +446,83 @@ int ant_results_write(const struct ant_results_plan *plan, struct ant_prompts *p
     *n_failed = w.layout.n_failed;
     return 0;
 }
+
+/* ---- a try ------------------------------------------------------------------------------------
+ */
+
+enum { TRY_CELLS = 16384 }; /* of each rank */
+
+static int create_try(const struct writer *w, struct ant_error *err)
+{
+    hsize_t n = (hsize_t)TRY_CELLS * (hsize_t)w->size;
+    hid_t file = H5I_INVALID_HID;
+
+    if (w->rank != 0)
+        return 0;
+    ANT_TRY(ant_results_file_begin(&file, w->part, err));
+    hid_t creation = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(1, &n, NULL);
+    H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
+    hid_t data = H5Dcreate2(file, "try", H5T_NATIVE_INT, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    int rc = data < 0 ? ant_h5_fail(err, ANT_EIO, "cannot make a dataset in '%s'", w->part) : 0;
+    ant_h5_close(data);
+    ant_h5_close(space);
+    ant_h5_close(creation);
+    if (ant_h5_close(file) < 0 && rc == 0)
+        rc = ant_h5_fail(err, ANT_EIO, "cannot write '%s'", w->part);
+    return rc;
+}
+
+/* This rank's cells, there and back. */
+static int move_try(const struct writer *w, struct ant_error *err)
+{
+    hsize_t first = (hsize_t)TRY_CELLS * (hsize_t)w->rank, n = TRY_CELLS;
+    int *cells = ant_xcalloc(TRY_CELLS, sizeof(*cells));
+    hid_t data = H5Dopen2(w->file, "try", H5P_DEFAULT), whole = H5Dget_space(data);
+    hid_t part = H5Screate_simple(1, &n, NULL);
+    int rc = 0, wrong = 0;
+
+    for (int i = 0; i < TRY_CELLS; i++)
+        cells[i] = (int)first + i;
+    H5Sselect_hyperslab(whole, H5S_SELECT_SET, &first, NULL, &n, NULL);
+    if (H5Dwrite(data, H5T_NATIVE_INT, part, whole, H5P_DEFAULT, cells) < 0)
+        rc = ant_h5_fail(err, ANT_EIO, "cannot write '%s'", w->part);
+    memset(cells, 0, TRY_CELLS * sizeof(*cells));
+    if (rc == 0 && H5Dread(data, H5T_NATIVE_INT, part, whole, H5P_DEFAULT, cells) < 0)
+        rc = ant_h5_fail(err, ANT_EIO, "cannot read '%s' back", w->part);
+    for (int i = 0; i < TRY_CELLS && rc == 0; i++)
+        wrong += cells[i] != (int)first + i;
+    if (wrong > 0)
+        rc = ant_fail(err, ANT_EIO, "'%s': %d of %d numbers were read back otherwise", w->part,
+                      wrong, TRY_CELLS);
+    ant_h5_close(part);
+    ant_h5_close(whole);
+    ant_h5_close(data);
+    free(cells);
+    return rc;
+}
+
+int ant_results_try(const char *path, struct ant_group *world, double timeout,
+                    struct ant_error *err)
+{
+    struct writer w = {.size = 1, .file = H5I_INVALID_HID, .timeout = timeout};
+
+    if (world && ant_group_size(world) > 1) {
+        w.world = world;
+        w.rank = ant_group_rank(world);
+        w.size = ant_group_size(world);
+    }
+    w.part = ant_xstrdup(path);
+    int rc = agree(&w, create_try(&w, err), err);
+    if (rc == 0)
+        rc = agree(&w, open_part(&w, err), err);
+    if (rc == 0) {
+        rc = agree_on_slice(&w, move_try(&w, err), err);
+        if (rc != ANT_EPEER && ant_h5_close(w.file) < 0 && rc == 0)
+            rc = ant_h5_fail(err, ANT_EIO, "cannot close '%s'", w.part);
+        rc = agree(&w, rc, err);
+    }
+    if (w.rank == 0)
+        unlink(w.part);
+    free(w.part);
+    return rc;
+}

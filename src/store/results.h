@@ -26,6 +26,11 @@ int ant_store_start(int world_size, struct ant_error *err);
 void ant_store_stop(void);
 const char *ant_store_versions(void); /* "HDF5 1.10.8, MPI-IO of Open MPI 4.1.4", or ", serial" */
 
+/* For antiphon doctor: the ranks write a small file at `path` together as they write results, read
+ * it back, and remove it. Collective over `world` (NULL: alone). */
+int ant_results_try(const char *path, struct ant_group *world, double timeout,
+                    struct ant_error *err);
+
 /* A name and a value for an attribute of /provenance or the root; text or
  * integer or real. */
 enum ant_fact_kind { ANT_FACT_TEXT, ANT_FACT_INT, ANT_FACT_REAL };

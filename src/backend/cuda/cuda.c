@@ -38,9 +38,9 @@ static int count_gpus(int *n, struct ant_error *err)
     return 0;
 }
 
-/* Ranks of a host take the GPUs that they see in turn: with --gpus-per-task=1 each sees its own. */
-static int device_of(int local_rank, int *device, struct cudaDeviceProp *prop,
-                     struct ant_error *err)
+/* With --gpus-per-task=1 each rank sees its own. */
+int ant_cuda_device_of(int local_rank, int *device, struct cudaDeviceProp *prop,
+                       struct ant_error *err)
 {
     int n;
 
@@ -59,7 +59,7 @@ static int probe(struct ant_error *why)
     struct cudaDeviceProp prop;
     int device;
 
-    return device_of(0, &device, &prop, why);
+    return ant_cuda_device_of(0, &device, &prop, why);
 }
 
 static int unit(int local_rank, char out[64], struct ant_error *err)
@@ -67,7 +67,7 @@ static int unit(int local_rank, char out[64], struct ant_error *err)
     struct cudaDeviceProp prop;
     int device, n = 4;
 
-    ANT_TRY(device_of(local_rank, &device, &prop, err));
+    ANT_TRY(ant_cuda_device_of(local_rank, &device, &prop, err));
     memcpy(out, "GPU-", 5);
     for (int i = 0; i < 16; i++)
         n += snprintf(out + n, 64 - (size_t)n, "%s%02x", i >= 4 && i <= 10 && i % 2 == 0 ? "-" : "",
@@ -519,7 +519,7 @@ static int open_cuda(struct ant_backend **out, const struct ant_backend_config *
     cuda->is_checked = check && *check == '1';
     pthread_mutex_init(&cuda->lock, NULL);
     pthread_cond_init(&cuda->arrival, NULL);
-    int rc = device_of(config->local_rank, &cuda->device, &cuda->prop, err);
+    int rc = ant_cuda_device_of(config->local_rank, &cuda->device, &cuda->prop, err);
     if (rc == 0) {
         snprintf(cuda->level, sizeof(cuda->level), "sm_%d%d", cuda->prop.major, cuda->prop.minor);
         derive(cuda);

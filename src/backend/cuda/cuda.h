@@ -182,6 +182,11 @@ int ant_cuda_fail(struct ant_error *err, const char *what, cudaError_t e);
             return ant_cuda_fail(err, what, cuda_result);                                          \
     } while (0)
 
+/* The GPU of the rank with this local number: the ranks of a host take those that they see in turn.
+ */
+int ant_cuda_device_of(int local_rank, int *device, struct cudaDeviceProp *prop,
+                       struct ant_error *err);
+
 /* cuda_step.c. Rows of the captured step that a step of `rows` decode rows uses. */
 int ant_cuda_graph_rows(int rows, int *index);
 struct cuda_layout ant_cuda_layout(int rows, int sampled);
