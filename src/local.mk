@@ -59,9 +59,9 @@ noinst_HEADERS += src/job/stop.h src/job/time_limit.h
 libantiphon_a_SOURCES += src/job/stop.c src/job/time_limit.c
 noinst_HEADERS += src/job/counter.h src/job/deal.h src/job/plugin.h
 libantiphon_a_SOURCES += src/job/counter.c src/job/deal.c src/job/plugin.c
-noinst_HEADERS += src/job/calls.h src/job/card.h src/job/device_group.h src/job/group_internal.h src/job/heart.h src/job/parallel.h src/job/transport.h src/job/watch.h
+noinst_HEADERS += src/job/calls.h src/job/card.h src/job/company.h src/job/device_group.h src/job/group_internal.h src/job/heart.h src/job/parallel.h src/job/transport.h src/job/watch.h
 libantiphon_a_SOURCES += \
-	src/job/calls.c src/job/card.c src/job/device_group.c src/job/group.c src/job/launch.c src/job/layout.c \
+	src/job/calls.c src/job/card.c src/job/company.c src/job/device_group.c src/job/group.c src/job/launch.c src/job/layout.c \
 	src/job/heart.c src/job/parallel.c src/job/watch.c
 if HAVE_UCX
 libantiphon_a_SOURCES += src/job/transport.c
@@ -137,7 +137,7 @@ noinst_HEADERS += src/backend/cuda/attn_plan.h src/backend/cuda/cuda.h src/backe
 if HAVE_CUDA
 libantiphon_a_SOURCES += \
 	src/backend/cuda/attn_plan.c src/backend/cuda/cuda.c src/backend/cuda/cuda_draws.c src/backend/cuda/cuda_look.c src/backend/cuda/cuda_meter.c src/backend/cuda/cuda_moe.c src/backend/cuda/cuda_ops.c \
-	src/backend/cuda/cuda_parallel.c \
+	src/backend/cuda/cuda_parallel.c src/backend/cuda/cuda_spread.c \
 	src/backend/cuda/cuda_step.c src/backend/cuda/cuda_weight.c src/backend/cuda/gemm_plan.c
 else
 libantiphon_a_SOURCES += src/backend/gpu_none.c

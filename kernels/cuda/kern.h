@@ -315,7 +315,7 @@ struct kern_tile {
 /* Entries of the experts from `first` to first + n_held - 1 in the order of experts, and of rows
  * within one. */
 struct kern_sort {
-    const int32_t *ids;      /* (entries) */
+    const int32_t *ids;      /* (entries) -1: of none */
     int32_t *places;         /* (entries) -1: of an expert that is not held */
     int32_t *rows;           /* (entries) by place: the entry's row */
     struct kern_tile *tiles; /* (entries / KERN_TILE_PLACES + n_held) */
@@ -355,6 +355,31 @@ struct kern_combine {
     int rows, hidden;      /* hidden: a multiple of 8 */
 };
 cudaError_t kern_combine(struct kern_combine args, cudaStream_t stream);
+
+/* Experts of several ranks. Each rank that holds some of them gives back, for every row, `width`
+ * rows: the outputs of those of the row's entries that it holds, in their order, and then nothing
+ * of meaning. */
+struct kern_collect {
+    const uint16_t *in;    /* (places, hidden) outputs of the experts that are held here */
+    const int32_t *places; /* (rows, used) -1: not held */
+    uint16_t *out;         /* (rows, width, hidden) */
+    int rows, used, width; /* width: at least the entries of a row that can be held */
+    int hidden;            /* a multiple of 8 */
+};
+cudaError_t kern_collect(struct kern_collect args, cudaStream_t stream);
+
+/* What all ranks gave back for the same rows lies one after another. */
+struct kern_holder {
+    int32_t first; /* the widths of the ranks before the one that holds the expert; -1: none does */
+    int32_t width; /* of that rank */
+};
+struct kern_find {
+    const int32_t *ids;                /* (rows, used) */
+    const struct kern_holder *holders; /* (experts) */
+    int32_t *places;                   /* (rows, used), of kern_terms; -1: held by none of them */
+    int rows, used;
+};
+cudaError_t kern_find(struct kern_find args, cudaStream_t stream);
 
 /* Noise around 0, uniform in [-scale, scale): a function of the index alone. */
 cudaError_t kern_fill_noise(uint16_t *out, size_t n, float scale, cudaStream_t stream);

@@ -58,7 +58,8 @@ struct ant_draw {
  * rows of a sequence are consecutive and in order of position. Sequences that
  * begin alike share pages: one of them at most writes to a page, the others may
  * read it in the same step. Steps run in the order they were handed over: a
- * step may write to pages that the one before it still reads. */
+ * step may write to pages that the one before it still reads. Without rows nor
+ * sequences it is a step for company (facts.in_company). */
 struct ant_batch {
     int n_rows, n_seqs, n_sampled;
     const int32_t *tokens;     /* (n_rows) token ids; ~i: what the i-th sampled row of the
@@ -175,6 +176,8 @@ struct ant_backend_facts {
     bool edits_logits;    /* draws may have edits */
     bool masks_logits;    /* draws may have masks */
     bool ranks_logits;    /* draws may be given, and have n_top */
+    bool in_company;      /* with `spread`: a step needs all ranks of parallel->experts, those that
+                             have no rows take part with an empty batch; else each takes its own */
     int steps_in_flight;  /* steps that may have ended but not been waited for, 1 or 2: a device
                              is given its next step while it works on one */
 };

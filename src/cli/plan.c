@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/plan_input.h"
+#include "cli/run.h"
 
 /* The start of a rank on a GPU: products are planned, graphs captured; and how fast a host reads a
  * model from a shared file system. */
@@ -29,6 +30,7 @@ struct plan_settings {
     int per_node, nodes, ranks_per_node;
     int dp, tp, pp;
     bool ep, no_prefix_sharing;
+    int ep_scope; /* of ant_run_ep_scopes */
     int max_model_len, max_seqs, max_rows;
     int64_t memory;
 };
@@ -81,6 +83,8 @@ static const struct ant_option options[] = {
     {ANT_OPTION_INT, 0, "pp-size", "N", AT(pp), 1, 1024, .help = "Likewise."},
     {ANT_OPTION_FLAG, 0, "enable-ep", NULL, AT(ep),
      .help = "Whole experts to each of the ranks that share a layer."},
+    {ANT_OPTION_CHOICE, 0, "ep-scope", "WHO", AT(ep_scope), .choices = ant_run_ep_scopes,
+     .help = "Experts are shared by the ranks of a replica (default) or of the job."},
     {ANT_OPTION_INT, 0, "max-model-len", "N", AT(max_model_len), 1, 1 << 24,
      .help = "Longest prompt and answer together. Default: what the model was made for."},
     {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(max_seqs), 1, 1 << 20,
@@ -210,8 +214,9 @@ static void try_layout(struct plan *plan, int tp, int pp, struct ant_error *why)
 
     if (plan->n_candidates == MOST_CANDIDATES || site->ranks % (tp * pp) != 0)
         return;
-    candidate->layout =
-        (struct plan_layout){.dp = site->ranks / (tp * pp), .tp = tp, .pp = pp, .ep = settings->ep};
+    candidate->layout = (struct plan_layout){.dp = site->ranks / (tp * pp), .tp = tp, .pp = pp};
+    if (settings->ep)
+        candidate->layout.ep = settings->ep_scope ? ANT_EP_JOB : ANT_EP_REPLICA;
     if ((settings->dp && settings->dp != candidate->layout.dp) ||
         (settings->tp && settings->tp != tp) || (settings->pp && settings->pp != pp))
         return;
@@ -365,7 +370,7 @@ static void print_shares(const struct plan_cost *cost)
                  {"reading weights", cost->weights},
                  {"attention", cost->attention},
                  {"element by element", cost->elements},
-                 {"ranks of a replica together", cost->links},
+                 {"ranks together", cost->links},
                  {"least time of operations", cost->least}};
     double all = ant_plan_seconds(cost);
     int n = 0;
@@ -414,14 +419,14 @@ static json_t *candidate_json(const struct plan *plan, const struct candidate *c
     return json_pack(
         "{s:i, s:i, s:i, s:b, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, "
         "s:f, s:f}}",
-        "dp", c->layout.dp, "tp", c->layout.tp, "pp", c->layout.pp, "ep", c->layout.ep,
-        "weight_bytes", c->memory.weights, "workspace_bytes", c->memory.workspace, "cache_bytes",
-        c->memory.cache, "cache_tokens", (json_int_t)(c->memory.n_pages * ANT_PAGE_TOKENS),
-        "start_s", c->start_s, "answers_s", c->result.seconds, "prompt_tokens",
-        c->result.prompt_tokens, "output_tokens", c->result.output_tokens, "node_hours",
-        node_hours(plan, c), "seconds_simulated", "products", cost->products, "weights",
-        cost->weights, "attention", cost->attention, "elements", cost->elements, "links",
-        cost->links, "least", cost->least);
+        "dp", c->layout.dp, "tp", c->layout.tp, "pp", c->layout.pp, "ep",
+        c->layout.ep != ANT_EP_NONE, "weight_bytes", c->memory.weights, "workspace_bytes",
+        c->memory.workspace, "cache_bytes", c->memory.cache, "cache_tokens",
+        (json_int_t)(c->memory.n_pages * ANT_PAGE_TOKENS), "start_s", c->start_s, "answers_s",
+        c->result.seconds, "prompt_tokens", c->result.prompt_tokens, "output_tokens",
+        c->result.output_tokens, "node_hours", node_hours(plan, c), "seconds_simulated", "products",
+        cost->products, "weights", cost->weights, "attention", cost->attention, "elements",
+        cost->elements, "links", cost->links, "least", cost->least);
 }
 
 static int write_json(const struct plan *plan, const char *path, struct ant_error *err)

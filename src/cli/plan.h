@@ -44,7 +44,7 @@ struct plan_machine ant_plan_cores(const struct plan_machine *core, int cores, i
 /* One way to share the model out. */
 struct plan_layout {
     int dp, tp, pp;
-    bool ep;
+    enum ant_ep ep;
 };
 
 /* What of the model the busiest rank holds, and what its memory is used for. */

@@ -60,9 +60,13 @@ static double workspace_bytes(const struct plan_memory *memory,
     double heads = (double)arch->n_heads + 2.0 * arch->n_kv_heads;
     double ff = arch->moe.n_experts ? used * arch->moe.ff + arch->moe.shared_ff : arch->ff;
     double logits = fmin(config->max_seqs, rows) * arch->vocab * 4.0;
+    double spread = 0;                  /* rows to the experts of other replicas and back */
     double fixed = is_host ? 0 : 400e6; /* NCCL, cuBLASLt, graphs */
 
-    return rows * (10.0 * arch->hidden + 4.0 * heads * arch->head_dim + 6.0 * ff) + logits + fixed;
+    if (memory->shard.experts.n > 1)
+        spread = 2.0 * arch->hidden * (1 + 2 * fmin(used, arch->moe.n_held));
+    return rows * (10.0 * arch->hidden + spread + 4.0 * heads * arch->head_dim + 6.0 * ff) +
+           logits + fixed;
 }
 
 int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkpoint,
@@ -76,7 +80,7 @@ int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkp
 
     ANT_TRY(ant_layout_init(&layout, replica - plan->tp, plan->dp * replica, plan->dp, plan->tp,
                             plan->pp, err));
-    layout.ep = plan->ep ? ANT_EP_REPLICA : ANT_EP_NONE;
+    layout.ep = plan->ep;
     ANT_TRY(ant_shard_init(&out->shard, checkpoint, &layout, err)); /* of the last stage */
     out->weight_bytes = machine->is_host ? element_bytes(checkpoint) : 2;
     double elements =
@@ -153,8 +157,9 @@ static void add_feed_forward(struct plan_cost *cost, const struct plan_memory *m
         add_product(cost, memory, machine, rows, third, third);
         return;
     }
-    double met = experts_met(moe, rows), each = (double)moe->n_used * moe->n_held / moe->n_experts;
-    double shared = (double)arch->hidden * moe->shared_ff;
+    double all = rows * memory->shard.experts.n; /* those of other replicas, too */
+    double met = experts_met(moe, all), shared = (double)arch->hidden * moe->shared_ff;
+    double each = (double)moe->n_used * moe->n_held / moe->n_experts * memory->shard.experts.n;
     add_product(cost, memory, machine, rows, 2 * (one * met + shared), 2 * (one * each + shared));
     add_product(cost, memory, machine, rows, one * met + shared, one * each + shared);
     add_least(cost, machine, 3, 0); /* routing */
@@ -250,6 +255,10 @@ static void add_links(struct plan_cost *cost, const struct plan_memory *memory,
         cost->links += 2.0 * arch->n_layers *
                        (machine->link_s +
                         2.0 * (layout->tp - 1) / layout->tp * bytes / machine->link_bandwidth);
+    if (memory->shard.experts.n > 1)
+        cost->links += 2.0 * arch->n_layers * machine->link_s +
+                       arch->n_layers * (memory->shard.experts.n - 1) * bytes / 2 *
+                           (1 + fmin(arch->moe.n_used, arch->moe.n_held)) / machine->link_bandwidth;
     if (layout->pp > 1)
         cost->links += machine->link_s + bytes / machine->link_bandwidth;
 }

@@ -197,6 +197,7 @@ void ant_run_report(const struct run *run, struct ant_rank_report *out)
         .accepted = stats.accepted,
         .output_tokens = stats.output_tokens,
         .steps = stats.steps,
+        .company_steps = stats.company_steps,
         .preemptions = stats.preemptions,
         .stolen = ant_work_stolen(run->work),
         .load_s = run->load_s,
@@ -307,6 +308,20 @@ static void print_reading(const struct run *run, const struct ant_rank_report *r
            run->is_broadcast && run->n_hosts > 1 ? ", a part on each host, and broadcast" : "");
 }
 
+/* Where replicas take their steps together. */
+static void print_company(const struct run *run, const struct ant_rank_report *reports)
+{
+    int64_t steps = 0, company = 0;
+
+    for (int i = 0; i < run->layout.world; i++) {
+        steps += reports[i].steps + reports[i].company_steps;
+        company += reports[i].company_steps;
+    }
+    if (company > 0)
+        printf("company  %.1f %% of %lld steps were without rows, for experts of other replicas\n",
+               100 * (double)company / (double)steps, (long long)steps);
+}
+
 void ant_run_summary(const struct run *run, const struct ant_rank_report *reports, int64_t n_rows,
                      int64_t n_ok, int64_t n_failed)
 {
@@ -341,6 +356,7 @@ void ant_run_summary(const struct run *run, const struct ant_rank_report *report
                100 * (double)accepted / (double)drafted);
     printf("\n");
     print_limits(run, reports);
+    print_company(run, reports);
     print_energy(run, reports, output, answers);
     printf("antiphon: COMPLETE %lld/%lld rows, %lld failed\n", (long long)(n_ok + n_failed),
            (long long)n_rows, (long long)n_failed);

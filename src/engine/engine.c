@@ -22,6 +22,9 @@
 /* Whose are the engine's gains? */
 enum { GAINS_NONE, GAINS_ASKED, GAINS_READY };
 
+/* In place of a lane: a step without rows of this replica's, for those of others. */
+enum { COMPANY = -1 };
+
 /* Sequences that are never in the same step as those of another lane. A pipeline has as many lanes
  * as stages, so that each stage works on a step of its own. */
 struct lane {
@@ -44,13 +47,14 @@ struct ant_engine {
     /* The engine thread's alone. */
     struct lane *lanes; /* (n_lanes) */
     int n_lanes, turn;  /* turn: the lane that is asked next for a step */
-    int *in_flight;     /* a circle: the lanes of the steps in flight, oldest first */
+    int *in_flight;     /* a circle: the lanes of the steps in flight, oldest first; COMPANY */
     int first_in_flight, n_in_flight;
     int most_in_flight; /* steps of a lane */
     double last_end;    /* of a step, or when the first one since began */
 
     /* Written by the engine thread, read by the control thread. */
     _Atomic int64_t steps, prompt_tokens, shared_tokens, output_tokens, finished, preemptions;
+    _Atomic int64_t company_steps;
     _Atomic int64_t drafted, accepted;
     _Atomic int64_t prefill_ns, decode_ns, idle_ns;
     _Atomic int running, waiting, pages_used;
@@ -261,28 +265,49 @@ static int most_in_flight(const struct ant_engine *engine)
     return engine->n_lanes * engine->most_in_flight;
 }
 
-/* Wait for the oldest step. */
-static int end_step(struct ant_engine *engine)
+/* The oldest step, which has run, was of this lane. */
+static void end_lane(struct ant_engine *engine, struct lane *lane, const struct ant_drawn *drawn,
+                     double seconds)
 {
-    struct lane *lane = &engine->lanes[engine->in_flight[engine->first_in_flight]];
-    struct ant_drawn drawn;
     struct ant_request *request;
 
-    ANT_TRY(ant_model_wait(engine->model, &drawn, &engine->error));
-    double now = ant_now();
-    count_step(engine, lane, now - engine->last_end);
-    engine->last_end = now;
-    append_drawn(engine, lane, &drawn);
+    count_step(engine, lane, seconds);
+    append_drawn(engine, lane, drawn);
     ant_sched_commit(lane->sched);
     lane->n_in_flight--;
-    engine->first_in_flight = (engine->first_in_flight + 1) % most_in_flight(engine);
-    engine->n_in_flight--;
     while ((request = ant_sched_retire(lane->sched))) {
         atomic_fetch_add_explicit(&engine->finished, 1, memory_order_relaxed);
         hand_back(engine, request);
     }
     count_requests(engine);
+}
+
+/* Wait for the oldest step. */
+static int end_step(struct ant_engine *engine)
+{
+    int lane = engine->in_flight[engine->first_in_flight];
+    struct ant_drawn drawn;
+
+    ANT_TRY(ant_model_wait(engine->model, &drawn, &engine->error));
+    double now = ant_now(), seconds = now - engine->last_end;
+    engine->last_end = now;
+    engine->first_in_flight = (engine->first_in_flight + 1) % most_in_flight(engine);
+    engine->n_in_flight--;
+    if (lane != COMPANY) {
+        end_lane(engine, &engine->lanes[lane], &drawn, seconds);
+        return 0;
+    }
+    add_ns(&engine->idle_ns, seconds);
+    atomic_fetch_add_explicit(&engine->company_steps, 1, memory_order_relaxed);
     return 0;
+}
+
+static void put_in_flight(struct ant_engine *engine, int lane)
+{
+    if (engine->n_in_flight == 0)
+        engine->last_end = ant_now();
+    engine->in_flight[(engine->first_in_flight + engine->n_in_flight++) % most_in_flight(engine)] =
+        lane;
 }
 
 /* Hand the backend a step of a lane, if there is one. */
@@ -299,12 +324,19 @@ static bool begin_lane(struct ant_engine *engine, int i)
         take_in(engine, lane);
     if (!ant_sched_plan(lane->sched, &batch))
         return false;
-    if (engine->n_in_flight == 0)
-        engine->last_end = ant_now();
-    engine->in_flight[(engine->first_in_flight + engine->n_in_flight++) % most_in_flight(engine)] =
-        i;
+    put_in_flight(engine, i);
     lane->n_in_flight++;
     ant_model_forward(engine->model, &batch);
+    return true;
+}
+
+/* Another replica's step needs this one, which has no rows for it. */
+static bool begin_company(struct ant_engine *engine)
+{
+    if (engine->n_in_flight == most_in_flight(engine) || !ant_model_is_called(engine->model))
+        return false;
+    put_in_flight(engine, COMPANY);
+    ant_model_accompany(engine->model);
     return true;
 }
 
@@ -318,7 +350,7 @@ static bool begin_step(struct ant_engine *engine)
         if (begin_lane(engine, lane))
             return true;
     }
-    return false;
+    return begin_company(engine);
 }
 
 static bool has_news(void *argument)
@@ -477,6 +509,7 @@ void ant_engine_stats(const struct ant_engine *engine, struct ant_engine_stats *
 {
     *out = (struct ant_engine_stats){
         .steps = atomic_load_explicit(&engine->steps, memory_order_relaxed),
+        .company_steps = atomic_load_explicit(&engine->company_steps, memory_order_relaxed),
         .prompt_tokens = atomic_load_explicit(&engine->prompt_tokens, memory_order_relaxed),
         .shared_tokens = atomic_load_explicit(&engine->shared_tokens, memory_order_relaxed),
         .output_tokens = atomic_load_explicit(&engine->output_tokens, memory_order_relaxed),

@@ -96,6 +96,7 @@ struct ant_engine_config {
  */
 struct ant_engine_stats {
     int64_t steps, output_tokens, finished, preemptions;
+    int64_t company_steps; /* beside `steps`: without rows of this replica's, for those of others */
     int64_t prompt_tokens, shared_tokens; /* computed, and found in the cache instead */
     int running, waiting, pages_used, pages_total;
     int64_t drafted, accepted;          /* tokens guessed, and those that were right */

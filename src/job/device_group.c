@@ -146,6 +146,24 @@ int ant_device_group_receive(struct ant_device_group *group, int from, float *da
     return settle(group, "receive", result, take_seconds, err);
 }
 
+int ant_device_group_exchange(struct ant_device_group *group, const struct ant_device_piece *pieces,
+                              int n, void *stream, struct ant_error *err)
+{
+    ncclResult_t result = ncclGroupStart(), end;
+
+    for (int i = 0; i < n && result == ncclSuccess; i++) {
+        const struct ant_device_piece *piece = &pieces[i];
+        if (piece->out_bytes > 0)
+            result = ncclSend(piece->out, piece->out_bytes, ncclInt8, piece->member, group->comm,
+                              stream);
+        if (piece->in_bytes > 0 && result == ncclSuccess)
+            result =
+                ncclRecv(piece->in, piece->in_bytes, ncclInt8, piece->member, group->comm, stream);
+    }
+    end = ncclGroupEnd();
+    return settle(group, "exchange", result == ncclSuccess ? end : result, take_seconds, err);
+}
+
 #else
 
 const char *ant_device_group_version(void)
@@ -202,6 +220,13 @@ int ant_device_group_receive(struct ant_device_group *group, int from, float *da
                              void *stream, struct ant_error *err)
 {
     (void)group, (void)from, (void)data, (void)n, (void)stream;
+    return refuse(err);
+}
+
+int ant_device_group_exchange(struct ant_device_group *group, const struct ant_device_piece *pieces,
+                              int n, void *stream, struct ant_error *err)
+{
+    (void)group, (void)pieces, (void)n, (void)stream;
     return refuse(err);
 }
 

@@ -39,6 +39,18 @@ int ant_device_group_send(struct ant_device_group *group, int to, const float *d
 int ant_device_group_receive(struct ant_device_group *group, int from, float *data, size_t n,
                              void *stream, struct ant_error *err);
 
+/* Bytes to a member and bytes from it, both may be 0. */
+struct ant_device_piece {
+    int member;
+    const void *out;
+    size_t out_bytes;
+    void *in;
+    size_t in_bytes;
+};
+/* All `pieces` (n) at once, those of a pair of members in order; a member may be this one. */
+int ant_device_group_exchange(struct ant_device_group *group, const struct ant_device_piece *pieces,
+                              int n, void *stream, struct ant_error *err);
+
 const char *ant_device_group_version(void); /* of the NCCL library loaded, "" without */
 
 #endif

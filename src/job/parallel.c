@@ -9,13 +9,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* The first rank of every stage, and of every replica, puts the id of its group; one fence serves
- * them all. An id that cannot be made is told, too: who needs it says so. */
+/* The first rank of every group puts its id; one fence serves them all. An id that cannot be made
+ * is told, too: who needs it says so. */
 static int exchange_ids(struct ant_parallel *parallel, const struct ant_layout *layout,
                         struct ant_job *job, struct ant_error *err)
 {
-    int replica_root = layout->dp_rank * layout->tp_size * layout->pp_size;
+    int replica = layout->tp_size * layout->pp_size, replica_root = layout->dp_rank * replica;
     int stage_root = replica_root + layout->pp_rank * layout->tp_size;
+    int n_experts = layout->ep == ANT_EP_JOB ? layout->dp_size : 1;
     const struct {
         const char *key;
         int root;
@@ -24,10 +25,12 @@ static int exchange_ids(struct ant_parallel *parallel, const struct ant_layout *
     } groups[] = {
         {"antiphon.nccl.stage", stage_root, &parallel->stage_id, layout->tp_size},
         {"antiphon.nccl.replica", replica_root, &parallel->replica_id, layout->pp_size},
+        {"antiphon.nccl.experts", layout->rank % replica, &parallel->experts_id, n_experts},
     };
+    enum { N_GROUPS = sizeof(groups) / sizeof(*groups) };
     struct ant_error why;
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_GROUPS; i++) {
         if (groups[i].size == 1 || groups[i].root != layout->rank)
             continue;
         if (ant_device_id_make(groups[i].id, &why) < 0)
@@ -35,7 +38,7 @@ static int exchange_ids(struct ant_parallel *parallel, const struct ant_layout *
         ANT_TRY(ant_job_put(job, groups[i].key, groups[i].id, sizeof(*groups[i].id), err));
     }
     ANT_TRY(ant_job_fence(job, err));
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < N_GROUPS; i++)
         if (groups[i].size > 1)
             ANT_TRY(ant_job_get(job, groups[i].root, groups[i].key, groups[i].id,
                                 sizeof(*groups[i].id), err));

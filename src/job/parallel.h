@@ -22,7 +22,8 @@ struct ant_parallel {
     struct ant_group *replica; /* all, by pp_rank * tp_size + tp_rank; NULL: alone */
     struct ant_group *experts; /* those who have the experts that this rank adds to its rows, by
                                   dp_rank; NULL: it has them itself */
-    struct ant_device_id stage_id, replica_id; /* not made: GPUs were not asked for, or cannot */
+    struct ant_device_id stage_id, replica_id, experts_id; /* not made: GPUs were not asked for, or
+                                                              cannot */
     struct ant_transport *transport;
     struct ant_card *cards; /* owned: of all ranks, with the addresses of this transport */
 };

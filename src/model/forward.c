@@ -150,6 +150,8 @@ void ant_model_forward(struct ant_model *model, const struct ant_batch *batch)
 {
     struct ant_drawn nothing;
 
+    if (model->company.group)
+        ant_company_begin(&model->company);
     if (!is_alone(model) && model->failed == 0)
         model->failed = ant_replica_tell(&model->replica, ANT_PLAN_STEP, batch, &model->error);
     if (model->failed == 0)
@@ -161,23 +163,30 @@ void ant_model_forward(struct ant_model *model, const struct ant_batch *batch)
         model->failed = model->be->ops->step_wait(model->be, &nothing, &model->error);
 }
 
-/* The end of a pipeline's oldest step: draw from what the last stage has sent.
- */
-static void draw(struct ant_model *model, const struct ant_batch *step)
+/* A batch without rows, to which something may be added. */
+static struct ant_batch empty_batch(void)
 {
-    const struct ant_backend_ops *ops = model->be->ops;
     static const int32_t nothing[1];
-    const struct ant_batch rest = {
+
+    return (struct ant_batch){
         .tokens = nothing,
         .positions = nothing,
         .row_start = nothing,
         .context = nothing,
         .page_start = nothing,
         .pages = nothing,
-        .n_sampled = step->n_sampled,
-        .draws = step->draws,
     };
+}
 
+/* The end of a pipeline's oldest step: draw from what the last stage has sent.
+ */
+static void draw(struct ant_model *model, const struct ant_batch *step)
+{
+    const struct ant_backend_ops *ops = model->be->ops;
+    struct ant_batch rest = empty_batch();
+
+    rest.n_sampled = step->n_sampled;
+    rest.draws = step->draws;
     ops->step_begin(model->be, &rest);
     ops->receive(model->be, ANT_SLOT_LOGITS, (model->shard.pp_size - 1) * model->shard.tp_size);
     ops->sample(model->be);
@@ -214,10 +223,61 @@ bool ant_model_serves(const struct ant_model *model)
     return model->replica.parallel && model->replica.parallel->experts;
 }
 
+bool ant_model_is_called(struct ant_model *model)
+{
+    return model->company.group && ant_company_is_called(&model->company);
+}
+
+void ant_model_accompany(struct ant_model *model)
+{
+    const struct ant_batch batch = empty_batch();
+
+    ant_model_forward(model, &batch);
+}
+
+/* What ends the wait for work of its own: of the caller's, or a call. */
+struct vigil {
+    struct ant_model *model;
+    bool (*is_over)(void *);
+    void *arg;
+};
+
+static bool is_vigil_over(void *arg)
+{
+    const struct vigil *vigil = arg;
+
+    return vigil->is_over(vigil->arg) || ant_model_is_called(vigil->model);
+}
+
 int ant_model_serve(struct ant_model *model, double seconds, bool (*is_over)(void *), void *arg,
                     struct ant_error *err)
 {
-    return ant_group_attend(model->replica.parallel->experts, seconds, is_over, arg, err);
+    struct vigil vigil = {model, is_over, arg};
+
+    return ant_group_attend(model->replica.parallel->experts, seconds, is_vigil_over, &vigil, err);
+}
+
+static bool is_company_over(void *arg)
+{
+    return ant_company_is_over(arg);
+}
+
+/* Take part in the steps of other replicas until none has any more. */
+static int leave_company(struct ant_model *model, struct ant_error *err)
+{
+    struct ant_drawn nothing;
+
+    ant_company_leave(&model->company);
+    while (!ant_company_is_over(&model->company)) {
+        if (ant_model_is_called(model)) {
+            ant_model_accompany(model);
+            ANT_TRY(ant_model_wait(model, &nothing, err));
+            continue;
+        }
+        ANT_TRY(ant_model_serve(model, 0.1, is_company_over, &model->company, err));
+        ANT_TRY(ant_model_rest(model, err));
+    }
+    return 0;
 }
 
 /* Others may still have rows for the experts of this rank. */
@@ -230,6 +290,8 @@ static int leave(const struct ant_model *model, struct ant_error *err)
 
 int ant_model_dismiss(struct ant_model *model, struct ant_error *err)
 {
+    if (model->company.group)
+        ANT_TRY(leave_company(model, err));
     if (!is_alone(model))
         ANT_TRY(ant_replica_tell(&model->replica, ANT_PLAN_END, NULL, err));
     return leave(model, err);

@@ -232,6 +232,18 @@ static void init(struct ant_model *model, const struct ant_shard *shard,
     model->steps = ant_xcalloc((size_t)model->shard.pp_size, sizeof(*model->steps));
 }
 
+/* Where experts are spread over replicas and these take their steps together, the first rank of
+ * each calls the others. */
+static void join_company(struct ant_model *model)
+{
+    const struct ant_parallel *parallel = model->replica.parallel;
+    struct ant_backend_facts facts;
+
+    model->be->ops->facts(model->be, &facts);
+    if (parallel && parallel->experts && facts.in_company && ant_model_leads(model))
+        model->company.group = parallel->experts;
+}
+
 static void fini(struct ant_model *model)
 {
     ant_buf_release(&model->replica.body);
@@ -343,11 +355,10 @@ static int open_memory(struct team *team, struct ant_model *model,
     size_t bytes = team->load->bytes[COMMON], own = team->load->bytes[OWN];
     void *memory;
 
-    ANT_TRY(team->be->ops->weight_open(team->be, bytes, &memory, err));
-    if (own > 0)
-        ANT_TRY(ant_shared_open(&model->own_weights, NULL, own, "experts", err));
-    team->memory[OWN] = model->own_weights.memory;
+    ANT_TRY(team->be->ops->weight_open(team->be, bytes + own, &memory, err));
     bool is_device = memory != NULL;
+    if (!is_device && own > 0)
+        ANT_TRY(ant_shared_open(&model->own_weights, NULL, own, "experts", err));
     if (!is_device) {
         ANT_TRY(ant_shared_open(&model->weights, loading->twins, bytes, "weights", err));
         memory = model->weights.memory;
@@ -361,6 +372,7 @@ static int open_memory(struct team *team, struct ant_model *model,
         team->n_hosts = loading->n_hosts;
     }
     team->memory[COMMON] = memory;
+    team->memory[OWN] = is_device ? (char *)memory + bytes : model->own_weights.memory;
     return 0;
 }
 
@@ -433,6 +445,7 @@ int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoi
     }
     if (!model->output)
         model->output = model->embed;
+    join_company(model);
     ant_checkpoint_drop_pages(checkpoint);
     *out = model;
     return 0;

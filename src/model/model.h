@@ -56,10 +56,14 @@ int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_er
 /* There is nothing to do now, but will be: call it every second or so, lest the others give up. */
 int ant_model_rest(struct ant_model *model, struct ant_error *err);
 /* Does this rank hold experts for other replicas? Then it waits for work of its own here, until
- * `is_over` or the time has come. */
+ * `is_over` or the time has come, or it is called. */
 bool ant_model_serves(const struct ant_model *model);
 int ant_model_serve(struct ant_model *model, double seconds, bool (*is_over)(void *), void *arg,
                     struct ant_error *err);
+/* Has another replica begun a step that needs this one? Then take part in it, with rows of its own
+ * (ant_model_forward) or without; it is waited for as any other. */
+bool ant_model_is_called(struct ant_model *model);
+void ant_model_accompany(struct ant_model *model);
 /* There will be no more steps: the others return. A rank that serves other replicas waits for them
  * to be through, too. */
 int ant_model_dismiss(struct ant_model *model, struct ant_error *err);

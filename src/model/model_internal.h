@@ -3,6 +3,7 @@
 #ifndef ANT_MODEL_MODEL_INTERNAL_H
 #define ANT_MODEL_MODEL_INTERNAL_H
 
+#include "job/company.h"
 #include "job/shared.h"
 #include "model/model.h"
 #include "model/replica.h"
@@ -26,6 +27,7 @@ struct ant_model {
     int64_t bytes_read;
 
     struct ant_replica replica;
+    struct ant_company company; /* of the first ranks of all replicas; without group: none */
     int failed; /* first failure of what the ranks do together; then the cause is in `error` */
     struct ant_error error;
     struct ant_batch *steps; /* owned, (pp_size) a circle: in the pipeline, not yet drawn */

@@ -57,6 +57,7 @@ struct ant_rank_report {
     double joules;                        /* that the device has taken; 0: not known */
     double peak_memory;                   /* bytes */
     int64_t read_bytes;                   /* of weights, from the file */
+    int64_t company_steps; /* beside `steps`: without rows, for those of other replicas */
     char host[64];
 };
 

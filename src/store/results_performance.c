@@ -43,7 +43,7 @@ static const struct member report_members[] = {
     AT(weight_bytes, REAL, TOTAL_SUM), AT(kv_bytes, REAL, TOTAL_SUM),
     AT(flops, REAL, TOTAL_SUM),        AT(bandwidth, REAL, TOTAL_NONE),
     AT(peak_memory, REAL, TOTAL_SUM),  AT(joules, REAL, TOTAL_SUM),
-    AT(read_bytes, I64, TOTAL_SUM),
+    AT(read_bytes, I64, TOTAL_SUM),    AT(company_steps, I64, TOTAL_SUM),
 };
 #undef AT
 

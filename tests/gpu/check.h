@@ -58,6 +58,7 @@ void check_model(void);
 void check_moe(void);
 void check_rows(void);
 void check_sampling(void);
+void check_spread(void);
 void bench_decode(void);
 void bench_gemm(void);
 void bench_moe(void);

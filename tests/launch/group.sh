@@ -48,6 +48,10 @@ try sbatch --wait -N 2 -n 4 -o "$tmp/batch.out" -e "$tmp/batch.out" "$tmp/batch"
 cat "$tmp/batch.out" >>"$out"
 expect "in a batch script without srun it is alone" 0 "tasks 4" "rank 0 of 1" "probe: all well"
 
+# Steps that all take together while anybody has work.
+on_nodes 2 4 "$probe" company
+expect "steps in company" 0 "probe: 4" "probe: all well"
+
 # Numbers that all add to: by shared memory without the owner, by messages with its help.
 on_nodes 2 4 "$probe" counters
 expect "counters, four ranks" 0 "probe: all well"

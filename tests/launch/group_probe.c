@@ -12,6 +12,7 @@
  *   far-counters     the same without memory that ranks of a host share
  *   asleep RANK      all add to the counter of RANK, which is not there for a while
  *   far-asleep RANK  the same without that memory
+ *   company          ranks with much work, little or none take their steps together
  *   speed            times of everything
  *
  * Exits with the codes of the program; errors go to standard error with the rank before them. */
@@ -26,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "job/company.h"
 #include "job/counter.h"
 #include "job/group.h"
 #include "job/launch.h"
@@ -426,6 +428,64 @@ static int try_counters(struct probe *probe, struct ant_error *err)
     return rc;
 }
 
+/* --- company ----------------------------------------------------------------------------- */
+
+static bool is_called(void *company)
+{
+    return ant_company_is_called(company);
+}
+
+/* What makes a step: all are there, and some have work. */
+static int take_step(struct probe *probe, struct ant_company *company, int has_work,
+                     struct ant_error *err)
+{
+    int *all = ant_xcalloc((size_t)probe->size, sizeof(*all)), n = 0;
+
+    ant_company_begin(company);
+    int rc = ant_group_all_gather(probe->world, &has_work, sizeof(has_work), all, timeout, err);
+    for (int i = 0; i < probe->size; i++)
+        n += all[i];
+    free(all);
+    if (rc == 0 && n == 0)
+        rc = ant_fail(err, ANT_EBUG, "a step that nobody had work for");
+    return rc;
+}
+
+/* Until it is called, or a short while. */
+static int rest_or_follow(struct probe *probe, struct ant_company *company, double seconds,
+                          struct ant_error *err)
+{
+    ANT_TRY(ant_group_attend(probe->world, seconds, is_called, company, err));
+    return ant_company_is_called(company) ? take_step(probe, company, 0, err) : 0;
+}
+
+/* Rank 1 has a hundred times the work of the others, rank 2 none; every third rank dawdles. */
+static int try_company(struct probe *probe, struct ant_error *err)
+{
+    struct ant_company company = {.group = probe->world};
+    int n = probe->rank == 2 ? 0 : probe->rank == 1 ? 400 : 4;
+    int64_t mine, *all = ant_xcalloc((size_t)probe->size, sizeof(*all));
+
+    for (int i = 0; i < n; i++) {
+        if (probe->rank % 3 == 0)
+            ANT_TRY(rest_or_follow(probe, &company, 0.002, err));
+        ANT_TRY(take_step(probe, &company, 1, err));
+    }
+    ant_company_leave(&company);
+    while (!ant_company_is_over(&company))
+        ANT_TRY(rest_or_follow(probe, &company, 0.01, err));
+    mine = company.n_begun;
+    ANT_TRY(ant_group_all_gather(probe->world, &mine, sizeof(mine), all, timeout, err));
+    for (int i = 0; i < probe->size; i++)
+        if (all[i] != mine || (probe->size > 1 && mine < 400))
+            return ant_fail(err, ANT_EBUG, "rank %d took %lld steps, rank %d %lld", probe->rank,
+                            (long long)mine, i, (long long)all[i]);
+    if (probe->rank == 0)
+        printf("probe: %lld steps\nprobe: all well\n", (long long)mine);
+    free(all);
+    return 0;
+}
+
 /* --- times ------------------------------------------------------------------------------- */
 
 static int time_barrier(struct probe *probe, struct ant_error *err)
@@ -500,6 +560,8 @@ int main(int argc, char **argv)
             rc = try_all(&probe, &err);
         else if (strstr(probe.what, "counters") || strstr(probe.what, "asleep"))
             rc = try_counters(&probe, &err);
+        else if (strcmp(probe.what, "company") == 0)
+            rc = try_company(&probe, &err);
         else if (strcmp(probe.what, "speed") == 0)
             rc = try_speed(&probe, &err);
         else

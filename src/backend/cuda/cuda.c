@@ -116,8 +116,6 @@ static int check_config(const struct ant_backend_config *config, struct ant_erro
         return ant_fail(err, ANT_EUNSUPP,
                         "hidden size %d: the GPU does multiples of 16 up to 16384", arch->hidden);
     ANT_TRY(check_experts(&arch->moe, err));
-    if (config->spread)
-        return ant_fail(err, ANT_EUNSUPP, "cuda: experts of all replicas on each (--ep-scope job)");
     if (config->weight_type == ANT_WEIGHT_FP8 && arch->moe.n_experts > 0)
         return ant_fail(err, ANT_EUNSUPP, "--weight-type fp8: not for mixtures of experts");
     if (config->kv_type == ANT_KV_FP8 && (arch->head_dim > 128 || arch->attn_softcap > 0))
@@ -275,20 +273,36 @@ static void place_e4m3(struct cuda_backend *cuda, struct arena *arena, size_t ro
     cuda->packed_scales = take(arena, rows, 4);
 }
 
+/* Rows on their way to the experts of other ranks and back. Returns how many there can be here. */
+static size_t place_spread(struct cuda_backend *cuda, struct arena *arena)
+{
+    struct cuda_spread *to = &cuda->spread;
+    size_t most = (size_t)to->most, rows = most * (size_t)cuda->config.spread->n;
+    size_t used = (size_t)cuda->arch.moe.n_used, row = (size_t)cuda->arch.hidden * 2;
+
+    to->in = take(arena, rows, row);
+    to->ids = take(arena, rows * used, sizeof(*to->ids));
+    to->out = take(arena, rows * (size_t)to->width, row);
+    to->back = take(arena, most * (size_t)to->widths, row);
+    to->places = take(arena, most * used, sizeof(*to->places));
+    return rows;
+}
+
 /* What experts work in, and the shared one. */
 static void place_moe(struct cuda_backend *cuda, struct arena *arena)
 {
     const struct ant_moe *moe = &cuda->arch.moe;
     struct cuda_moe *to = &cuda->moe;
     size_t rows = (size_t)ant_cuda_graph_rows(cuda->config.max_rows, NULL);
-    size_t places = rows * (size_t)moe->n_used;
+    size_t used = (size_t)moe->n_used;
 
     if (moe->n_experts == 0)
         return;
-    to->ids = take(arena, places, sizeof(*to->ids));
+    size_t places = used * (cuda->config.spread ? place_spread(cuda, arena) : rows);
+    to->ids = take(arena, rows * used, sizeof(*to->ids));
+    to->weights = take(arena, rows * used, sizeof(*to->weights));
     to->places = take(arena, places, sizeof(*to->places));
     to->rows = take(arena, places, sizeof(*to->rows));
-    to->weights = take(arena, places, sizeof(*to->weights));
     to->shares = take(arena, rows, sizeof(*to->shares));
     to->n_tiles = take(arena, 1, sizeof(*to->n_tiles));
     to->tiles = take(arena, places / KERN_TILE_PLACES + (size_t)to->n_held, sizeof(*to->tiles));
@@ -325,6 +339,8 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
     cuda->top = take(arena, 2 * sampled * KERN_MAX_TOP, 4);
     cuda->totals = take(arena, 2 * sampled, 4);
     cuda->descriptor = take(arena, cuda->descriptor_bytes, 1);
+    if (cuda->config.spread)
+        cuda->spread.holders = take(arena, (size_t)a->moe.n_experts, sizeof(*cuda->spread.holders));
     struct arena feed_forward = *arena, logits = *arena;
     cuda->gate_up = take(&feed_forward, rows * 2 * (size_t)most_units(a), 2);
     place_slot(cuda, &feed_forward, ANT_SLOT_HIDDEN, ant_cuda_units(a->ff), false);
@@ -372,6 +388,7 @@ static void derive(struct cuda_backend *cuda)
     cuda->plan_window = has_layer(a, ANT_LAYER_WINDOW, false) ? 0 : a->window;
     cuda->moe.ff = ant_cuda_units(a->moe.ff);
     cuda->moe.n_held = a->moe.n_held;
+    ant_cuda_spread_derive(cuda);
     cuda->vocab = (a->vocab + 7) / 8 * 8;
     cuda->columns = c->vocab_start ? ant_cuda_columns(cuda, c->parallel->tp_rank) : cuda->vocab;
     open_plan(&cuda->plan, &bound, c->max_seqs);
@@ -454,7 +471,7 @@ static void close_cuda(struct ant_backend *be)
     cudaSetDevice(cuda->device);
     if (cuda->stream)
         cudaStreamSynchronize(cuda->stream);
-    for (int i = 0; i < 8 * CUDA_GRAPHS; i++)
+    for (int i = 0; i < CUDA_KINDS * CUDA_GRAPHS; i++)
         if (cuda->graphs[i / CUDA_GRAPHS][i % CUDA_GRAPHS])
             cudaGraphExecDestroy(cuda->graphs[i / CUDA_GRAPHS][i % CUDA_GRAPHS]);
     for (int i = 0; i < CUDA_STEPS; i++) {
@@ -465,6 +482,7 @@ static void close_cuda(struct ant_backend *be)
             cudaEventDestroy(cuda->steps[i].done);
     }
     ant_cuda_parallel_close(cuda);
+    ant_cuda_spread_close(cuda);
     ant_cuda_meter_close(cuda);
     ant_cuda_weight_close(cuda);
     while (cuda->weights) {
@@ -501,6 +519,7 @@ static int open_device(struct cuda_backend *cuda, struct ant_error *err)
     ANT_TRY(open_workspace(cuda, err));
     ANT_TRY(open_steps(cuda, err));
     ANT_TRY(ant_cuda_parallel_open(cuda, err));
+    ANT_TRY(ant_cuda_spread_open(cuda, err));
     ANT_CUDA_TRY("cannot ask for the GPU's memory", cudaMemGetInfo(&free_bytes, &total));
     cuda->free_bytes = free_bytes + cuda->workspace_bytes;
     return 0;
@@ -621,6 +640,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
         .bandwidth = cuda->bandwidth,
         .edits_logits = true,
         .ranks_logits = true,
+        .in_company = cuda->config.spread != NULL,
         .steps_in_flight = cuda->config.times_operations ? 1 : CUDA_STEPS,
     };
     snprintf(out->device, sizeof(out->device), "%.80s, %d multiprocessors, %s", cuda->prop.name,

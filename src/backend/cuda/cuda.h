@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the CUDA backend: what its files share. cuda.c opens, closes and tells facts; cuda_ops.c
- * enqueues the operations, cuda_moe.c those of experts; cuda_draws.c draws; cuda_step.c uploads a
+ * enqueues the operations, cuda_moe.c those of experts, cuda_spread.c brings rows to those of other
+ * replicas; cuda_draws.c draws; cuda_step.c uploads a
  * step's integers, captures and replays graphs, fetches what was drawn; cuda_weight.c brings
  * weights to the device; cuda_meter.c counts energy and time. Nothing outside src/backend/cuda
  * includes this.
@@ -26,6 +27,7 @@ enum {
     CUDA_STEPS = 2,         /* in flight */
     CUDA_GRAPH_ROWS = 2048, /* most rows of a captured step */
     CUDA_GRAPHS = 48,       /* sizes of captured steps */
+    CUDA_KINDS = 9,         /* of captured steps: by shared chunks, edits, best ids; without rows */
     CUDA_MAX_ROWS = 8192,   /* of a step: what products are planned for */
     CUDA_BANNED = 1 << 16,  /* ids that a step can ban, each list counted once */
     CUDA_EDITS = 1 << 20,   /* edits that are with a step's descriptor; more go one after another */
@@ -47,11 +49,30 @@ struct ant_weight {
 struct cuda_moe {
     int ff;                  /* of an expert, with padding */
     int n_held;              /* experts of this rank */
+    int entries, likely;     /* of the products being enqueued; those that are held here, if all
+                                experts are chosen alike */
+    int tile_places;         /* that suit these */
     int32_t *ids, *places;   /* (max_rows, used) */
     float *weights, *shares; /* (max_rows, used), (max_rows) */
     int32_t *rows, *n_tiles; /* (places), (1) */
     struct kern_tile *tiles;
     uint16_t *hidden, *out; /* (places, ff), (places, hidden) */
+};
+
+/* Experts spread over replicas: what the ranks exchange in one round. */
+struct cuda_spread {
+    struct ant_device_group *group;  /* owned; NULL: they are not spread */
+    struct cuda_share *shares;       /* owned (ranks) what each says of its step */
+    int *rows;                       /* owned (ranks) that each brings to the layers of the step */
+    struct ant_device_piece *pieces; /* owned (2 ranks) */
+    int most;                        /* rows of a rank in a round */
+    int width, widths; /* rows that this rank, and all of them together, send back for one */
+    /* On the device. */
+    struct kern_holder *holders; /* (experts) */
+    uint16_t *in, *out;          /* (ranks * most, hidden), (ranks * most, width, hidden) */
+    int32_t *ids;                /* (ranks * most, used) */
+    uint16_t *back;              /* (most * widths, hidden) */
+    int32_t *places;             /* (most, used) in that */
 };
 
 struct cuda_slot {
@@ -109,6 +130,7 @@ struct cuda_backend {
     size_t workspace_bytes, free_bytes;
     struct cuda_slot slots[ANT_N_SLOTS];
     struct cuda_moe moe;
+    struct cuda_spread spread;
     uint16_t *gate_up;        /* (max_rows, 2 ff) */
     void *packed;             /* (max_rows, ..) a slot's rows as e4m3, for the next product */
     float *packed_scales;     /* (max_rows) */
@@ -153,8 +175,8 @@ struct cuda_backend {
     struct cuda_layout at;
     struct ant_attn_plan plan; /* owns its arrays */
     enum cuda_mode mode;
-    cudaGraphExec_t *graph;                 /* the step's, when it is captured */
-    cudaGraphExec_t graphs[8][CUDA_GRAPHS]; /* by shared chunks, edits, best ids */
+    cudaGraphExec_t *graph; /* the step's, when it is captured */
+    cudaGraphExec_t graphs[CUDA_KINDS][CUDA_GRAPHS];
 
     int failed; /* the first failure sticks */
     struct ant_error error;
@@ -210,10 +232,28 @@ static inline int ant_cuda_units(int n)
 void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router);
 void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
                       const struct ant_weight *down);
+/* moe.out = the outputs of this rank's experts for rows of `in` that have chosen `ids`, at
+ * moe.places. */
+void ant_cuda_run_experts(struct cuda_backend *cuda, const int32_t *ids, const uint16_t *in,
+                          int rows, const struct ant_weight *gate_up,
+                          const struct ant_weight *down);
 /* RESIDUAL += cuda->moe.out * the rows' shares of the shared expert, later */
 void ant_cuda_add_share(struct cuda_backend *cuda);
 /* A page of K, or V, in a layer. */
 size_t ant_cuda_page_bytes(const struct cuda_backend *cuda);
+
+/* cuda_spread.c. Sizes; then, collective over the ranks with experts for each other, the group. */
+void ant_cuda_spread_derive(struct cuda_backend *cuda);
+int ant_cuda_spread_open(struct cuda_backend *cuda, struct ant_error *err);
+void ant_cuda_spread_close(struct cuda_backend *cuda);
+/* What each brings to a step that begins. Returns whether all capture it; *most: rows of any. */
+bool ant_cuda_spread_agree(struct cuda_backend *cuda, int n_rows, bool can_capture, int *most);
+/* In a captured step all bring so many. */
+void ant_cuda_spread_equal(struct cuda_backend *cuda, int rows);
+int ant_cuda_spread_mine(const struct cuda_backend *cuda); /* rows that this rank brings */
+/* RESIDUAL += the experts of all ranks. */
+void ant_cuda_spread_experts(struct cuda_backend *cuda, const struct ant_weight *gate_up,
+                             const struct ant_weight *down);
 
 /* cuda_draws.c. What the step's draws need; whether they are in range; them, and their lists at
  * place `first` of the tail: returns the end of these, -1 when too many ids are banned. */

@@ -11,11 +11,6 @@ static void fail(struct cuda_backend *cuda, const char *text)
         cuda->failed = ant_fail(&cuda->error, ANT_EBUG, "cuda: %s", text);
 }
 
-static int entries_of(const struct cuda_backend *cuda)
-{
-    return cuda->n_rows * cuda->arch.moe.n_used;
-}
-
 static enum kern_score score_of(const struct ant_moe *moe)
 {
     static const enum kern_score kinds[] = {[ANT_ROUTER_SOFTMAX] = KERN_SCORE_SOFTMAX,
@@ -24,24 +19,23 @@ static enum kern_score score_of(const struct ant_moe *moe)
     return kinds[moe->score];
 }
 
-static void sort_places(struct cuda_backend *cuda)
+static void sort_places(struct cuda_backend *cuda, const int32_t *ids)
 {
     const struct cuda_moe *at = &cuda->moe;
-    int n = entries_of(cuda);
 
     ant_cuda_done(cuda,
-                  kern_sort((struct kern_sort){.ids = at->ids,
+                  kern_sort((struct kern_sort){.ids = ids,
                                                .places = at->places,
                                                .rows = at->rows,
                                                .tiles = at->tiles,
                                                .n_tiles = at->n_tiles,
-                                               .entries = n,
+                                               .entries = at->entries,
                                                .used = cuda->arch.moe.n_used,
                                                .first = cuda->arch.moe.first_held,
                                                .n_held = at->n_held,
-                                               .tile_places = kern_tile_places(n, at->n_held)},
+                                               .tile_places = at->tile_places},
                             cuda->stream),
-                  "sorting of %d rows by expert", cuda->n_rows);
+                  "sorting of %d entries by expert", at->entries);
 }
 
 void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router)
@@ -76,7 +70,13 @@ void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router)
                                        .scale = moe->scale > 0 ? (float)moe->scale : 1},
                    cuda->stream),
         "choice of experts for %d rows", cuda->n_rows);
-    sort_places(cuda);
+    if (cuda->n_rows == 0) /* what is brought in their place has chosen none */
+        ant_cuda_done(cuda,
+                      cudaMemsetAsync(at->ids, 0xff,
+                                      (size_t)ant_cuda_spread_mine(cuda) * (size_t)moe->n_used *
+                                          sizeof(*at->ids),
+                                      cuda->stream),
+                      "choice of no experts");
 }
 
 /* The products of all experts by the rows that chose them; `rows` NULL: these lie in order. */
@@ -84,11 +84,11 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, cons
                      const int32_t *rows, uint16_t *out, bool is_gated)
 {
     const struct cuda_moe *at = &cuda->moe;
-    int n = entries_of(cuda), tile = kern_tile_places(n, at->n_held);
-    double read = n < w->n_experts ? (double)n / w->n_experts : 1; /* of the experts, at most */
+    int n = at->entries, tile = at->tile_places;
+    double read = at->likely < w->n_experts ? (double)at->likely / w->n_experts : 1; /* at most */
 
     cuda->counts.weight_bytes += read * (double)w->bytes;
-    cuda->counts.flops += 2.0 * n * w->n * w->k;
+    cuda->counts.flops += 2.0 * at->likely * w->n * w->k;
     if (!ant_cuda_is_on(cuda))
         return;
     ant_cuda_done(
@@ -107,7 +107,22 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, cons
                                            .is_gated = is_gated,
                                            .is_gelu = cuda->arch.act == ANT_ACT_GELU},
                      cuda->stream),
-        "products of %d rows with experts of %d x %d", cuda->n_rows, w->n, w->k);
+        "products of %d entries with experts of %d x %d", n, w->n, w->k);
+}
+
+void ant_cuda_run_experts(struct cuda_backend *cuda, const int32_t *ids, const uint16_t *in,
+                          int rows, const struct ant_weight *gate_up, const struct ant_weight *down)
+{
+    struct cuda_moe *at = &cuda->moe;
+    const struct ant_moe *moe = &cuda->arch.moe;
+
+    at->entries = rows * moe->n_used;
+    at->likely = (int)((int64_t)at->entries * at->n_held / moe->n_experts);
+    at->tile_places = kern_tile_places(at->likely, at->n_held);
+    if (ant_cuda_is_on(cuda))
+        sort_places(cuda, ids);
+    multiply(cuda, gate_up, in, at->rows, at->hidden, true);
+    multiply(cuda, down, at->hidden, NULL, at->out, false);
 }
 
 /* RESIDUAL lacks a sum of rows of moe.out. */
@@ -130,8 +145,12 @@ void ant_cuda_experts(struct ant_backend *be, const struct ant_weight *gate_up,
         fail(cuda, "experts that do not fit the model");
     if (cuda->failed)
         return;
-    multiply(cuda, gate_up, cuda->slots[ANT_SLOT_NORMED].data, at->rows, at->hidden, true);
-    multiply(cuda, down, at->hidden, NULL, at->out, false);
+    if (cuda->config.spread) {
+        ant_cuda_spread_experts(cuda, gate_up, down);
+        return;
+    }
+    ant_cuda_run_experts(cuda, at->ids, cuda->slots[ANT_SLOT_NORMED].data, cuda->n_rows, gate_up,
+                         down);
     add_later(cuda, at->places, at->weights, cuda->arch.moe.n_used);
 }
 

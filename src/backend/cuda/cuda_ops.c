@@ -229,7 +229,7 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
     cuda->counts.flops += 2.0 * ant_cuda_rows_of(cuda, in) * w->n * w->k;
     if (w->matrix == NULL || w->k != cuda->slots[in].cols || w->n != cols)
         fail(cuda, "a product whose weight does not fit its slots");
-    if (!ant_cuda_is_on(cuda))
+    if (!ant_cuda_is_on(cuda) || ant_cuda_rows_of(cuda, in) == 0)
         return;
     if (epilogue == ANT_EPILOGUE_SHARE || out == ANT_SLOT_RESIDUAL)
         ant_cuda_settle(cuda);

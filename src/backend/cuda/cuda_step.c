@@ -42,11 +42,11 @@ _Static_assert(3 + 64 / 8 + 192 / 16 + 256 / 32 + 512 / 64 + (CUDA_GRAPH_ROWS - 
                    CUDA_GRAPHS,
                "a graph for each size");
 
-/* One row of each sequence, each sampled; attention in one round of decode items. */
+/* One row of each sequence, each sampled; attention in one round of decode items. Or nothing. */
 static bool can_capture(const struct cuda_backend *cuda, const struct ant_batch *batch)
 {
     return batch->n_rows <= CUDA_GRAPH_ROWS && batch->n_seqs == batch->n_rows &&
-           batch->n_sampled == batch->n_rows && cuda->plan.n_rounds == 1 &&
+           batch->n_sampled == batch->n_rows && cuda->plan.n_rounds == (batch->n_rows > 0) &&
            cuda->plan.n_prefill == 0 && !cuda->has_late_edits && !cuda->config.reads_slots &&
            !cuda->is_checked && !cuda->marks;
 }
@@ -105,7 +105,7 @@ static const char *refusal(const struct cuda_backend *cuda, const struct ant_bat
         return "a step before the KV cache was opened";
     if (cuda->n_begun - cuda->n_waited >= CUDA_STEPS)
         return "more steps in flight than there is room for";
-    if (batch->n_rows < (batch->sampled ? 1 : 0) || batch->n_rows > cuda->config.max_rows ||
+    if (batch->n_rows < (batch->n_sampled > 0 && batch->sampled ? 1 : 0) || batch->n_rows > cuda->config.max_rows ||
         batch->n_seqs > cuda->config.max_seqs || batch->n_sampled > cuda->config.max_sampled)
         return "a step larger than what was opened for";
     int n_before = cuda->n_begun > 0 ? cuda->steps[(cuda->n_begun - 1) % CUDA_STEPS].n_drawn : 0;
@@ -228,15 +228,22 @@ static size_t count_keys(const struct cuda_backend *cuda, const struct ant_batch
 /* How this step's operations are run. */
 static void choose_mode(struct cuda_backend *cuda, const struct ant_batch *batch)
 {
-    int size;
+    bool is_empty = batch->n_rows + batch->n_sampled == 0, is_captured = can_capture(cuda, batch);
+    int size, rows = batch->n_rows;
 
     cuda->mode = CUDA_LAUNCH;
     cuda->n_rows = batch->n_rows;
     cuda->n_sampled = batch->n_sampled;
-    if (!can_capture(cuda, batch))
+    if (cuda->config.spread && (batch->n_rows > 0 || is_empty)) /* else it only draws */
+        is_captured = ant_cuda_spread_agree(cuda, batch->n_rows, is_captured, &rows);
+    if (!is_captured)
         return;
-    cuda->n_rows = cuda->n_sampled = ant_cuda_graph_rows(batch->n_rows, &size);
-    int kind = (cuda->plan.n_shared > 0) | cuda->has_edits << 1 | cuda->has_top << 2;
+    rows = ant_cuda_graph_rows(rows, &size);
+    if (cuda->config.spread)
+        ant_cuda_spread_equal(cuda, rows);
+    cuda->n_rows = cuda->n_sampled = is_empty ? 0 : rows;
+    int kind = is_empty ? CUDA_KINDS - 1
+                        : (cuda->plan.n_shared > 0) | cuda->has_edits << 1 | cuda->has_top << 2;
     cuda->graph = &cuda->graphs[kind][size];
     cuda->mode = *cuda->graph ? CUDA_REPLAY : CUDA_CAPTURE;
 }
