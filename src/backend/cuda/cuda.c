@@ -566,7 +566,8 @@ size_t ant_cuda_page_bytes(const struct cuda_backend *cuda)
     return (size_t)cuda->arch.n_kv_heads * head;
 }
 
-/* How fast the weights can be read, after a first time that brings the kernel. */
+/* How fast the weights can be read, after a first time that brings the kernel. What the L2 cache
+ * holds says nothing of the memory. */
 static int measure_bandwidth(struct cuda_backend *cuda, struct ant_error *err)
 {
     cudaEvent_t start, end;
@@ -576,7 +577,7 @@ static int measure_bandwidth(struct cuda_backend *cuda, struct ant_error *err)
     for (const struct ant_weight *w = cuda->weights; w; w = w->next)
         bytes += w->bytes;
     bytes = bytes / 256 * 256;
-    if (bytes == 0)
+    if (bytes <= (size_t)cuda->prop.l2CacheSize)
         return 0;
     ANT_CUDA_TRY("cannot make an event", cudaEventCreate(&start));
     ANT_CUDA_TRY("cannot make an event", cudaEventCreate(&end));
