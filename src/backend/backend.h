@@ -257,6 +257,9 @@ struct ant_backend_ops {
      * it holds: their outputs come from the ranks that do, for whom it computes meanwhile. */
     void (*experts)(struct ant_backend *be, const struct ant_weight *gate_up,
                     const struct ant_weight *down);
+    /* After the last attention: nothing but the sampled rows is wanted from here to the end of the
+     * step. A backend may compute the others all the same. */
+    void (*keep_sampled)(struct ant_backend *be);
     /* LAST = norm(RESIDUAL) * w for the sampled rows. */
     void (*norm_sampled)(struct ant_backend *be, const struct ant_weight *w);
     /* What the ranks of a replica do together: all concerned call it in the same order, on slots of

@@ -70,6 +70,8 @@ static void forward_layer(const struct ant_model *model, int i)
     ops->gemm(be, layer->qkv, ANT_SLOT_NORMED, ANT_SLOT_QKV, ANT_EPILOGUE_STORE);
     ops->rope_append(be, i, layer->q_norm, layer->k_norm);
     ops->attention(be, i, ant_arch_window(model->arch, i));
+    if (i + 1 == model->arch->n_layers && ant_shard_is_last(&model->shard))
+        ops->keep_sampled(be);
     add(model, layer->o, ANT_SLOT_ATTN, layer->attn_post_norm);
 
     ops->norm(be, layer->mlp_norm);

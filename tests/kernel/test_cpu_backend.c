@@ -290,6 +290,8 @@ static void step(struct loaded *x, struct ant_batch *batch, float *logits, int32
         ops->gemm(be, x->qkv[l], ANT_SLOT_NORMED, ANT_SLOT_QKV, ANT_EPILOGUE_STORE);
         ops->rope_append(be, l, NULL, NULL);
         ops->attention(be, l, x->m->arch.window);
+        if (l + 1 == x->m->arch.n_layers)
+            ops->keep_sampled(be);
         ops->gemm(be, x->o[l], ANT_SLOT_ATTN, ANT_SLOT_RESIDUAL, ANT_EPILOGUE_ADD);
         ops->norm(be, x->norm2[l]);
         ops->gemm(be, x->gate_up[l], ANT_SLOT_NORMED, ANT_SLOT_HIDDEN, ANT_EPILOGUE_GLU);
@@ -674,6 +676,50 @@ static void make_one(struct one *o, int n)
                                   .draws = o->draws};
 }
 
+/* Logits of some rows are those that they have where all rows are sampled: in order, which lets the
+ * rest go early, and out of it. */
+static void compare_sampled(enum ant_cpu_level level)
+{
+    static const int32_t some[][8] = {{7}, {0, 3, 4, 6}, {5, 2}, {1, 1}};
+    static const int counts[] = {1, 4, 2, 2};
+    for (int i = 0; i < N_SHAPES; i++) {
+        struct tiny m;
+        struct loaded x;
+        struct one o;
+        make_shape(&m, i);
+        load(&x, &m, 2, ANT_KV_AUTO);
+        size_t vocab = (size_t)m.arch.vocab;
+        float *all = ant_xmalloc(8 * vocab * sizeof *all);
+        float *few = ant_xmalloc(8 * vocab * sizeof *few);
+        make_one(&o, 8);
+        step(&x, &o.batch, all, NULL);
+        for (size_t way = 0; way < sizeof counts / sizeof *counts; way++) {
+            make_one(&o, 8);
+            memcpy(o.sampled, some[way], sizeof o.sampled);
+            o.batch.n_sampled = counts[way];
+            step(&x, &o.batch, few, NULL);
+            for (int j = 0; j < counts[way]; j++)
+                if (memcmp(few + (size_t)j * vocab, all + (size_t)some[way][j] * vocab,
+                           vocab * sizeof *few) != 0)
+                    fail_msg("%s, '%s': row %d has other logits where others are not sampled",
+                             ant_cpu_level_names[level], shapes[i].name, some[way][j]);
+        }
+        make_one(&o, 8);
+        o.batch.n_sampled = 0;
+        step(&x, &o.batch, few, NULL);
+        free(all);
+        free(few);
+        unload(&x);
+        free_tiny(&m);
+    }
+}
+
+static void test_sampled_rows_alone(void **state)
+{
+    (void)state;
+    on_levels(compare_sampled);
+}
+
 static void expect_refused(struct loaded *x, struct one *o, const char *what)
 {
     struct ant_error err = {{0}};
@@ -793,6 +839,7 @@ int main(void)
         cmocka_unit_test(test_levels_by_name),
         cmocka_unit_test(test_against_plain),
         cmocka_unit_test(test_same_bits_in_any_batch),
+        cmocka_unit_test(test_sampled_rows_alone),
         cmocka_unit_test(test_nan_stays_where_it_is),
         cmocka_unit_test(test_broken_batches_are_refused),
     };

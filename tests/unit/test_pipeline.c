@@ -267,6 +267,7 @@ static const struct ant_backend_ops fake_ops = {
     .gemm = on_gemm,
     .rope_append = on_rope_append,
     .attention = on_attention,
+    .keep_sampled = on_step,
     .norm_sampled = on_weight,
     .sample = on_step,
 };

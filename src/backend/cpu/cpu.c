@@ -68,6 +68,8 @@ static void step_begin(struct ant_backend *be, const struct ant_batch *batch)
     struct cpu_backend *cpu = cpu_of(be);
     cpu->failed = 0;
     cpu->batch = batch;
+    cpu->n_rows = batch->n_rows;
+    cpu->keeps_sampled = false;
     if (cpu->kv == NULL)
         ant_cpu_fail(cpu, ANT_EBUG, "a step before the KV cache was opened");
     else if (batch->n_rows > cpu->config.max_rows || batch->n_seqs > cpu->config.max_seqs ||
@@ -548,6 +550,7 @@ const struct ant_backend_ops ant_backend_cpu = {
     .attention = ant_cpu_attention,
     .route = ant_cpu_route,
     .experts = ant_cpu_experts,
+    .keep_sampled = ant_cpu_keep_sampled,
     .norm_sampled = ant_cpu_norm_sampled,
     .clear = ant_cpu_clear,
     .all_reduce = ant_cpu_all_reduce,

@@ -148,6 +148,8 @@ struct cpu_backend {
     bool has_quants; /* some matrix is quantized */
 
     const struct ant_batch *batch;
+    int n_rows;         /* at work: the batch's, in the end the sampled ones alone, */
+    bool keeps_sampled; /* which then are the first of their slots */
     int failed; /* first failure of the step */
     struct ant_error error;
     struct ant_backend_counts counts;
@@ -237,6 +239,7 @@ void ant_cpu_products(struct cpu_backend *cpu, const struct cpu_slot *in,
 
 void ant_cpu_norm(struct ant_backend *be, const struct ant_weight *w);
 void ant_cpu_norm_add(struct ant_backend *be, const struct ant_weight *w);
+void ant_cpu_keep_sampled(struct ant_backend *be);
 void ant_cpu_norm_sampled(struct ant_backend *be, const struct ant_weight *w);
 /* x = rms_norm(x) * weight, in place */
 void ant_cpu_rms_norm(float *x, const float *weight, float eps, int n);

@@ -359,7 +359,7 @@ void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_s
     struct cpu_backend *cpu = cpu_of(be);
     if (cpu->failed)
         return;
-    int n_rows = in == ANT_SLOT_LAST ? cpu->batch->n_sampled : cpu->batch->n_rows;
+    int n_rows = in == ANT_SLOT_LAST ? cpu->batch->n_sampled : cpu->n_rows;
     struct cpu_product product = {.w = w, .n_rows = n_rows};
     if (n_rows == 0)
         return;

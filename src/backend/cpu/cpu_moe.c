@@ -25,7 +25,7 @@ static float *row_of(const struct cpu_slot *slot, int row)
 
 static void run_rows(struct cpu_backend *cpu, ant_team_fn *fn, const float *bias)
 {
-    int n = cpu->batch->n_rows;
+    int n = cpu->n_rows;
     struct moe_job job = {cpu, bias, {.n = n, .chunk = cpu_chunk(cpu, n)}};
     ant_cpu_run_rows(cpu, fn, &job, n);
 }
@@ -139,7 +139,7 @@ static void sort_places(struct cpu_backend *cpu)
     const struct ant_moe *moe = &cpu->arch.moe;
     const struct ant_spread *spread = cpu->config.spread;
     struct cpu_moe *at = &cpu->moe;
-    int n = cpu->batch->n_rows * moe->n_used;
+    int n = cpu->n_rows * moe->n_used;
     int first = spread ? spread->start[0] : moe->first_held;
     int n_added = spread ? spread->start[spread->n] - first : moe->n_held;
     int32_t next[ANT_MAX_EXPERTS];
@@ -164,11 +164,11 @@ void ant_cpu_route(struct ant_backend *be, const struct ant_weight *router)
     struct cpu_backend *cpu = cpu_of(be);
     const struct ant_moe *moe = &cpu->arch.moe;
     struct ant_weight plain = *router; /* its bias is not the product's */
-    struct cpu_product product = {.w = &plain, .n_rows = cpu->batch->n_rows};
+    struct cpu_product product = {.w = &plain, .n_rows = cpu->n_rows};
     plain.parts[0].bias = NULL;
     if (moe->n_experts == 0 || router->rows != moe->n_experts + (router->n_parts == 2))
         ant_cpu_fail(cpu, ANT_EBUG, "a router that does not fit the model");
-    if (cpu->failed || cpu->batch->n_rows == 0)
+    if (cpu->failed || cpu->n_rows == 0)
         return;
     ant_cpu_products(cpu, &cpu->slots[ANT_SLOT_NORMED], &cpu->moe.logits, ANT_EPILOGUE_STORE,
                      &product, 1, product.n_rows);
@@ -254,7 +254,7 @@ void ant_cpu_experts(struct ant_backend *be, const struct ant_weight *gate_up,
     int n_held = cpu->arch.moe.n_held;
     if (n_held == 0 || gate_up->n_experts != n_held || down->n_experts != n_held)
         ant_cpu_fail(cpu, ANT_EBUG, "experts that do not fit the model");
-    if (cpu->failed || cpu->batch->n_rows == 0)
+    if (cpu->failed || cpu->n_rows == 0)
         return;
     run_rows(cpu, gather_member, NULL);
     if (spread)
@@ -289,7 +289,7 @@ static void share_member(void *arg, int member)
 
 void ant_cpu_add_share(struct cpu_backend *cpu, const struct ant_weight *w, enum ant_slot in)
 {
-    struct cpu_product product = {.w = w, .n_rows = cpu->batch->n_rows};
+    struct cpu_product product = {.w = w, .n_rows = cpu->n_rows};
     if (cpu->arch.moe.n_experts == 0)
         ant_cpu_fail(cpu, ANT_EBUG, "a shared expert in a model without experts");
     if (cpu->failed)

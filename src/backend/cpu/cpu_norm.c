@@ -81,7 +81,8 @@ static void norm_member(void *arg, int member)
     int row, end;
     while (ant_cursor_next(&job->cursor, &row, &end))
         for (; row < end; row++) {
-            int from = job->to == ANT_SLOT_LAST ? cpu->batch->sampled[row] : row;
+            bool is_apart = job->to == ANT_SLOT_LAST && !cpu->keeps_sampled;
+            int from = is_apart ? cpu->batch->sampled[row] : row;
             const float *x = cpu_slot_row(cpu, ANT_SLOT_RESIDUAL, from);
             bool makes_acts = cpu->slots[job->to].has_acts;
             float *out = makes_acts ? room : cpu_slot_row(cpu, job->to, row);
@@ -107,7 +108,7 @@ static void norm_rows(struct cpu_backend *cpu, const struct ant_weight *w, enum 
         ant_cpu_fail(cpu, ANT_EBUG, "a norm weight that does not fit the model");
     if (cpu->failed)
         return;
-    int n = to == ANT_SLOT_LAST ? cpu->batch->n_sampled : cpu->batch->n_rows;
+    int n = to == ANT_SLOT_LAST ? cpu->batch->n_sampled : cpu->n_rows;
     struct norm_job job = {cpu, w, to, {.n = n, .chunk = cpu_chunk(cpu, n)}};
     cpu->slots[to].has_acts = to != ANT_SLOT_RESIDUAL && cpu_makes_acts(cpu);
     ant_cpu_run_rows(cpu, norm_member, &job, n);
@@ -145,4 +146,28 @@ void ant_cpu_norm_add(struct ant_backend *be, const struct ant_weight *w)
 void ant_cpu_norm_sampled(struct ant_backend *be, const struct ant_weight *w)
 {
     norm_rows(cpu_of(be), w, ANT_SLOT_LAST);
+}
+
+static void keep_rows(const struct cpu_backend *cpu, struct cpu_slot *slot)
+{
+    uint8_t *data = (uint8_t *)slot->data;
+    size_t bytes = slot->has_acts ? cpu_acts_bytes(slot) : slot->stride * sizeof(float);
+    for (int i = 0; i < cpu->batch->n_sampled; i++)
+        memmove(data + (size_t)i * bytes, data + (size_t)cpu->batch->sampled[i] * bytes, bytes);
+}
+
+/* Sampled rows move to the front, each before its place is taken: they are in order. */
+void ant_cpu_keep_sampled(struct ant_backend *be)
+{
+    struct cpu_backend *cpu = cpu_of(be);
+    const struct ant_batch *batch = cpu->batch;
+    if (cpu->failed || batch->n_sampled == batch->n_rows)
+        return;
+    for (int i = 1; i < batch->n_sampled; i++)
+        if (batch->sampled[i] <= batch->sampled[i - 1])
+            return;
+    keep_rows(cpu, &cpu->slots[ANT_SLOT_RESIDUAL]);
+    keep_rows(cpu, &cpu->slots[ANT_SLOT_ATTN]);
+    cpu->n_rows = batch->n_sampled;
+    cpu->keeps_sampled = true;
 }

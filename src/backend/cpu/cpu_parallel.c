@@ -23,7 +23,7 @@ static int rows_of(const struct cpu_backend *cpu, enum ant_slot slot)
 {
     bool is_sampled = slot == ANT_SLOT_LAST || slot == ANT_SLOT_LOGITS;
 
-    return is_sampled ? cpu->batch->n_sampled : cpu->batch->n_rows;
+    return is_sampled ? cpu->batch->n_sampled : cpu->n_rows;
 }
 
 static size_t values_of(const struct cpu_backend *cpu, enum ant_slot slot)
@@ -53,7 +53,7 @@ void ant_cpu_all_reduce(struct ant_backend *be, enum ant_slot slot)
     struct ant_error err;
     double start = ant_now();
 
-    if (cpu->failed)
+    if (cpu->failed || values_of(cpu, slot) == 0)
         return;
     int rc =
         ant_group_all_reduce(cpu->config.parallel->stage, (float *)(void *)cpu->slots[slot].data,

@@ -654,6 +654,12 @@ static void counts(const struct ant_backend *be, struct ant_backend_counts *out)
     out->joules = ant_cuda_joules(cuda_of_const(be));
 }
 
+/* A captured step has one number of rows from its begin to its end. */
+static void keep_all(struct ant_backend *be)
+{
+    (void)be;
+}
+
 const struct ant_backend_ops ant_backend_cuda = {
     .name = "cuda",
     .default_seqs = 1024,
@@ -680,6 +686,7 @@ const struct ant_backend_ops ant_backend_cuda = {
     .attention = ant_cuda_attention,
     .route = ant_cuda_route,
     .experts = ant_cuda_experts,
+    .keep_sampled = keep_all,
     .norm_sampled = ant_cuda_norm_sampled,
     .clear = ant_cuda_clear,
     .all_reduce = ant_cuda_all_reduce,
