@@ -118,6 +118,7 @@ struct antiphon_prompt {
     size_t bytes, n_tokens;
     int32_t max_tokens, min_tokens, top_k;
     float temperature, top_p, min_p; /* temperature 0: the most probable token each time */
+    float typical_p;
     uint64_t seed;
     double priority; /* higher is begun first */
 };

@@ -179,12 +179,15 @@ cudaError_t kern_embed(struct kern_embed args, cudaStream_t stream);
 struct kern_draw {
     uint64_t key, position;
     float temperature, top_p, min_p; /* temperature 0: the most probable */
+    float typical_p;                 /* 0 or 1: off */
     int32_t top_k;                   /* 0: off */
     int32_t banned, n_banned;        /* first of its ids in kern_sample.lists, and how many */
     int32_t edits, n_edits;          /* the same of its struct kern_edit, at a multiple of 4 */
+    int32_t mask;                    /* first word there of its mask, where is_masked: bit i % 32 of
+                                        word i / 32 is set where id i may be drawn */
     int32_t given;                   /* the id, where is_given: nothing is drawn */
     int32_t n_top;                   /* best ids wanted, at most KERN_MAX_TOP */
-    bool is_given, only_edited;
+    bool is_given, only_edited, is_masked;
 };
 
 /* struct ant_edit: a change to the logit of one id. */
@@ -194,22 +197,23 @@ struct kern_edit {
 };
 
 /* Draw an id from each row of logits: banned ids out, temperature, min_p,
- * top_k, top_p, then the inverse of the distribution function in the order of
+ * top_k, top_p, typical_p, then the inverse of the distribution function in the order of
  * ids at the row's Philox number. logprob is of the unmodified distribution.
  * Ties go to the lower id. */
 struct kern_sample {
     float *logits;                 /* (rows, vocab), rows `stride` apart, a multiple of 4 */
     const struct kern_draw *draws; /* (rows) */
-    int32_t *lists;                /* of banned ids and edits */
+    int32_t *lists;                /* of banned ids, edits and masks */
     int32_t *ids;                  /* (rows) */
     float *logprobs;               /* (rows) */
-    float *totals;                 /* (rows, 2) by kern_edit for the rows that have edits */
+    float *totals;                 /* (rows, 2) by kern_edit for the rows that it changes */
     int32_t *top_ids;              /* (rows, KERN_MAX_TOP) by kern_top */
     float *top_logprobs;           /* the same */
     int rows, vocab, stride;
 };
 cudaError_t kern_sample(struct kern_sample args, cudaStream_t stream);
-/* Before it: change the logits of rows that have edits; what they were is kept in the lists. */
+/* Before it: change the logits of rows that have edits or masks; what edited ones were is kept in the
+ * lists. */
 cudaError_t kern_edit(struct kern_sample args, cudaStream_t stream);
 /* Before both: the best ids of rows that want them, of equals the lower first; -1 where there are
  * too few. */

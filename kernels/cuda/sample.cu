@@ -3,7 +3,9 @@
  *
  *   w = exp((x - max) / temperature)     over the ids that are not banned
  *   kept: w >= min_p; of those the top_k heaviest; of those the fewest heaviest
- *         whose weight reaches top_p of the whole
+ *         whose weight reaches top_p of the whole; of those the fewest most
+ *         typical whose weight reaches typical_p of the whole: typical is
+ *         -log p near its mean, so x near the mean of x
  *   id:   the first whose cumulated weight, in order of ids, exceeds u * total
  *   logprob = x[id] - max - log sum exp(x - max)      over all ids
  *
@@ -15,55 +17,19 @@
  * bits at a time lead to one value, with ties going to the lower ids (too many
  * keys are read again instead). Weights within the bracket are summed as
  * integers, all others in a fixed order, so a row's draw is a function of the
- * row alone.
+ * row alone. typical_p finds the mean, then narrows the keys of -|x - mean| in
+ * the same way, from all of them.
  *
- * Edited logits are changed beforehand, by a kernel that keeps what logprobs
- * need; the best ids of a row are found one reading after another.
+ * Edited and masked logits are changed beforehand (edit.cu).
  *
  * Bound by memory: 4 bytes a logit and reading; rows in flight exceed L2.
  * Measured on an H100, 512 rows of 128256: greedy 92 % of copy bandwidth,
  * temperature 90 %, top_k 89 %, top_p 53 to 71 % of what its readings take.
  */
-#include <limits.h>
-
-#include "cuda/vec.cuh"
+#include "cuda/sample.cuh"
 
 namespace
 {
-
-constexpr int THREADS = 512, WARPS = THREADS / 32;
-constexpr int PER = 4, BINS = PER * THREADS, BIN_BITS = 11; /* bins of a thread, and of a row */
-constexpr float BINS_PER_OCTAVE = 32;
-constexpr int BINS_ABOVE = 16 * 32;  /* bins for weights above the reference's */
-constexpr int LIST = 19456;          /* keys kept in shared memory: two blocks fit */
-constexpr int AHEAD = 4;             /* 16-byte loads in flight a thread */
-constexpr int SEGMENT = AHEAD * 128; /* ids that a warp reads at once */
-constexpr int MAX_VOCAB = SEGMENT * BINS;
-constexpr float MIN_TEMPERATURE = 1e-5f; /* below: greedy, as on the CPU */
-
-struct best {
-    float value;
-    int id;
-};
-
-struct shared {
-    uint32_t octaves[BINS];                      /* ids by weight */
-    uint32_t count[BINS], low[BINS], high[BINS]; /* of the bracket; low: segment sums, too */
-    uint32_t list[LIST], n_list;
-    best warp_best[WARPS];
-    double warp_sum[WARPS];
-    int found, last;
-    double found_before;
-};
-
-/* What a block knows of its row. */
-struct row {
-    const float *x;
-    const int32_t *banned;
-    int vocab, n_banned;
-    float top, scale, min_p; /* best allowed logit; log2(e) / temperature */
-    float reference;         /* a high logit of the row: the origin of its bins */
-};
 
 /* The kept ids: those of a greater logit, and of the ids with this logit the first ones. */
 struct threshold {
@@ -87,100 +53,16 @@ __device__ __forceinline__ float octaves_below(const row &r, float x)
     return (r.top - x) * r.scale;
 }
 
-__device__ __forceinline__ float power_of_two(float x)
-{
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
 __device__ __forceinline__ float weight_of(const row &r, float x)
 {
     float w = power_of_two(-octaves_below(r, x));
     return w >= r.min_p ? w : 0;
 }
 
-/* Bins by weight, heaviest first. The reference opens bin BINS_ABOVE; the first and the last bin
- * hold all that lies beyond. */
-__device__ __forceinline__ int octave_bin(const row &r, float x)
-{
-    float octaves = (r.reference - x) * r.scale;
-    int bin = __float2int_rd(octaves * BINS_PER_OCTAVE + BINS_ABOVE);
-    return max(0, min(bin, BINS - 1));
-}
-
 /* Octaves below the reference at which a bin begins. */
 __device__ __forceinline__ float bin_begin(int bin)
 {
     return (bin - BINS_ABOVE) / BINS_PER_OCTAVE;
-}
-
-__device__ __forceinline__ bool is_banned(const row &r, int id)
-{
-    for (int k = 0; k < r.n_banned; k++)
-        if (r.banned[k] == id)
-            return true;
-    return false;
-}
-
-/* Four logits from `id` on; -infinity for NaN and beyond the row. */
-__device__ __forceinline__ void clean(float (&x)[4], float4 v, int n)
-{
-    x[0] = fmaxf(v.x, -INFINITY), x[1] = fmaxf(v.y, -INFINITY);
-    x[2] = fmaxf(v.z, -INFINITY), x[3] = fmaxf(v.w, -INFINITY);
-    if (n < 4) {
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            x[j] = j < n ? x[j] : -INFINITY;
-    }
-}
-
-/* begin(), then f(x, id) of AHEAD groups of four ids a thread, then end(segment): a warp takes
- * whole segments, and all of its threads call all of these. */
-template <class Begin, class F, class End>
-__device__ __forceinline__ void for_segments(const row &r, Begin begin, F f, End end)
-{
-    int lane = threadIdx.x % 32, n_segments = (r.vocab + SEGMENT - 1) / SEGMENT;
-
-    for (int segment = threadIdx.x / 32; segment < n_segments; segment += WARPS) {
-        int first = segment * SEGMENT + lane * 4;
-        float4 v[AHEAD];
-#pragma unroll
-        for (int k = 0; k < AHEAD; k++)
-            v[k] = first + k * 128 < r.vocab ? *(const float4 *)(r.x + first + k * 128)
-                                             : make_float4(0, 0, 0, 0);
-        begin();
-#pragma unroll
-        for (int k = 0; k < AHEAD; k++) {
-            float x[4];
-            clean(x, v[k], r.vocab - first - k * 128);
-            f(x, first + k * 128);
-        }
-        end(segment);
-    }
-}
-
-template <class F> __device__ __forceinline__ void for_each(const row &r, F f)
-{
-    for_segments(
-        r, [] {}, f, [](int) {});
-}
-
-/* Sum over the block in a fixed order, in every thread. */
-__device__ double block_sum(shared &s, double x)
-{
-#pragma unroll
-    for (int o = 16; o; o >>= 1)
-        x += __shfl_xor_sync(~0u, x, o);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0)
-        s.warp_sum[threadIdx.x / 32] = x;
-    __syncthreads();
-    x = threadIdx.x % 32 < WARPS ? s.warp_sum[threadIdx.x % 32] : 0;
-#pragma unroll
-    for (int o = 16; o; o >>= 1)
-        x += __shfl_xor_sync(~0u, x, o);
-    return x;
 }
 
 /* Sum of x over the threads before this one. */
@@ -395,6 +277,30 @@ __device__ bracket bracket_weight(shared &s, const row &r, double goal)
     return b;
 }
 
+/* Bins of ids with their number and weight, as integers. */
+__device__ __forceinline__ void clear_bins(shared &s, bool with_list)
+{
+    __syncthreads();
+    for (int k = threadIdx.x; k < BINS; k += THREADS)
+        s.count[k] = s.low[k] = s.high[k] = 0;
+    if (with_list && threadIdx.x == 0)
+        s.n_list = 0;
+    __syncthreads();
+}
+
+__device__ __forceinline__ void add_to_bin(shared &s, uint32_t bin, float weight)
+{
+    uint32_t w = weight * 0x1p28f + 0.5f;
+    atomicAdd(&s.count[bin], 1u);
+    atomicAdd(&s.low[bin], w & 0x3fff);
+    atomicAdd(&s.high[bin], w >> 14);
+}
+
+__device__ __forceinline__ double weight_of_bin(const shared &s, int bin)
+{
+    return (s.high[bin] * 0x1p14 + s.low[bin]) * 0x1p-28;
+}
+
 /* One level: sort the bracket's ids into bins by key, heaviest first. Returns the weight of the
  * octave bins above (0 from a list, which holds none of them). */
 __device__ double count_bracket(shared &s, const row &r, const bracket &b, int shift, bool collect,
@@ -402,18 +308,10 @@ __device__ double count_bracket(shared &s, const row &r, const bracket &b, int s
 {
     float above = 0;
     auto add = [&](uint32_t key) {
-        uint32_t bin = (b.high - key) >> shift, w = weight_of(r, float_of(key)) * 0x1p28f + 0.5f;
-        atomicAdd(&s.count[bin], 1u);
-        atomicAdd(&s.low[bin], w & 0x3fff);
-        atomicAdd(&s.high[bin], w >> 14);
+        add_to_bin(s, (b.high - key) >> shift, weight_of(r, float_of(key)));
     };
 
-    __syncthreads();
-    for (int k = threadIdx.x; k < BINS; k += THREADS)
-        s.count[k] = s.low[k] = s.high[k] = 0;
-    if (collect && threadIdx.x == 0)
-        s.n_list = 0;
-    __syncthreads();
+    clear_bins(s, collect);
     if (from_list) {
         for (uint32_t k = threadIdx.x; k < s.n_list; k += THREADS)
             if (s.list[k] >= b.low && s.list[k] <= b.high)
@@ -463,7 +361,7 @@ __device__ threshold narrow(shared &s, const row &r, bracket b, double goal, boo
         for (int k = 0; k < PER; k++) {
             int bin = PER * threadIdx.x + k;
             n[k] = s.count[bin];
-            w[k] = (s.high[bin] * 0x1p14 + s.low[bin]) * 0x1p-28;
+            w[k] = weight_of_bin(s, bin);
         }
         auto reached = [&](double sum) { return b.above + sum >= goal; };
         int bin = by_weight ? first_reaching(s, w, &before, reached)
@@ -500,6 +398,104 @@ __device__ __forceinline__ bool is_kept(const threshold &t, float x, int id)
     return x > t.value || (x == t.value && id <= t.last_tie);
 }
 
+/* The weight of an id that top_k and top_p keep, else 0. */
+__device__ __forceinline__ float kept_weight(const row &r, const threshold &t, float x, int id)
+{
+    return is_kept(t, x, id) && !(r.n_banned && is_banned(r, id)) ? weight_of(r, x) : 0.0f;
+}
+
+/* What typical_p keeps of these: the ids whose logits are near the centre. */
+struct typical {
+    float centre;
+    threshold t; /* of nearness */
+};
+
+__device__ __forceinline__ float nearness(const typical &y, float x)
+{
+    return -fabsf(x - y.centre);
+}
+
+/* The mean logit of the kept ids; *total: their weight. */
+__device__ float mean_logit(shared &s, const row &r, const threshold &t, double *total)
+{
+    float sum = 0, moment = 0;
+
+    for_each(r, [&](const float(&x)[4], int id) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            float w = kept_weight(r, t, x[j], id + j);
+            sum += w;
+            moment += w > 0 ? w * (x[j] - r.top) : 0;
+        }
+    });
+    *total = block_sum(s, sum);
+    return (float)(r.top + block_sum(s, moment) / *total);
+}
+
+/* One level: sort the kept ids with a nearness between keys low and high into bins, nearest first.
+ */
+__device__ void count_near(shared &s, const row &r, const threshold &t, const typical &y,
+                           uint32_t low, uint32_t high, int shift, bool collect, bool from_list)
+{
+    auto add = [&](float x, float w) {
+        uint32_t key = key_of(nearness(y, x));
+        if (key >= low && key <= high)
+            add_to_bin(s, (high - key) >> shift, w);
+        return key >= low && key <= high;
+    };
+
+    clear_bins(s, collect);
+    if (from_list) {
+        for (uint32_t k = threadIdx.x; k < s.n_list; k += THREADS)
+            add(float_of(s.list[k]), weight_of(r, float_of(s.list[k])));
+    } else {
+        for_each(r, [&](const float(&x)[4], int id) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                float w = kept_weight(r, t, x[j], id + j);
+                if (w > 0 && add(x[j], w) && collect)
+                    s.list[atomicAdd(&s.n_list, 1u)] = key_of(x[j]);
+            }
+        });
+    }
+    __syncthreads();
+}
+
+/* The most typical of the kept ids, until their weight reaches typical_p of the whole. */
+__device__ typical narrow_typical(shared &s, const row &r, const threshold &t, float typical_p)
+{
+    uint32_t low = 0, high = key_of(0);
+    int n = r.vocab, shift;
+    double total, above = 0, before;
+    typical y = {mean_logit(s, r, t, &total), {0, 0x7fffffff}};
+    double goal = (double)typical_p * total;
+    bool from_list = false;
+
+    do {
+        shift = max(0, 32 - __clz(high - low) - BIN_BITS);
+        bool collect = !from_list && n <= LIST;
+        count_near(s, r, t, y, low, high, shift, collect, from_list);
+        from_list |= collect;
+        double w[PER];
+        for (int k = 0; k < PER; k++)
+            w[k] = weight_of_bin(s, PER * threadIdx.x + k);
+        int bin = first_reaching(s, w, &before, [&](double sum) { return above + sum >= goal; });
+        above += before;
+        n = s.count[bin];
+        high -= (uint32_t)bin << shift;
+        low = max(low, high - min(high, (1u << shift) - 1));
+    } while (shift > 0);
+    y.t.value = float_of(high);
+    if (n > 1) /* as near on either side */
+        y.t.last_tie = pick(
+            s, r,
+            [&](float x, int id) {
+                return nearness(y, x) == y.t.value ? kept_weight(r, t, x, id) : 0.0f;
+            },
+            [&](double) { return goal - above; });
+    return y;
+}
+
 /* Philox4x32-10: the number of ant_draw_uniform. */
 __device__ float uniform(uint64_t key, uint64_t position)
 {
@@ -524,6 +520,11 @@ __device__ __forceinline__ bool cuts(const row &r, const kern_draw &d)
     return d.temperature >= MIN_TEMPERATURE && ((d.top_k > 0 && d.top_k < r.vocab) || d.top_p < 1);
 }
 
+__device__ __forceinline__ bool is_typical_wanted(const kern_draw &d)
+{
+    return d.typical_p > 0 && d.typical_p < 1;
+}
+
 /* The draw of a row whose bins are counted if cuts(); `total`: the weight of all candidates. */
 __device__ int draw(shared &s, const row &r, const kern_draw &d, double total)
 {
@@ -544,86 +545,18 @@ __device__ int draw(shared &s, const row &r, const kern_draw &d, double total)
         }
     }
     float u = uniform(d.key, d.position);
+    auto goal = [&](double total) { return u * total; };
+    if (is_typical_wanted(d)) {
+        typical y = narrow_typical(s, r, t, d.typical_p);
+        return pick(
+            s, r,
+            [&](float x, int id) {
+                return is_kept(y.t, nearness(y, x), id) ? kept_weight(r, t, x, id) : 0.0f;
+            },
+            goal);
+    }
     return pick(
-        s, r,
-        [&](float x, int id) {
-            return is_kept(t, x, id) && !(r.n_banned && is_banned(r, id)) ? weight_of(r, x) : 0.0f;
-        },
-        [&](double total) { return u * total; });
-}
-
-__device__ __forceinline__ best better(best a, best b)
-{
-    return b.value > a.value || (b.value == a.value && b.id < a.id) ? b : a;
-}
-
-__device__ best block_best(shared &s, best b)
-{
-    for (int round = 0; round < 2; round++) {
-#pragma unroll
-        for (int o = 16; o; o >>= 1)
-            b = better(b, {__shfl_xor_sync(~0u, b.value, o), __shfl_xor_sync(~0u, b.id, o)});
-        __syncthreads();
-        if (round == 0 && threadIdx.x % 32 == 0)
-            s.warp_best[threadIdx.x / 32] = b;
-        __syncthreads();
-        if (round == 0)
-            b = s.warp_best[threadIdx.x % WARPS];
-    }
-    return b;
-}
-
-/* What one reading of a row finds: its highest logit, the log of the sum of exponentials below it
- * and, with COUNT, the weight of all ids. */
-struct findings {
-    best top;
-    float log_sum;
-    double weight;
-};
-
-/* A high logit to begin with: the best of the first few. */
-__device__ float guess_reference(shared &s, const row &r)
-{
-    float x[4];
-    int i = threadIdx.x * 4;
-
-    clean(x, i < r.vocab ? *(const float4 *)(r.x + i) : make_float4(0, 0, 0, 0), r.vocab - i);
-    best b = block_best(s, {fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3])), 0});
-    return fmaxf(b.value, -1e30f);
-}
-
-/* COUNT: also the ids that are not banned by weight, in s.octaves. */
-template <bool COUNT> __device__ findings survey(shared &s, row &r)
-{
-    best top = {-1e30f, 0};
-    float sum = 0, weight = 0;
-
-    if (COUNT) {
-        for (int k = threadIdx.x; k < BINS; k += THREADS)
-            s.octaves[k] = 0;
-        r.reference = guess_reference(s, r);
-    }
-    for_each(r, [&](const float(&x)[4], int id) {
-        float m = fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3]));
-        if (m > top.value) {
-            sum *= __expf(top.value - m);
-            weight *= COUNT ? power_of_two((top.value - m) * r.scale) : 0;
-            top = {m, id + (x[0] == m ? 0 : x[1] == m ? 1 : x[2] == m ? 2 : 3)};
-        }
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            sum += __expf(x[j] - top.value);
-            if (COUNT && x[j] > -INFINITY && !(r.n_banned && is_banned(r, id + j))) {
-                weight += power_of_two((x[j] - top.value) * r.scale);
-                atomicAdd(&s.octaves[octave_bin(r, x[j])], 1u);
-            }
-        }
-    });
-    findings f = {block_best(s, top)};
-    f.log_sum = logf((float)block_sum(s, sum * __expf(top.value - f.top.value)));
-    if (COUNT)
-        f.weight = block_sum(s, weight * power_of_two((top.value - f.top.value) * r.scale));
-    return f;
+        s, r, [&](float x, int id) { return kept_weight(r, t, x, id); }, goal);
 }
 
 /* Highest logit that is not banned. */
@@ -638,98 +571,6 @@ __device__ best best_allowed(shared &s, const row &r)
                 top = {x[j], id + j};
     });
     return block_best(s, top);
-}
-
-__device__ __forceinline__ row row_of(const struct kern_sample &a, const kern_draw &d)
-{
-    return {a.logits + (size_t)blockIdx.x * a.stride,
-            a.lists + d.banned,
-            a.vocab,
-            d.n_banned,
-            0,
-            1.44269504f / d.temperature,
-            d.min_p};
-}
-
-__device__ __forceinline__ struct kern_edit *edits_of(const struct kern_sample &a,
-                                                      const kern_draw &d)
-{
-    return (struct kern_edit *)(a.lists + d.edits);
-}
-
-/* A given id is not drawn. */
-__device__ __forceinline__ bool is_edited(const kern_draw &d)
-{
-    return d.n_edits > 0 && !d.is_given;
-}
-
-/* Logits change in place, and what they were stays where their bias was. */
-__global__ void __launch_bounds__(THREADS, 2) edit(const __grid_constant__ struct kern_sample a)
-{
-    extern __shared__ __align__(16) char memory[];
-    float *x = a.logits + (size_t)blockIdx.x * a.stride;
-
-    start_next();
-    wait_before();
-    kern_draw d = a.draws[blockIdx.x];
-    struct kern_edit *edits = edits_of(a, d);
-    if (!is_edited(d))
-        return;
-    row r = row_of(a, d);
-    findings f = survey<false>(*(shared *)memory, r);
-    __syncthreads();
-    for (int i = threadIdx.x; i < d.n_edits; i += THREADS) {
-        struct kern_edit e = edits[i];
-        if (e.id < 0 || e.id >= a.vocab)
-            continue;
-        float y = x[e.id] + e.bias;
-        edits[i].bias = x[e.id];
-        y = y > 0 ? __fdiv_rn(y, e.factor) : __fmul_rn(y, e.factor);
-        edits[i].penalty = __fsub_rn(y, e.penalty);
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < a.vocab && d.only_edited; i += THREADS)
-        x[i] = -INFINITY;
-    __syncthreads();
-    for (int i = threadIdx.x; i < d.n_edits; i += THREADS)
-        if (edits[i].id >= 0 && edits[i].id < a.vocab)
-            x[edits[i].id] = edits[i].penalty;
-    if (threadIdx.x == 0)
-        ((float2 *)a.totals)[blockIdx.x] = make_float2(f.top.value, f.log_sum);
-}
-
-/* One id after another: the best of those behind the one before. */
-__global__ void __launch_bounds__(THREADS, 2) top(const __grid_constant__ struct kern_sample a)
-{
-    extern __shared__ __align__(16) char memory[];
-    shared &s = *(shared *)memory;
-    best last = {INFINITY, -1};
-
-    start_next();
-    wait_before();
-    kern_draw d = a.draws[blockIdx.x];
-    if (d.n_top == 0)
-        return;
-    row r = row_of(a, d);
-    findings f = survey<false>(s, r);
-    for (int i = 0; i < d.n_top; i++) {
-        best b = {-INFINITY, INT_MAX};
-        for_each(r, [&](const float(&x)[4], int id) {
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                bool is_behind = x[j] < last.value || (x[j] == last.value && id + j > last.id);
-                if (is_behind && id + j < r.vocab)
-                    b = better(b, {x[j], id + j});
-            }
-        });
-        last = block_best(s, b);
-        if (threadIdx.x == 0) {
-            size_t at = (size_t)blockIdx.x * KERN_MAX_TOP + i;
-            bool is_there = last.id < r.vocab;
-            a.top_ids[at] = is_there ? last.id : -1;
-            a.top_logprobs[at] = is_there ? last.value - f.top.value - f.log_sum : -INFINITY;
-        }
-    }
 }
 
 /* The logprob of an id under the unmodified distribution. */
@@ -779,31 +620,9 @@ __global__ void __launch_bounds__(THREADS, 2) sample(const __grid_constant__ str
     put_logprob(a, d, f, id);
 }
 
-cudaError_t launch(void (*kernel)(struct kern_sample), const struct kern_sample &a,
-                   cudaStream_t stream)
-{
-    if (a.stride % 4 || a.stride < a.vocab || a.vocab <= 0 || a.vocab > MAX_VOCAB)
-        return cudaErrorInvalidValue;
-    if (a.rows == 0)
-        return cudaSuccess;
-    cudaError_t e =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared));
-    return e != cudaSuccess ? e : launch_early(kernel, a.rows, THREADS, sizeof(shared), stream, a);
-}
-
 } // namespace
 
 cudaError_t kern_sample(struct kern_sample a, cudaStream_t stream)
 {
     return launch(sample, a, stream);
-}
-
-cudaError_t kern_edit(struct kern_sample a, cudaStream_t stream)
-{
-    return launch(edit, a, stream);
-}
-
-cudaError_t kern_top(struct kern_sample a, cudaStream_t stream)
-{
-    return launch(top, a, stream);
 }

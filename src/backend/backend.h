@@ -37,6 +37,7 @@ struct ant_edit {
 /* How one sampled row is drawn. Greedy when temperature is 0. */
 struct ant_draw {
     float temperature, top_p, min_p;
+    float typical_p; /* 0 or 1: off */
     int32_t top_k;
     uint64_t key;          /* of (seed, prompt, sample): see engine/sampling.h */
     uint64_t position;     /* index of the drawn token in its answer: the
@@ -47,7 +48,7 @@ struct ant_draw {
     int32_t n_edits;
     bool only_edited; /* no other ids may be drawn than those in `edits` */
     const uint64_t *mask; /* (vocab + 63) / 64: bit i % 64 of word i / 64 is set where id i may be
-                             drawn; NULL: any. Only where masks_logits */
+                             drawn; NULL: any. One of the batch's; only where masks_logits */
     bool is_given;    /* nothing is drawn: `given` is the id, what is wanted is its logprob */
     int32_t given;
     int32_t n_top; /* so many of the most probable ids are wanted too; only where ranks_logits */
@@ -74,6 +75,8 @@ struct ant_batch {
     const int32_t *sampled;    /* (n_sampled) rows whose next token is wanted, ascending; NULL in a
                                   step without rows, which draws from LOGITS that it receives */
     const struct ant_draw *draws; /* (n_sampled) */
+    const uint64_t *masks;        /* (n_masks, (vocab + 63) / 64) that draws point to */
+    int n_masks;
 };
 
 /* What a step gives back, (n_sampled) each; arrays owned by the backend until

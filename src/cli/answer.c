@@ -42,6 +42,8 @@ static int row_sampling(const struct run *run, const struct ant_prompt *prompt,
         out->top_p = (float)prompt->top_p;
     if (prompt->has & ANT_HAS_MIN_P)
         out->min_p = (float)prompt->min_p;
+    if (prompt->has & ANT_HAS_TYPICAL_P)
+        out->typical_p = (float)prompt->typical_p;
     if (prompt->has & ANT_HAS_REPETITION)
         out->repetition_penalty = (float)prompt->repetition_penalty;
     if (prompt->has & ANT_HAS_PRESENCE)

@@ -22,7 +22,7 @@ enum { WARM_UP_TOKENS = 16 };
 
 struct bench_settings {
     struct run_settings run;
-    const char *dummy, *works, *json;
+    const char *dummy, *works, *json, *tokenizer;
     int dummy_type, repeat, n, in, out;
 };
 
@@ -49,6 +49,12 @@ static const struct ant_option options[] = {
     {ANT_OPTION_INT, 0, "in", "N", AT(in), 0, 1 << 24,
      .help = "Tokens of a prompt, instead of a workload's own number."},
     {ANT_OPTION_INT, 0, "out", "N", AT(out), 0, 1 << 24, .help = "Tokens of an answer, likewise."},
+    {ANT_OPTION_TEXT, 0, "regex", "EXPRESSION", AT(run.regex),
+     .help = "Hold answers to a shape, as antiphon run does: to see what that takes, let it be one "
+             "that no answer ends early by."},
+    {ANT_OPTION_TEXT, 0, "json-schema", "FILE", AT(run.json_schema), .help = "Likewise."},
+    {ANT_OPTION_TEXT, 0, "tokenizer", "FILE", AT(tokenizer),
+     .help = "A tokenizer.json: for shapes, which words random weights write with."},
     {ANT_OPTION_TEXT, 0, "json", "FILE", AT(json),
      .help = "Write the figures, each repetition's too, as JSON; - is standard output, without "
              "the table."},
@@ -83,6 +89,9 @@ static const struct ant_option options[] = {
     {ANT_OPTION_CHOICE, 0, "weight-type", "TYPE", AT(run.weight_type),
      .choices = ant_run_weight_types,
      .help = "Elements of the weights as they are multiplied: auto, or on Hopper GPUs fp8."},
+    {ANT_OPTION_TEXT, 0, "speculate", "HOW", AT(run.speculate),
+     .help = "As for antiphon run, but off by default: what random weights write goes round in "
+             "circles, so that most guesses are right."},
     {ANT_OPTION_FLAG, 0, "operations", NULL, AT(run.times_operations),
      .help =
          "Time products, attention and the rest apart: on a GPU operation by operation, without "
@@ -166,6 +175,18 @@ static int choose_works(struct bench *bench, const struct bench_settings *settin
     return 0;
 }
 
+/* What answers are held to, if anything: that needs to know the words. */
+static int open_shape(struct run *run, const struct bench_settings *settings, struct ant_error *err)
+{
+    if (settings->tokenizer)
+        ANT_TRY(ant_tokenizer_open_json(&run->tokenizer, settings->tokenizer, err));
+    else if (!settings->dummy)
+        ANT_TRY(ant_checkpoint_tokenizer(run->checkpoint, &run->tokenizer, err));
+    if (!run->tokenizer && (run->settings.regex || run->settings.json_schema))
+        return ant_fail(err, ANT_EUSAGE, "a shape of answers needs --model or --tokenizer");
+    return ant_run_collect_constraint(run, err);
+}
+
 /* The model, and sequences as long as the longest workload needs. */
 static int open_model(struct bench *bench, const struct bench_settings *settings,
                       struct ant_error *err)
@@ -177,8 +198,7 @@ static int open_model(struct bench *bench, const struct bench_settings *settings
                                           dummy_type_of[settings->dummy_type], err));
     else
         ANT_TRY(ant_checkpoint_open(&run->checkpoint, settings->run.model, err));
-    if (!settings->dummy)
-        ANT_TRY(ant_checkpoint_tokenizer(run->checkpoint, &run->tokenizer, err));
+    ANT_TRY(open_shape(run, settings, err));
     int context = ant_checkpoint_arch(run->checkpoint)->context;
     for (int i = 0; i < bench->n_results; i++) {
         const struct bench_work *work = bench->results[i].work;
@@ -221,9 +241,11 @@ static struct ant_request *make_request(const struct bench *bench, const struct 
         .max_tokens = n_output,
         .temperature = work->temperature,
         .top_p = work->top_p,
+        .typical_p = 1,
         .ignore_eos = true,
     };
     request->stops = &no_stops;
+    ant_run_hold_constraint(&bench->run, &(struct ant_prompt){0}, &request->constraint, NULL);
     return request;
 }
 
@@ -436,7 +458,7 @@ static int bench_main(int argc, char **argv)
     struct ant_error err = {{0}};
 
     ant_run_set_defaults(&settings.run);
-    settings.run.speculate = "off"; /* what it writes is no text, and goes round in circles */
+    settings.run.speculate = "off";
     int rc = parse(&settings, argc, argv, &err);
     if (rc > 0)
         return ANT_EXIT_DONE;

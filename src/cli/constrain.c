@@ -51,7 +51,7 @@ static void note_schema(struct run *run, const char *text)
     struct ant_buf lines = {0};
 
     ant_digest_text(digest, ant_digest(text, strlen(text)));
-    ant_buf_printf(&lines, "%sjson-schema-digest=%s\n", run->answers, digest);
+    ant_buf_printf(&lines, "%sjson-schema-digest=%s\n", run->answers ? run->answers : "", digest);
     free(run->answers);
     run->answers = lines.data;
 }

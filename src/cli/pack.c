@@ -61,9 +61,9 @@ static const struct ant_command_help help = {
               "custom_id,\n"
               "continuation, logprobs, prompt_logprobs, choice, regex, json_schema (or "
               "response_format),\n"
-              "max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed,\n"
-              "repetition_penalty, presence_penalty, frequency_penalty, n, stop, system. What would change "
-              "answers\n"
+              "max_tokens, min_tokens, temperature, top_p, top_k, min_p, typical_p, seed,\n"
+              "repetition_penalty, presence_penalty, frequency_penalty, n, stop, system. What would "
+              "change answers\n"
               "and cannot be honoured is an error that names the line.",
 };
 

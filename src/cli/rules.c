@@ -157,6 +157,7 @@ static int collect_sampling(struct run *run, struct ant_error *err)
         .temperature = (float)settings->temperature,
         .top_p = (float)settings->top_p,
         .min_p = (float)settings->min_p,
+        .typical_p = (float)settings->typical_p,
         .top_k = settings->top_k,
         .seed = settings->seed,
         .repetition_penalty = (float)settings->repetition_penalty,

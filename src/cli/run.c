@@ -97,6 +97,9 @@ const struct ant_option ant_run_options[] = {
      .help = "Draw from the K most probable tokens; 0, the default: all."},
     {ANT_OPTION_REAL, 0, "min-p", "P", AT(min_p), 0, 1, .answers = true, .draws = true,
      .help = "Leave out tokens below P times the most probable one's probability. Default 0."},
+    {ANT_OPTION_REAL, 0, "typical-p", "P", AT(typical_p), 0, 1, .answers = true, .draws = true,
+     .help = "Of the tokens that these leave, draw from the most typical ones that together reach "
+             "P: those as surprising as a token is on average. Default 1."},
     {ANT_OPTION_REAL, 0, "repetition-penalty", "X", AT(repetition_penalty), 0, 100, .answers = true,
      .draws = true,
      .help = "Make tokens of the prompt and of the answer so far less likely: their logits are "

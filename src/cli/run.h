@@ -38,7 +38,7 @@ struct run_settings {
     const char *partition, *shard;
     bool no_steal;
     int samples, max_tokens, min_tokens, top_k;
-    double temperature, top_p, min_p;
+    double temperature, top_p, min_p, typical_p;
     double repetition_penalty, presence_penalty, frequency_penalty;
     struct ant_option_list logit_bias, allowed_ids, bad_words, choices;
     const char *regex, *json_schema;

@@ -33,6 +33,7 @@ void ant_run_set_defaults(struct run_settings *settings)
         .prompt_logprobs = -1,
         .temperature = 1,
         .top_p = 1,
+        .typical_p = 1,
         .repetition_penalty = 1,
         .save_every = 10,
         .time_limit = "auto",
@@ -260,7 +261,6 @@ static int plan_drafts(struct run *run, struct ant_error *err)
                         text, ANT_MOST_DRAFTS);
     config->n_drafts = (int)n;
     config->draft_rows = config->max_step_rows;
-    config->steps_in_flight = 1;
     return 0;
 }
 

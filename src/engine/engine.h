@@ -87,8 +87,8 @@ struct ant_engine_config {
     int steps_in_flight;    /* most steps at once, from the backend's facts; 0: one */
     int n_lanes;            /* pipeline stages, each with a step under way; 0: one */
     bool no_prefix_sharing; /* compute every prompt whole */
-    int n_drafts;           /* tokens of an answer guessed ahead in a step, at most ANT_MOST_DRAFTS;
-                               only with one step in flight. Answers do not change. 0: none */
+    int n_drafts;           /* tokens of an answer guessed ahead in a step, at most
+                               ANT_MOST_DRAFTS. Answers do not change. 0: none */
     int draft_rows; /* only while a step's answers and guesses are no more rows than these */
 };
 

@@ -25,6 +25,8 @@ int ant_sampling_check(const struct ant_sampling *s, struct ant_error *err)
         return ant_fail(err, ANT_EUSAGE, "top_p %g is not above 0 and at most 1", s->top_p);
     if (!(s->min_p >= 0 && s->min_p <= 1))
         return ant_fail(err, ANT_EUSAGE, "min_p %g is not between 0 and 1", s->min_p);
+    if (!(s->typical_p > 0 && s->typical_p <= 1))
+        return ant_fail(err, ANT_EUSAGE, "typical_p %g is not above 0 and at most 1", s->typical_p);
     if (s->top_k < 0)
         return ant_fail(err, ANT_EUSAGE, "top_k %d is negative", s->top_k);
     if (s->max_repeats == 1)
@@ -115,6 +117,12 @@ static void sift_down(struct candidate *heap, int n, int i)
     heap[i] = moving;
 }
 
+static void make_heap(struct candidate *heap, int n)
+{
+    for (int i = n / 2 - 1; i >= 0; i--)
+        sift_down(heap, n, i);
+}
+
 /* Move the best of the heap's first n candidates behind them. */
 static void pop_best(struct candidate *heap, int n)
 {
@@ -133,8 +141,7 @@ static int keep_best(struct candidate *heap, int n, const struct ant_draw *draw,
     int popped = 0, kept = 0;
     double sum = 0;
 
-    for (int i = n / 2 - 1; i >= 0; i--)
-        sift_down(heap, n, i);
+    make_heap(heap, n);
     if (draw->top_k > 0 &&
         draw->top_k < n) { /* top_p is counted within these: all are wanted first */
         for (*total = 0; popped < draw->top_k; popped++) {
@@ -212,6 +219,38 @@ static int gather(const float *logits, int vocab, float max, const struct ant_dr
     return n;
 }
 
+static bool is_typical_wanted(const struct ant_draw *draw)
+{
+    return draw->typical_p > 0 && draw->typical_p < 1;
+}
+
+/* Likewise the most typical ones, until their weight reaches `typical_p` of the whole: those whose
+ * surprise -log p is nearest to its mean, the entropy. Surprise falls by 1 / temperature for each 1
+ * of logit, so they are those whose logit is nearest to the mean logit. */
+static int keep_typical(struct candidate *heap, int n, const float *logits, float max,
+                        const struct ant_draw *draw, double *total)
+{
+    float scale = 1.0f / draw->temperature;
+    double mean = 0, sum = 0;
+    int kept = 0;
+
+    for (int i = 0; i < n; i++)
+        mean += (double)heap[i].weight * (logits[heap[i].id] - max);
+    float centre = (float)(max + mean / *total);
+    for (int i = 0; i < n; i++)
+        heap[i].weight = -fabsf(logits[heap[i].id] - centre);
+    make_heap(heap, n);
+    while (kept < n && sum < draw->typical_p * *total) {
+        pop_best(heap, n - kept);
+        struct candidate *best = &heap[n - 1 - kept];
+        best->weight = exp_negative((logits[best->id] - max) * scale);
+        sum += best->weight;
+        kept++;
+    }
+    *total = sum;
+    return kept;
+}
+
 static int compare_ids(const void *a, const void *b)
 {
     const struct candidate *x = a, *y = b;
@@ -255,10 +294,12 @@ static int32_t draw_random(const float *logits, int vocab, const struct ant_draw
     int n = gather(logits, vocab, logits[best], draw, candidates, &total), first = 0;
     int32_t drawn = best;
 
-    if (n > 0 && (draw->top_k > 0 || draw->top_p < 1.0f)) {
+    if (n > 0 && (draw->top_k > 0 || draw->top_p < 1.0f))
         first = n - keep_best(candidates, n, draw, &total);
+    if (n > 0 && is_typical_wanted(draw))
+        first = n - keep_typical(candidates + first, n - first, logits, logits[best], draw, &total);
+    if (draw->top_k > 0 || draw->top_p < 1.0f || is_typical_wanted(draw))
         qsort(candidates + first, (size_t)(n - first), sizeof(*candidates), compare_ids);
-    }
     double target = ant_draw_uniform(draw->key, draw->position) * total;
     for (int i = first; i < n; i++) {
         drawn = candidates[i].id;

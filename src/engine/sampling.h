@@ -15,7 +15,7 @@
 /* How one prompt is answered. */
 struct ant_sampling {
     int32_t max_tokens, min_tokens;
-    float temperature, top_p, min_p;
+    float temperature, top_p, min_p, typical_p;
     int32_t top_k;                                                 /* 0: off */
     float repetition_penalty, presence_penalty, frequency_penalty; /* off: 0; repetition: 0 or 1 */
     uint64_t seed;
@@ -33,10 +33,11 @@ uint64_t ant_draw_key(uint64_t seed, const int32_t *prompt, int n_prompt, int sa
 float ant_draw_uniform(uint64_t key, uint64_t position);
 
 /* Draw from logits (vocab). `work` has room for vocab entries of ANT_DRAW_WORK bytes. Edits and
- * the mask, then temperature, then min_p, then top_k, then top_p among those, as vLLM does; what is
- * left is drawn from in order of id by the position's uniform number, the rule that every backend
- * keeps to. Returns the id; *logprob (unless NULL) is that of the unmodified distribution. Ties go
- * to the lower id; NaN is never drawn unless there is nothing else. */
+ * the mask, then temperature, then min_p, then top_k, then top_p among those, as vLLM does, then
+ * typical_p among those, as transformers does; what is left is drawn from in order of id by the
+ * position's uniform number, the rule that every backend keeps to. Returns the id; *logprob (unless
+ * NULL) is that of the unmodified distribution. Ties go to the lower id; NaN is never drawn unless
+ * there is nothing else. */
 enum { ANT_DRAW_WORK = 12 };
 int32_t ant_draw_token(const float *logits, int vocab, const struct ant_draw *draw, void *work,
                        float *logprob);

@@ -39,7 +39,7 @@ struct step {
     struct ant_draw *draws;
     struct ant_sample *samples; /* (n_sampled) */
     struct ant_edits edits;     /* of all draws, in their order */
-    struct ant_masks masks;     /* of those that have one, likewise */
+    struct ant_masks masks;     /* of those that have one */
     int n_rows, n_seqs, n_sampled, n_drawn, decode_rows;
 };
 
@@ -288,6 +288,12 @@ static bool is_drawing(const struct sequence *sequence)
     return sequence->n_drawn > (int)sequence->request->output.len;
 }
 
+/* A draw of it depends on all tokens before, and the newest is not known yet. */
+static bool must_wait(const struct sequence *sequence)
+{
+    return is_decoding(sequence) && is_drawing(sequence) && ant_edits_look_back(sequence->request);
+}
+
 /* The longest that an answer may become. */
 static int longest_answer(const struct ant_sched *sched, const struct ant_request *request)
 {
@@ -305,8 +311,7 @@ static int plan_rows(struct ant_sched *sched)
     for (int i = 0; i < sched->n_running; i++) {
         struct sequence *sequence = &sched->running[i];
         sequence->n_planned = 0;
-        if (!is_decoding(sequence) || rows == sched->config.max_step_rows ||
-            (is_drawing(sequence) && ant_edits_look_back(sequence->request)))
+        if (!is_decoding(sequence) || rows == sched->config.max_step_rows || must_wait(sequence))
             continue;
         while (i < sched->n_running && !take_pages(sched, sequence, sequence->n_cached + 1))
             preempt_youngest(sched); /* it may be this one: then it is gone */
@@ -342,7 +347,7 @@ static int plan_decodes(struct ant_sched *sched)
     const struct ant_engine_config *config = &sched->config;
     int rows = plan_rows(sched), most = config->draft_rows;
 
-    if (config->n_drafts == 0 || rows == 0)
+    if (config->n_drafts == 0 || rows == 0 || sched->n_in_flight > 0)
         return rows;
     most = most < config->max_step_rows ? most : config->max_step_rows;
     most = most < config->max_sampled ? most : config->max_sampled;
@@ -576,6 +581,7 @@ static void emit_draw(struct step *step, struct sequence *sequence)
         .temperature = sampling->temperature,
         .top_p = sampling->top_p,
         .min_p = sampling->min_p,
+        .typical_p = sampling->typical_p,
         .top_k = sampling->top_k,
         .key = sequence->key,
         .position = (uint64_t)sequence->n_drawn,
@@ -646,18 +652,37 @@ static void let_go(struct ant_sched *sched)
 static void hand_out_edits(struct step *step)
 {
     const struct ant_edit *edits = step->edits.items;
-    const uint64_t *masks = step->masks.words;
+    int masked = 0;
 
     for (int i = 0; i < step->n_sampled; i++) {
         struct ant_draw *draw = &step->draws[i];
         if (draw->n_edits > 0)
             draw->edits = edits;
         edits += draw->n_edits;
-        if (!draw->is_given && step->samples[i].request->constraint) {
-            draw->mask = masks;
-            masks += step->masks.each;
-        }
+        if (!draw->is_given && step->samples[i].request->constraint)
+            draw->mask = ant_masks_of(&step->masks, masked++);
     }
+}
+
+/* Should the step wait for the one in flight? Guesses are made of tokens that are known. Sequences
+ * whose draws depend on all tokens before them would be left out; if many were, they and the others
+ * would make two halves of what could be one step, each of which takes nearly as long. A step that
+ * waits loses what the host takes, a few hundredths. */
+static bool should_wait(const struct ant_sched *sched)
+{
+    enum { FEW = 16 };
+    int n_decoding = 0, n_waiting = 0, n_guessed = 0;
+
+    if (sched->n_in_flight == 0)
+        return false;
+    for (int i = 0; i < sched->n_running; i++) {
+        const struct sequence *sequence = &sched->running[i];
+        n_decoding += is_decoding(sequence);
+        n_waiting += must_wait(sequence);
+        n_guessed += sequence->n_drafts;
+    }
+    bool may_guess = sched->config.n_drafts > 0 && n_decoding <= sched->config.draft_rows;
+    return n_guessed > 0 || (may_guess && n_decoding > 0) || n_waiting * FEW > n_decoding;
 }
 
 bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
@@ -667,6 +692,8 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
 
     if (sched->n_in_flight == ANT_MAX_STEPS_IN_FLIGHT)
         ant_die("a step more than %d was planned", ANT_MAX_STEPS_IN_FLIGHT);
+    if (should_wait(sched))
+        return false;
     sched->has_preempted = false;
     sched->lead++;
     step->n_rows = step->n_seqs = step->n_sampled = step->n_drawn = 0;
@@ -696,6 +723,8 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
         .pages = step->pages,
         .sampled = step->sampled,
         .draws = step->draws,
+        .masks = step->masks.words,
+        .n_masks = step->masks.n,
     };
     return true;
 }

@@ -17,12 +17,16 @@
  *
  * Tokens of an answer may be guessed ahead, see lookup.h: then a step has the rows of these guesses
  * too, and all of them draw, each just what it would draw if it came alone. As far as a guess is
- * what was drawn before it, its draw counts; the rest is dropped, and its rows leave the cache.
+ * what was drawn before it, its draw counts; the rest is dropped, and its rows leave the cache. No
+ * other step is planned meanwhile, nor while there could be guesses once the one in flight is
+ * committed.
  *
  * Up to two steps may be planned and not yet committed: a sequence then goes on with a token that
  * is not known yet. If it turns out to have ended, what it draws in the later step is dropped.
  * Steps run in the order they were planned in: so a sequence's pages can be given to another as
- * soon as its last row is planned.
+ * soon as its last row is planned. Where draws depend on all tokens before them (penalties, shapes
+ * of answers), the sequence is left out of the later step, or, unless such are few, there is no
+ * later step before the one in flight is committed.
  *
  * With every check on (`ANTIPHON_CHECK=1`) the invariants are verified after each step. Thread:
  * engine. */

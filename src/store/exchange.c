@@ -123,6 +123,7 @@ static const struct name {
     {"top_p", ANT_MEANS_REAL, ANT_HAS_TOP_P},
     {"top_k", ANT_MEANS_INTEGER, ANT_HAS_TOP_K},
     {"min_p", ANT_MEANS_REAL, ANT_HAS_MIN_P},
+    {"typical_p", ANT_MEANS_REAL, ANT_HAS_TYPICAL_P},
     {"repetition_penalty", ANT_MEANS_REAL, ANT_HAS_REPETITION},
     {"presence_penalty", ANT_MEANS_REAL, ANT_HAS_PRESENCE},
     {"frequency_penalty", ANT_MEANS_REAL, ANT_HAS_FREQUENCY},
@@ -247,6 +248,8 @@ void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double valu
         prompt->top_p = value;
     else if (flag == ANT_HAS_MIN_P)
         prompt->min_p = value;
+    else if (flag == ANT_HAS_TYPICAL_P)
+        prompt->typical_p = value;
     else if (flag == ANT_HAS_REPETITION)
         prompt->repetition_penalty = value;
     else if (flag == ANT_HAS_PRESENCE)

@@ -40,6 +40,7 @@ enum {
     LOGPROBS,
     PROMPT_LOGPROBS,
     SAMPLES,
+    TYPICAL_P,
     N_OPTIONS
 };
 static const char *const option_names[N_OPTIONS] = {"max_tokens",
@@ -55,7 +56,8 @@ static const char *const option_names[N_OPTIONS] = {"max_tokens",
                                                     "priority",
                                                     "logprobs",
                                                     "prompt_logprobs",
-                                                    "n"};
+                                                    "n",
+                                                    "typical_p"};
 
 /* Columns of strings. */
 enum { CONTINUATION, STOP, SYSTEM, CHOICE, REGEX, JSON_SCHEMA, N_TEXTS };
@@ -465,6 +467,7 @@ static int read_options(struct ant_prompts *p, int64_t row, struct ant_prompt *o
     double *const reals[N_OPTIONS] = {[TEMPERATURE] = &out->temperature,
                                       [TOP_P] = &out->top_p,
                                       [MIN_P] = &out->min_p,
+                                      [TYPICAL_P] = &out->typical_p,
                                       [REPETITION] = &out->repetition_penalty,
                                       [PRESENCE] = &out->presence_penalty,
                                       [FREQUENCY] = &out->frequency_penalty,
@@ -566,10 +569,11 @@ static void note_column(struct ant_buf *facts, const struct ant_h5_column *colum
 static void note_prompt(struct ant_buf *facts, const struct ant_prompt *prompt)
 {
     ant_buf_printf(
-        facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %a %a %a %llu %lld %lld %lld\n",
+        facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %a %a %a %a %llu %lld %lld %lld\n",
         (long long)prompt->row, prompt->text_bytes, prompt->n_tokens, prompt->has,
         (long long)prompt->max_tokens, (long long)prompt->min_tokens, (long long)prompt->top_k,
-        prompt->temperature, prompt->top_p, prompt->min_p, prompt->repetition_penalty,
+        prompt->temperature, prompt->top_p, prompt->min_p, prompt->typical_p,
+        prompt->repetition_penalty,
         prompt->presence_penalty, prompt->frequency_penalty, (unsigned long long)prompt->seed,
         (long long)prompt->logprobs, (long long)prompt->prompt_logprobs, (long long)prompt->n);
     ant_buf_add(facts, prompt->continuation, prompt->continuation_bytes);

@@ -7,7 +7,7 @@
  *     id              [N] strings or integers
  *     rank            [N] integers: a partition of the user's own
  *     error           [N] strings: where not empty, why the row is no prompt
- *     max_tokens, min_tokens, temperature, top_p, top_k, min_p, seed,
+ *     max_tokens, min_tokens, temperature, top_p, top_k, min_p, typical_p, seed,
  *     repetition_penalty, presence_penalty, frequency_penalty          [N] numbers
  *     logprobs, prompt_logprobs [N] integers: so many most probable tokens with each; below 0: none
  *     continuation    [N] strings, to be scored
@@ -56,6 +56,7 @@ enum ant_prompt_has {
     ANT_HAS_LOGPROBS = 1 << 11,
     ANT_HAS_PROMPT_LOGPROBS = 1 << 12,
     ANT_HAS_SAMPLES = 1 << 13,
+    ANT_HAS_TYPICAL_P = 1 << 14,
 };
 
 struct ant_prompt {
@@ -67,7 +68,7 @@ struct ant_prompt {
     size_t n_tokens;
     unsigned has;                          /* ant_prompt_has */
     int64_t max_tokens, min_tokens, top_k; /* as in the file, range unchecked */
-    double temperature, top_p, min_p;
+    double temperature, top_p, min_p, typical_p;
     double repetition_penalty, presence_penalty, frequency_penalty;
     uint64_t seed;
     double priority;

@@ -32,6 +32,9 @@ for type in f16 f32 q8_0 q4_0; do
         --out 4 --work batch --repeat 1
     expect "random weights of type $type" 0 "batch"
 done
+try "$antiphon" bench --model "$model" --prompts 3 --in 20 --out 6 --work batch --repeat 1 \
+    --regex '(.|\n){100,}' --speculate 3
+expect "answers of a shape" 0 "batch"
 if command -v python3 >/dev/null; then
     try python3 -B "$TOP_SRCDIR/share/benchmarks/side-by-side" --antiphon "$antiphon" \
         --model "$model" --works batch,start --prompts 3 --rounds 2 --threads 1
@@ -47,6 +50,8 @@ try "$antiphon" bench
 expect "no model" 64 "antiphon bench: one of --model and --dummy is needed"
 try "$antiphon" bench --model "$model" --dummy smollm2-135m
 expect "two models" 64 "one of --model and --dummy is needed"
+try "$antiphon" bench --dummy smollm2-135m --regex a
+expect "a shape without words" 64 "a shape of answers needs --model or --tokenizer"
 try "$antiphon" bench --dummy smollm3
 expect "no such shape" 65 "known: smollm2-135m, "
 try "$antiphon" bench --dummy "$model" --work batch,loop

@@ -20,6 +20,8 @@ struct rows {
     struct kern_draw *draws;
     int32_t banned[FIRST_EDIT];
     struct kern_edit *edits; /* (n, MAX_EDITS) */
+    uint32_t *masks;         /* (n, mask_words) */
+    int mask_words;
 };
 
 static bool is_banned(const struct rows *p, int r, int id)
@@ -39,6 +41,46 @@ static int order(const void *a, const void *b)
     if (sort_x[i] != sort_x[j])
         return sort_x[i] > sort_x[j] ? -1 : 1;
     return i < j ? -1 : 1;
+}
+
+static const double *sort_distance; /* of nearer() */
+
+static int nearer(const void *a, const void *b)
+{
+    int i = *(const int *)a, j = *(const int *)b;
+
+    if (sort_distance[i] != sort_distance[j])
+        return sort_distance[i] < sort_distance[j] ? -1 : 1;
+    return i < j ? -1 : 1;
+}
+
+/* Of n ids with weights w the most typical ones, by the definition: -log p near the entropy.
+ * Returns how many, in order. */
+static int keep_typical(const struct rows *p, int r, int *ids, int n, const double *w,
+                        bool *is_sure)
+{
+    const struct kern_draw *d = &p->draws[r];
+    const float *x = p->x + (size_t)r * p->stride;
+    double total = 0, entropy = 0, sum = 0, *distance = malloc(sizeof(*distance) * p->vocab);
+    int kept = 0;
+
+    for (int i = 0; i < n; i++)
+        total += w[ids[i]];
+    for (int i = 0; i < n; i++)
+        entropy -= w[ids[i]] / total * log(w[ids[i]] / total);
+    for (int i = 0; i < n; i++)
+        distance[ids[i]] = fabs(-log(w[ids[i]] / total) - entropy);
+    sort_distance = distance;
+    qsort(ids, (size_t)n, sizeof(*ids), nearer);
+    while (kept < n && sum < d->typical_p * total) {
+        sum += w[ids[kept++]];
+        *is_sure &= fabs(sum - d->typical_p * total) > 3e-5 * total;
+    }
+    if (kept < n && x[ids[kept]] != x[ids[kept - 1]])
+        *is_sure &= distance[ids[kept]] - distance[ids[kept - 1]] >
+                    1e-5 * (1 + fabs(x[ids[kept]]) / d->temperature);
+    free(distance);
+    return kept;
 }
 
 /* Weights of the kept ids of row r, 0 for the others; false when a rounding error could decide
@@ -75,6 +117,8 @@ static bool kept_weights(const struct rows *p, int r, double *w)
         }
         n = kept;
     }
+    if (d->typical_p > 0 && d->typical_p < 1)
+        n = keep_typical(p, r, ids, n, w, &is_sure);
     double *all = malloc(sizeof(*all) * p->vocab);
     memcpy(all, w, sizeof(*all) * p->vocab);
     memset(w, 0, sizeof(*w) * p->vocab);
@@ -91,8 +135,10 @@ static void compare_row(const struct rows *p, int r, int id, float logprob)
     double max = -INFINITY, log_sum = 0, *w = calloc((size_t)p->vocab, sizeof(*w));
     char name[160];
 
-    snprintf(name, sizeof(name), "vocab %d T %g top_k %d top_p %g min_p %g banned %d edits %d",
-             p->vocab, d->temperature, d->top_k, d->top_p, d->min_p, d->n_banned, d->n_edits);
+    snprintf(name, sizeof(name),
+             "vocab %d T %g top_k %d top_p %g min_p %g typical_p %g banned %d edits %d%s", p->vocab,
+             d->temperature, d->top_k, d->top_p, d->min_p, d->typical_p, d->n_banned, d->n_edits,
+             d->is_masked ? " masked" : "");
     for (int i = 0; i < p->vocab; i++)
         max = fmax(max, plain[i]);
     for (int i = 0; i < p->vocab; i++)
@@ -100,7 +146,9 @@ static void compare_row(const struct rows *p, int r, int id, float logprob)
     log_sum = log(log_sum);
     if (!check_that(id >= 0 && id < p->vocab, "%s: id %d", name, id))
         goto out;
-    check_that(fabs(logprob - (plain[id] - max - log_sum)) < 2e-5 * (10 + fabs(max - plain[id])),
+    check_that((isinf(logprob) && logprob == plain[id]) ||
+                   fabs(logprob - (plain[id] - max - log_sum)) <
+                       2e-5 * (10 + fabs(max - plain[id])),
                "%s: logprob %g, not %g", name, logprob, plain[id] - max - log_sum);
     if (d->is_given) {
         check_that(id == d->given, "%s: id %d, not the given one", name, id);
@@ -144,14 +192,17 @@ static void compare_top(const struct rows *p, int r, const int32_t *ids, const f
     free(want);
 }
 
-/* Lists of a batch: banned ids, then edits. */
+/* Lists of a batch: banned ids, then edits, then masks. */
 static struct check_buffer upload_lists(const struct rows *p)
 {
     size_t edits = sizeof(*p->edits) * p->n * MAX_EDITS;
-    struct check_buffer b = check_device(sizeof(p->banned) + edits);
+    size_t masks = sizeof(*p->masks) * p->n * p->mask_words;
+    struct check_buffer b = check_device(sizeof(p->banned) + edits + masks);
 
     CU(cudaMemcpy(b.p, p->banned, sizeof(p->banned), cudaMemcpyHostToDevice));
     CU(cudaMemcpy((char *)b.p + sizeof(p->banned), p->edits, edits, cudaMemcpyHostToDevice));
+    CU(cudaMemcpy((char *)b.p + sizeof(p->banned) + edits, p->masks, masks,
+                  cudaMemcpyHostToDevice));
     return b;
 }
 
@@ -258,15 +309,40 @@ static void edit_row(struct rows *p, int r)
     free(old);
 }
 
+/* Take ids out of a row, but not all that could be drawn. */
+static void mask_row(struct rows *p, int r)
+{
+    struct kern_draw *d = &p->draws[r];
+    uint32_t *mask = p->masks + (size_t)r * p->mask_words;
+    float *x = p->x + (size_t)r * p->stride;
+    int density = check_pick(1, 4), left = -1;
+
+    d->is_masked = true;
+    d->mask = FIRST_EDIT + p->n * MAX_EDITS * (int)(sizeof(*p->edits) / 4) + r * p->mask_words;
+    for (int i = 0; i < p->mask_words; i++)
+        for (int k = 0; k < density; k++)
+            mask[i] = k == 0 ? (uint32_t)check_random() : mask[i] & (uint32_t)check_random();
+    for (int i = check_pick(0, p->vocab - 1), k = 0; k < p->vocab && left < 0; k++, i++)
+        if (!is_banned(p, r, i % p->vocab) && x[i % p->vocab] > -1e20f)
+            left = i % p->vocab;
+    mask[left / 32] |= 1u << left % 32;
+    for (int i = 0; i < p->vocab; i++)
+        if (!(mask[i / 32] >> i % 32 & 1))
+            x[i] = -INFINITY;
+}
+
 static void check_vocab(int n, int vocab, bool greedy)
 {
     static const float top_ps[] = {1, 0.95f, 0.8f, 0.3f, 0.999f, 1e-4f};
-    struct rows p = {.n = n, .vocab = vocab, .stride = (vocab + 3) / 4 * 4};
+    static const float typical_ps[] = {0.95f, 0.7f, 0.2f, 0.999f, 1e-4f};
+    struct rows p = {
+        .n = n, .vocab = vocab, .stride = (vocab + 3) / 4 * 4, .mask_words = (vocab + 63) / 64 * 2};
 
     p.x = malloc(sizeof(*p.x) * n * p.stride);
     p.plain = malloc(sizeof(*p.x) * n * p.stride);
     p.draws = calloc((size_t)n, sizeof(*p.draws));
     p.edits = calloc((size_t)n * MAX_EDITS, sizeof(*p.edits));
+    p.masks = calloc((size_t)n * p.mask_words, sizeof(*p.masks));
     for (int k = 0; k < FIRST_EDIT; k++)
         p.banned[k] = check_pick(0, vocab - 1);
     for (int r = 0; r < n; r++) {
@@ -278,6 +354,7 @@ static void check_vocab(int n, int vocab, bool greedy)
         d->top_p = check_pick(0, 1) ? top_ps[check_pick(0, 5)] : 1;
         d->top_k = check_pick(0, 1) ? 0 : check_pick(1, check_pick(0, 1) ? 60 : vocab);
         d->min_p = check_pick(0, 3) ? 0 : 0.02f;
+        d->typical_p = check_pick(0, 2) ? check_pick(0, 1) : typical_ps[check_pick(0, 4)];
         if (vocab > 20 && !check_pick(0, 2)) { /* the best id among them */
             const float *x = p.x + (size_t)r * p.stride;
             d->banned = check_pick(0, 1);
@@ -292,12 +369,14 @@ static void check_vocab(int n, int vocab, bool greedy)
         struct kern_draw *d = &p.draws[r];
         if (vocab >= MAX_EDITS && d->n_banned == 0 && check_pick(0, 1))
             edit_row(&p, r);
+        if (check_pick(0, 2) == 0)
+            mask_row(&p, r);
         d->is_given = check_pick(0, 9) == 0;
         d->given = check_pick(0, vocab - 1);
         d->n_top = check_pick(0, 1) ? 0 : check_pick(1, KERN_MAX_TOP);
     }
     check_draws(&p);
-    free(p.x), free(p.plain), free(p.draws), free(p.edits);
+    free(p.x), free(p.plain), free(p.draws), free(p.edits), free(p.masks);
 }
 
 void check_sampling(void)
@@ -367,12 +446,51 @@ static void bench_draw(const char *name, int rows, int vocab, float spread, stru
     free(x), free(draws);
 }
 
+static void run_edit(void *context, int i)
+{
+    (void)i;
+    CU(kern_edit(*(struct kern_sample *)context, 0));
+}
+
+/* Masks before a draw, one for each eight rows, which leave an eighth of the ids. */
+static void bench_masks(int rows, int vocab)
+{
+    int words = (vocab + 63) / 64 * 2, n_masks = (rows + 7) / 8;
+    struct kern_draw *draws = calloc((size_t)rows, sizeof(*draws));
+    uint32_t *masks = malloc(sizeof(*masks) * n_masks * words);
+    struct check_buffer b_x = check_device(sizeof(float) * rows * vocab);
+    struct check_buffer b_totals = check_device(sizeof(float) * 2 * rows);
+
+    for (int i = 0; i < n_masks * words; i++)
+        masks[i] = (uint32_t)(check_random() & check_random() & check_random());
+    for (int r = 0; r < rows; r++)
+        draws[r] = (struct kern_draw){.is_masked = true, .mask = r / 8 * words};
+    struct check_buffer b_masks = check_upload(masks, sizeof(*masks) * n_masks * words);
+    struct check_buffer b_draws = check_upload(draws, sizeof(*draws) * rows);
+    CU(cudaMemset(b_x.p, 0, sizeof(float) * rows * vocab));
+    struct kern_sample a = {.logits = b_x.p,
+                            .draws = b_draws.p,
+                            .lists = b_masks.p,
+                            .totals = b_totals.p,
+                            .rows = rows,
+                            .vocab = vocab,
+                            .stride = vocab};
+    double t = check_time(run_edit, &a, 10);
+    printf("  %-28s rows %4d  vocab %6d  %8.2f us\n", "masks", rows, vocab, t * 1e6);
+    check_release(&b_x, "logits");
+    check_release(&b_totals, "totals");
+    check_release(&b_masks, "masks");
+    check_release(&b_draws, "draws");
+    free(draws), free(masks);
+}
+
 void bench_sampling(void)
 {
     struct kern_draw greedy = {.top_p = 1}, plain = {.temperature = 0.8f, .top_p = 1};
     struct kern_draw top_p = {.temperature = 0.8f, .top_p = 0.95f};
     struct kern_draw top_k = {.temperature = 0.8f, .top_p = 1, .top_k = 50};
     struct kern_draw both = {.temperature = 0.8f, .top_p = 0.95f, .top_k = 50};
+    struct kern_draw typical = {.temperature = 0.8f, .top_p = 1, .typical_p = 0.95f};
 
     printf("sampling (bytes of one reading of the logits)\n");
     bench_draw("greedy", 1, 128256, 1, greedy);
@@ -384,6 +502,10 @@ void bench_sampling(void)
     bench_draw("top_p, peaked logits", 512, 128256, 4, top_p);
     bench_draw("top_k", 512, 128256, 1, top_k);
     bench_draw("top_k, top_p", 512, 128256, 1, both);
+    bench_draw("typical_p, flat logits", 512, 128256, 1, typical);
+    bench_draw("typical_p, peaked logits", 512, 128256, 4, typical);
+    bench_draw("typical_p, flat logits", 1, 128256, 1, typical);
+    bench_masks(256, 128256);
     bench_draw("top_p, flat logits", 1024, 49152, 1, top_p);
     bench_draw("top_p, flat logits", 32, 128256, 1, top_p);
     bench_draw("top_p, flat logits", 1, 128256, 1, top_p);

@@ -64,6 +64,37 @@ static void test_lists(void **state)
     free(cuda);
 }
 
+/* Masks lie behind the edits, each once, and draws name theirs. */
+static void test_masks(void **state)
+{
+    static const uint64_t masks[] = {1, 2, 3, 4, 5, 6}; /* of two words, for ids below 100 */
+    static const struct ant_edit edit = {1, 2, 3, 4};
+    const struct ant_draw draws[ROWS] = {
+        {.mask = masks + 2}, {.edits = &edit, .n_edits = 1}, {.mask = masks + 2, .temperature = 1}};
+    struct ant_batch batch = {.n_sampled = ROWS, .draws = draws, .masks = masks, .n_masks = 3};
+    struct cuda_backend *cuda = make_backend();
+    struct kern_draw to[PADDED];
+    int32_t tail[ROOM];
+
+    (void)state;
+    memset(to, 0xff, sizeof(to));
+    assert_int_equal(ant_cuda_mask_bytes(cuda), 16);
+    assert_true(ant_cuda_check_draws(cuda, &batch));
+    ant_cuda_survey_draws(cuda, &batch);
+    assert_true(cuda->has_edits && !cuda->has_late_edits);
+    int end = ant_cuda_put_draws(cuda, &batch, to, tail, FIRST);
+    assert_true(to[0].is_masked && !to[1].is_masked && to[2].is_masked && !to[3].is_masked);
+    assert_int_equal(to[0].mask, to[2].mask);
+    assert_int_equal(to[0].mask % 4, 0);
+    assert_memory_equal(tail + to[0].mask, masks + 2, 16);
+    assert_int_equal(end, to[0].mask + 8);
+    assert_memory_equal(tail + to[1].edits, &edit, sizeof(edit));
+    assert_true(to[1].edits + 4 <= to[0].mask - 4);
+    batch.n_masks = 1; /* the draws point elsewhere */
+    assert_false(ant_cuda_check_draws(cuda, &batch));
+    free(cuda);
+}
+
 static void test_late(void **state)
 {
     int n = CUDA_EDITS / 2 + 1;
@@ -103,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_masks),
         cmocka_unit_test(test_late),
         cmocka_unit_test(test_range),
     };

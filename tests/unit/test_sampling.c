@@ -91,7 +91,32 @@ static void check_distribution(const float *logits, struct ant_draw draw_as, con
     assert_true(chi < degrees + 5 * sqrt(2.0 * degrees + 1));
 }
 
-/* Probabilities after temperature, min_p, top_k and top_p, done the plain way in double. */
+/* Of what `out` has of `total`, the most typical ids until typical_p of it, as Meister et al.
+ * (2023) define it: by the distance of -log p to the entropy. Returns their weight. */
+static double expect_typical(const struct ant_draw *draw_as, double total, double *out)
+{
+    double distance[VOCAB], entropy = 0, kept = 0;
+    bool is_kept[VOCAB] = {false};
+
+    for (int i = 0; i < VOCAB; i++)
+        entropy -= out[i] > 0 ? out[i] / total * log(out[i] / total) : 0;
+    for (int i = 0; i < VOCAB; i++)
+        distance[i] = out[i] > 0 ? fabs(-log(out[i] / total) - entropy) : INFINITY;
+    while (kept < draw_as->typical_p * total) {
+        int best = -1;
+        for (int i = 0; i < VOCAB; i++)
+            if (!is_kept[i] && (best < 0 || distance[i] < distance[best]))
+                best = i;
+        is_kept[best] = true;
+        kept += out[best];
+    }
+    for (int i = 0; i < VOCAB; i++)
+        out[i] = is_kept[i] ? out[i] : 0;
+    return kept;
+}
+
+/* Probabilities after temperature, min_p, top_k, top_p and typical_p, done the plain way in double.
+ */
 static void expect(const float *logits, const struct ant_draw *draw_as, double *out)
 {
     double max = -INFINITY, total = 0, kept = 0;
@@ -121,8 +146,13 @@ static void expect(const float *logits, const struct ant_draw *draw_as, double *
             out[order[i]] = 0;
         kept += out[order[i]];
     }
+    kept = 0;
     for (int i = 0; i < VOCAB; i++)
-        out[order[i]] /= kept;
+        kept += out[i];
+    if (draw_as->typical_p > 0)
+        kept = expect_typical(draw_as, kept, out);
+    for (int i = 0; i < VOCAB; i++)
+        out[i] /= kept;
 }
 
 static void test_distributions(void **state)
@@ -135,6 +165,10 @@ static void test_distributions(void **state)
         {.temperature = 1, .top_p = 1, .min_p = 0.2f},
         {.temperature = 1.3f, .top_p = 0.7f, .top_k = 12, .min_p = 0.05f},
         {.temperature = 1, .top_p = 0.999f, .top_k = VOCAB + 5},
+        {.temperature = 1, .top_p = 1, .typical_p = 0.9f},
+        {.temperature = 0.6f, .top_p = 1, .typical_p = 0.3f},
+        {.temperature = 2, .top_p = 1, .typical_p = 0.99f},
+        {.temperature = 1.3f, .top_p = 0.9f, .top_k = 25, .min_p = 0.02f, .typical_p = 0.6f},
     };
     float logits[VOCAB];
     double expected[VOCAB];
@@ -144,6 +178,37 @@ static void test_distributions(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         expect(logits, &cases[i], expected);
         check_distribution(logits, cases[i], expected);
+    }
+}
+
+/* What transformers' TypicalLogitsWarper keeps of the same logits. */
+static void test_typical_as_elsewhere(void **state)
+{
+    static const struct {
+        float temperature, typical_p;
+        int n_kept, kept[16];
+    } cases[] = {
+        {1, 0.9f, 16, {2, 4, 7, 9, 11, 14, 16, 18, 21, 23, 25, 28, 30, 32, 35, 37}},
+        {1, 0.2f, 4, {2, 9, 16, 23}},
+        {0.6f, 0.3f, 4, {2, 21, 28, 35}},
+    };
+    float logits[VOCAB];
+
+    (void)state;
+    fill(logits);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct ant_draw typical = {
+            .temperature = cases[i].temperature, .top_p = 1, .typical_p = cases[i].typical_p};
+        bool is_drawn[VOCAB] = {false};
+        int n_drawn = 0;
+        for (typical.position = 0; typical.position < 4000; typical.position++) {
+            int32_t id = draw(logits, &typical);
+            n_drawn += !is_drawn[id];
+            is_drawn[id] = true;
+        }
+        assert_int_equal(n_drawn, cases[i].n_kept);
+        for (int k = 0; k < n_drawn; k++)
+            assert_true(is_drawn[cases[i].kept[k]]);
     }
 }
 
@@ -206,7 +271,8 @@ static void test_banned_are_never_drawn(void **state)
 
 static void test_check(void **state)
 {
-    struct ant_sampling good = {.max_tokens = 5, .temperature = 1, .top_p = 0.5f}, bad;
+    struct ant_sampling good = {.max_tokens = 5, .temperature = 1, .top_p = 0.5f, .typical_p = 1},
+                        bad;
     struct ant_error err;
 
     (void)state;
@@ -226,6 +292,8 @@ static void test_check(void **state)
     REFUSED(bad.top_p = 0, "top_p");
     REFUSED(bad.top_p = 1.5f, "top_p");
     REFUSED(bad.min_p = NAN, "min_p");
+    REFUSED(bad.typical_p = 0, "typical_p");
+    REFUSED(bad.typical_p = 1.01f, "typical_p");
     REFUSED(bad.top_k = -1, "top_k");
 }
 
@@ -268,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_key_depends_on_everything),
         cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_distributions),
+        cmocka_unit_test(test_typical_as_elsewhere),
         cmocka_unit_test(test_tiny_settings_are_greedy),
         cmocka_unit_test(test_hostile_logits),
         cmocka_unit_test(test_banned_are_never_drawn),

@@ -55,6 +55,7 @@ struct fake {
     int32_t *drawn[ANT_MAX_STEPS_IN_FLIGHT]; /* by the steps in flight, oldest first */
     int n_drawn[ANT_MAX_STEPS_IN_FLIGHT];
     int64_t prefill_rows;
+    int n_steps, n_ahead; /* begun, and of them before another had ended */
 };
 
 /* Answers go round in circles, but for a step aside now and then: they can be guessed. */
@@ -124,6 +125,8 @@ static void fake_begin(struct fake *fake, const struct ant_batch *batch)
         }
     }
     assert_int_equal(drawn, batch->n_sampled);
+    fake->n_steps++;
+    fake->n_ahead += fake->n_in_flight;
     fake->drawn[fake->n_in_flight] = ids;
     fake->n_drawn[fake->n_in_flight++] = drawn;
 }
@@ -236,7 +239,7 @@ static int64_t run_depth(const struct ant_engine_config *config, int n, uint32_t
     assert_int_equal(counts.running, 0);
     assert_int_equal(counts.waiting, 0);
     assert_int_equal(counts.pages_used, 0);
-    if (config->n_drafts > 0 && is_repeating && n >= 200)
+    if (config->draft_rows == 64 && is_repeating && n >= 200)
         assert_true(counts.accepted > 500 && counts.accepted < counts.drafted);
     ant_sched_close(sched);
     free(fake.cache);
@@ -254,11 +257,12 @@ static int64_t run_traffic(const struct ant_engine_config *config, int n, uint32
         preemptions += run_depth(&both, n, seed);
         both.no_prefix_sharing = false;
     }
-    both.steps_in_flight = 1;
     both.n_drafts = 5;
-    both.draft_rows = both.max_sampled = 64;
-    for (int i = 0; i < 2; i++) {
-        is_repeating = i == 1;
+    both.max_sampled = 64;
+    for (int i = 0; i < 6; i++) { /* also with guesses now and then alone */
+        is_repeating = i % 2 == 1;
+        both.steps_in_flight = i < 2 ? 1 : 2;
+        both.draft_rows = i < 4 ? 64 : 4;
         preemptions += run_depth(&both, n, seed);
     }
     is_repeating = false;
@@ -460,6 +464,42 @@ static void test_equal_lengths_share_the_cache(void **state)
 }
 
 /* Unfinished requests are freed with the scheduler (a leak checker sees to it). */
+/* Draws that depend on all tokens before: if many do, they stay together and steps wait for each
+ * other; a few are left out of every other step. */
+static void test_looking_back(void **state)
+{
+    enum { N = 32, OUT = 40 };
+    struct ant_engine_config config = {.max_seqs = N,
+                                       .max_step_rows = 64,
+                                       .max_context = 100,
+                                       .n_pages = 4 * N,
+                                       .steps_in_flight = 2};
+
+    int usual = 0; /* steps where nobody looks back */
+
+    (void)state;
+    for (int n_looking = 0; n_looking <= N; n_looking += n_looking ? N - 1 : 1) {
+        struct fake fake = fake_open(&config);
+        struct ant_sched *sched = ant_sched_open(&config);
+        int returned = 0;
+        for (int i = 0; i < N; i++) {
+            struct ant_request *request = make_request(i, 0, 0, 30, OUT);
+            request->sampling.presence_penalty = i < n_looking ? 1 : 0;
+            ant_sched_add(sched, request);
+        }
+        while (returned < N || fake.n_in_flight > 0)
+            returned += run_once(&fake, sched, &config);
+        if (n_looking == N)
+            assert_true(fake.n_ahead == 0 && fake.n_steps <= usual + 2);
+        else
+            assert_true(2 * fake.n_ahead > fake.n_steps);
+        if (n_looking == 0)
+            usual = fake.n_steps;
+        ant_sched_close(sched);
+        free(fake.cache);
+    }
+}
+
 static void test_close_in_flight(void **state)
 {
     struct ant_engine_config config = {
@@ -487,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_outlook),
         cmocka_unit_test(test_known_lengths_do_not_thrash),
         cmocka_unit_test(test_equal_lengths_share_the_cache),
+        cmocka_unit_test(test_looking_back),
         cmocka_unit_test(test_close_in_flight),
     };
     setenv("ANTIPHON_CHECK", "1", 1);

@@ -399,7 +399,8 @@ static void derive(struct cuda_backend *cuda)
                              (size_t)(bound.n_decode + bound.n_prefill + bound.n_shared) *
                                  sizeof(struct kern_attn_item) +
                              (size_t)bound.n_members * sizeof(struct ant_attn_member) +
-                             (pages + CUDA_BANNED) * 4 + CUDA_EDITS * sizeof(struct kern_edit) + 64;
+                             (pages + CUDA_BANNED) * 4 + CUDA_EDITS * sizeof(struct kern_edit) +
+                             ant_cuda_mask_bytes(cuda) + 64;
 }
 
 static int open_steps(struct cuda_backend *cuda, struct ant_error *err)
@@ -640,6 +641,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
         .kv_share = KV_SHARE,
         .bandwidth = cuda->bandwidth,
         .edits_logits = true,
+        .masks_logits = true,
         .ranks_logits = true,
         .in_company = cuda->config.spread != NULL,
         .steps_in_flight = cuda->config.times_operations ? 1 : CUDA_STEPS,

@@ -30,7 +30,8 @@ enum {
     CUDA_KINDS = 9,         /* of captured steps: by shared chunks, edits, best ids; without rows */
     CUDA_MAX_ROWS = 8192,   /* of a step: what products are planned for */
     CUDA_BANNED = 1 << 16,  /* ids that a step can ban, each list counted once */
-    CUDA_EDITS = 1 << 20,   /* edits that are with a step's descriptor; more go one after another */
+    CUDA_EDITS = 1 << 20,   /* edits, and masks as so many, that are with a step's descriptor, which
+                               has room for one mask more; others go one after another */
 };
 
 struct ant_weight {
@@ -99,7 +100,7 @@ struct cuda_step {
 
 /* Where the parts of the descriptor lie, on the host as on the device. The places depend on the
  * step's numbers of rows alone, so that captured steps find them; the tail holds what varies:
- * items of attention, page ids, members of shared chunks, banned ids. */
+ * items of attention, page ids, members of shared chunks, banned ids, edits, masks. */
 struct cuda_layout {
     size_t count, draws, tokens, positions, slots, sampled, tail;
 };
@@ -140,7 +141,7 @@ struct cuda_backend {
     int32_t *arrived;
     int32_t *drawn;   /* ids of the last step, then logprobs at the step's n_drawn */
     int32_t *top;     /* the best ids of its rows, then their logprobs */
-    float *totals;    /* (max_sampled, 2) of rows that have edits */
+    float *totals;    /* (max_sampled, 2) of rows that have edits or masks */
     char *descriptor; /* of the step */
     size_t descriptor_bytes;
     int n_pages;
@@ -169,7 +170,7 @@ struct cuda_backend {
     const uint16_t *late_shift;    /* what RESIDUAL still lacks: a bias, */
     struct kern_terms late_terms;  /* then the sum of experts; the next norm adds them */
     int edits_at;                  /* place of the edits in the tail, in integers */
-    bool has_edits, has_top;       /* some draw has */
+    bool has_edits, has_top;       /* some draw has; a mask is one */
     bool has_late_edits;           /* more than the descriptor has room for */
     int prefill_at;                /* place of the prefill items in the tail, in integers */
     struct cuda_layout at;
@@ -259,6 +260,7 @@ void ant_cuda_spread_experts(struct cuda_backend *cuda, const struct ant_weight 
  * place `first` of the tail: returns the end of these, -1 when too many ids are banned. */
 void ant_cuda_survey_draws(struct cuda_backend *cuda, const struct ant_batch *batch);
 bool ant_cuda_check_draws(const struct cuda_backend *cuda, const struct ant_batch *batch);
+size_t ant_cuda_mask_bytes(const struct cuda_backend *cuda); /* as it lies in the tail */
 int ant_cuda_put_draws(struct cuda_backend *cuda, const struct ant_batch *batch,
                        struct kern_draw *to, int32_t *tail, int first);
 void ant_cuda_sample(struct ant_backend *be);

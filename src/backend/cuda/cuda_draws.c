@@ -17,9 +17,26 @@ static int count_draws(const struct ant_batch *batch)
     return batch->draws ? batch->n_sampled : 0;
 }
 
+static size_t mask_words(const struct cuda_backend *cuda)
+{
+    return ((size_t)cuda->arch.vocab + 63) / 64;
+}
+
+size_t ant_cuda_mask_bytes(const struct cuda_backend *cuda)
+{
+    return (mask_words(cuda) * 8 + 15) / 16 * 16;
+}
+
+/* The room that a draw's own edits and mask take, as edits. */
+static size_t count_edits(const struct cuda_backend *cuda, const struct ant_draw *draw)
+{
+    return (size_t)draw->n_edits +
+           (draw->mask ? ant_cuda_mask_bytes(cuda) / sizeof(struct kern_edit) : 0);
+}
+
 void ant_cuda_survey_draws(struct cuda_backend *cuda, const struct ant_batch *batch)
 {
-    size_t n_edits = 0;
+    size_t n_edits = (size_t)batch->n_masks * ant_cuda_mask_bytes(cuda) / sizeof(struct kern_edit);
 
     cuda->has_top = false;
     for (int i = 0; i < count_draws(batch); i++) {
@@ -30,12 +47,20 @@ void ant_cuda_survey_draws(struct cuda_backend *cuda, const struct ant_batch *ba
     cuda->has_late_edits = n_edits > CUDA_EDITS;
 }
 
+static bool is_mask(const struct cuda_backend *cuda, const struct ant_batch *batch,
+                    const uint64_t *mask)
+{
+    return mask >= batch->masks &&
+           mask < batch->masks + (size_t)batch->n_masks * mask_words(cuda) &&
+           (size_t)(mask - batch->masks) % mask_words(cuda) == 0;
+}
+
 bool ant_cuda_check_draws(const struct cuda_backend *cuda, const struct ant_batch *batch)
 {
     for (int i = 0; i < count_draws(batch); i++) {
         const struct ant_draw *draw = &batch->draws[i];
         if (draw->n_top < 0 || draw->n_top > ANT_MAX_TOP || draw->n_edits < 0 ||
-            draw->n_edits > CUDA_EDITS ||
+            draw->n_edits > CUDA_EDITS || (draw->mask && !is_mask(cuda, batch, draw->mask)) ||
             (draw->is_given && (draw->given < 0 || draw->given >= cuda->arch.vocab)))
             return false;
     }
@@ -89,6 +114,45 @@ static int put_edits(const struct ant_batch *batch, int from, int to, struct ker
     return at;
 }
 
+static int put_mask(const struct cuda_backend *cuda, const uint64_t *mask, int32_t *tail, int at)
+{
+    memcpy(tail + at, mask, mask_words(cuda) * sizeof(*mask));
+    return at + (int)(ant_cuda_mask_bytes(cuda) / sizeof(*tail));
+}
+
+/* The step's masks, each once, likewise. */
+static int put_masks(const struct cuda_backend *cuda, const struct ant_batch *batch,
+                     struct kern_draw *draws, int32_t *tail, int at)
+{
+    int each = (int)(ant_cuda_mask_bytes(cuda) / sizeof(*tail)), first = at;
+
+    for (int i = 0; i < batch->n_masks; i++)
+        at = put_mask(cuda, batch->masks + (size_t)i * mask_words(cuda), tail, at);
+    for (int i = 0; i < count_draws(batch); i++) {
+        const uint64_t *mask = batch->draws[i].mask;
+        draws[i].is_masked = mask != NULL;
+        if (mask)
+            draws[i].mask = first + (int)((size_t)(mask - batch->masks) / mask_words(cuda)) * each;
+    }
+    return at;
+}
+
+/* Edits of draws [from, to) and a mask for each, of a step that has too many for one time. */
+static int put_late(const struct cuda_backend *cuda, int from, int to, struct kern_draw *draws,
+                    int32_t *tail)
+{
+    int at = put_edits(cuda->batch, from, to, draws, tail, cuda->edits_at);
+
+    for (int i = from; i < to; i++) {
+        const uint64_t *mask = cuda->batch->draws[i].mask;
+        draws[i].is_masked = mask != NULL;
+        draws[i].mask = at;
+        if (mask)
+            at = put_mask(cuda, mask, tail, at);
+    }
+    return at;
+}
+
 int ant_cuda_put_draws(struct cuda_backend *cuda, const struct ant_batch *batch,
                        struct kern_draw *to, int32_t *tail, int first)
 {
@@ -105,6 +169,7 @@ int ant_cuda_put_draws(struct cuda_backend *cuda, const struct ant_batch *batch,
                                    .temperature = draw->temperature,
                                    .top_p = draw->top_p,
                                    .min_p = draw->min_p,
+                                   .typical_p = draw->typical_p,
                                    .top_k = draw->top_k,
                                    .banned = first + at,
                                    .n_banned = draw->n_banned,
@@ -117,7 +182,9 @@ int ant_cuda_put_draws(struct cuda_backend *cuda, const struct ant_batch *batch,
     memset(to + n, 0, (size_t)(cuda->n_sampled - n) * sizeof(*to));
     cuda->batch = batch;
     cuda->edits_at = (first + banned.n_ids + 3) / 4 * 4;
-    return cuda->has_late_edits ? cuda->edits_at : put_edits(batch, 0, n, to, tail, cuda->edits_at);
+    if (cuda->has_late_edits)
+        return cuda->edits_at;
+    return put_masks(cuda, batch, to, tail, put_edits(batch, 0, n, to, tail, cuda->edits_at));
 }
 
 /* ---- drawing -------------------------------------------------------------------------------- */
@@ -157,7 +224,7 @@ static void send_edits(struct cuda_backend *cuda, int from, int to)
     int32_t *tail = (int32_t *)(void *)(host + cuda->at.tail);
     size_t edits = cuda->at.tail + (size_t)cuda->edits_at * sizeof(*tail);
     cudaError_t e = cudaStreamSynchronize(cuda->stream);
-    int end = put_edits(cuda->batch, from, to, draws, tail, cuda->edits_at);
+    int end = put_late(cuda, from, to, draws, tail);
 
     if (e == cudaSuccess)
         e = cudaMemcpyAsync(cuda->descriptor + cuda->at.draws, draws,
@@ -182,10 +249,10 @@ void ant_cuda_sample(struct ant_backend *be)
         return;
     }
     for (; from < cuda->n_sampled && !cuda->failed; from = to) {
-        int n = 0;
+        size_t n = 0;
         for (to = from; to < cuda->n_sampled; to++) {
-            n += cuda->batch->draws[to].n_edits;
-            if (n > CUDA_EDITS)
+            n += count_edits(cuda, &cuda->batch->draws[to]);
+            if (to > from && n > CUDA_EDITS)
                 break;
         }
         send_edits(cuda, from, to);
