@@ -189,6 +189,8 @@ static void draw(struct ant_model *model, const struct ant_batch *step)
 
     rest.n_sampled = step->n_sampled;
     rest.draws = step->draws;
+    rest.masks = step->masks;
+    rest.n_masks = step->n_masks;
     ops->step_begin(model->be, &rest);
     ops->receive(model->be, ANT_SLOT_LOGITS, (model->shard.pp_size - 1) * model->shard.tp_size);
     ops->sample(model->be);
