@@ -404,12 +404,13 @@ static void print_advice(const struct plan *plan)
                plan->site.per_node, plan->site.cores);
     else
         printf(" --gpus %d --gpus-per-node %d", plan->site.ranks, plan->site.per_node);
-    if (best->layout.tp > 1)
+    if (best->layout.tp > 1 || best->layout.ep)
         printf(" --tp-size %d", best->layout.tp);
     if (best->layout.pp > 1)
         printf(" --pp-size %d", best->layout.pp);
-    printf(" --model %s --input %s | sbatch\n", input->model ? input->model : "MODEL",
-           input->input ? input->input : "PROMPTS");
+    printf(" --model %s --input %s%s | sbatch\n", input->model ? input->model : "MODEL",
+           input->input ? input->input : "PROMPTS",
+           best->layout.ep == ANT_EP_JOB ? " -- --ep-scope job" : "");
 }
 
 static json_t *candidate_json(const struct plan *plan, const struct candidate *c)

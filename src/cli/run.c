@@ -62,7 +62,7 @@ const struct ant_option ant_run_options[] = {
     {ANT_OPTION_CHOICE, 0, "ep-scope", "WHO", AT(ep_scope), .choices = ant_run_ep_scopes,
      .help =
          "Which ranks have the experts between them: those of a replica (the default), or those "
-         "of the job, for models that do not fit otherwise. Backend cpu."},
+         "of the job, for models that do not fit otherwise."},
     {ANT_OPTION_TEXT, 0, "partition", "HOW", AT(partition),
      .help = "Which replica answers a row: modulo (row % dp, the default), block, length (equal "
              "sums of prompt and longest answer), rank (the input's own column), or plugin:PATH "

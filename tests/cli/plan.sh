@@ -53,6 +53,9 @@ try "$antiphon" plan --dummy llama-3.1-70b --prompts 10 --gpus h100:8 --per-node
 expect "stages where nodes have one" 0 "best     dp 4, tp 1, pp 2" "--pp-size 2"
 try "$antiphon" plan --dummy mixtral-8x7b --prompts 100000 --gpus h100:8 --max-model-len 8192 --enable-ep
 expect "experts" 0 "best     dp 4, tp 2, pp 1" "antiphon template experts --gpus 8"
+try "$antiphon" plan --dummy mixtral-8x7b --prompts 100000 --gpus h100:8 --max-model-len 8192 \
+    --tp-size 1 --enable-ep --ep-scope job
+expect "experts over the job" 0 "    8    1    1       14.49" "--tp-size 1 " "-- --ep-scope job | sbatch"
 try "$antiphon" plan --dummy $big --prompts 1000000 --gpus h100:32
 expect "a million prompts on four nodes" 0 "best     dp 32, tp 1, pp 1" "antiphon template multi-node"
 try "$antiphon" plan --dummy $big --prompts 100 --samples 8 --in 2000 --out 20 --gpus h100:1
