@@ -38,17 +38,19 @@ static void print_model(const struct run *run)
 static void print_memory(const struct run *run)
 {
     const struct ant_engine_config *config = &run->engine_config;
-    int local_size = ant_job_cards(run->job)[run->layout.rank].local_size;
+    const struct ant_backend_facts *facts = &run->facts;
+    bool is_shared = facts->is_host && ant_job_cards(run->job)[run->layout.rank].local_size > 1;
+    size_t own = is_shared ? run->own_weight_bytes : 0;
 
-    printf("device   %s, %d thread%s a rank\n", run->facts.device, run->settings.threads,
+    printf("device   %s, %d thread%s a rank\n", facts->device, run->settings.threads,
            run->settings.threads == 1 ? "" : "s");
-    printf(
-        "memory   weights %.2f GB%s, workspace %.2f GB and KV cache %.2f GB a rank (%lld tokens), "
-        "%.2f GB free\n",
-        gb((double)run->weight_bytes), local_size > 1 ? " once a host" : "",
-        gb((double)run->facts.workspace_bytes),
-        gb((double)run->facts.kv_page_bytes * config->n_pages),
-        (long long)config->n_pages * ANT_PAGE_TOKENS, gb((double)run->facts.free_bytes));
+    printf("memory   weights %.2f GB%s, ", gb((double)(run->weight_bytes - own)),
+           is_shared ? " once a host" : "");
+    if (own > 0)
+        printf("experts %.2f GB, ", gb((double)own));
+    printf("workspace %.2f GB and KV cache %.2f GB a rank (%lld tokens), %.2f GB free\n",
+           gb((double)facts->workspace_bytes), gb((double)facts->kv_page_bytes * config->n_pages),
+           (long long)config->n_pages * ANT_PAGE_TOKENS, gb((double)facts->free_bytes));
     printf("engine   %d prompts in flight, %d rows a step, %d tokens a prompt and answer\n",
            config->max_seqs, config->max_step_rows, config->max_context);
 }
