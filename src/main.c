@@ -18,7 +18,7 @@ static void print_help(FILE *out)
     for (const struct ant_command *const *command = ant_commands; *command; command++)
         fprintf(out, "  %-8s %s\n", (*command)->help->name, (*command)->help->summary);
     fputs("\n"
-          "'antiphon COMMAND --help' tells a command's options. A parallel job is started by\n"
+          "'antiphon help COMMAND' tells a command's options. A parallel job is started by\n"
           "'srun --mpi=pmix -N2 -n8 antiphon run ...' or 'mpirun -n 8 antiphon run ...'.\n",
           out);
 }
@@ -30,6 +30,47 @@ static int print_version(void)
     return ANT_EXIT_DONE;
 }
 
+/* What a word that is no command was perhaps meant to be; NULL: there is nothing like it. */
+static const char *nearest_command(const char *word)
+{
+    const char *nearest = NULL;
+    int least = 3;
+
+    for (const struct ant_command *const *command = ant_commands; *command; command++) {
+        int changes = ant_word_distance(word, (*command)->help->name);
+        if (changes < least) {
+            least = changes;
+            nearest = (*command)->help->name;
+        }
+    }
+    return nearest;
+}
+
+static int fail_unknown(const char *word)
+{
+    const char *nearest = nearest_command(word);
+
+    if (nearest)
+        fprintf(stderr, "antiphon: unknown command '%s'; did you mean '%s'?\n", word, nearest);
+    else
+        fprintf(stderr, "antiphon: unknown command '%s': 'antiphon help' lists them\n", word);
+    return ANT_EXIT_USAGE;
+}
+
+/* antiphon help [COMMAND] */
+static int print_help_of(const char *name)
+{
+    const struct ant_command *command = name ? ant_command_find(name) : NULL;
+
+    if (name && !command)
+        return fail_unknown(name);
+    if (command)
+        ant_option_help(stdout, command->options, command->help);
+    else
+        print_help(stdout);
+    return ANT_EXIT_DONE;
+}
+
 int main(int argc, char **argv)
 {
     ant_cpu_request_amx(); /* before any library installs a signal stack: the kernel would refuse */
@@ -37,15 +78,13 @@ int main(int argc, char **argv)
 
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         return print_version();
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-        print_help(stdout);
-        return ANT_EXIT_DONE;
-    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return print_help_of(argc > 2 ? argv[2] : NULL);
     const struct ant_command *command = ant_command_find(name);
     if (command)
         return command->run(argc - 1, argv + 1);
     if (*name)
-        fprintf(stderr, "antiphon: unknown command '%s'\n\n", name);
+        return fail_unknown(name);
     print_help(stderr);
     return ANT_EXIT_USAGE;
 }

@@ -176,8 +176,7 @@ static int parse_value(const struct ant_option *option, void *settings, const ch
 
 /* --- the words of the command line ----------------------------------------------------------- */
 
-/* Number of single-character changes between two short words. */
-static int distance(const char *a, const char *b)
+int ant_word_distance(const char *a, const char *b)
 {
     enum { LONGEST = 63 };
     int row[LONGEST + 1];
@@ -200,22 +199,30 @@ static int distance(const char *a, const char *b)
     return row[length];
 }
 
+/* The option that a name was perhaps meant to be, if it is nearer than `*least`. */
+static void look_for(const struct ant_option *option, const char *name, int *least,
+                     const char **nearest)
+{
+    int changes = ant_word_distance(name, option->name);
+
+    if (name[0] && strncmp(option->name, name, strlen(name)) == 0)
+        changes = 0; /* an abbreviation: surely meant, still not taken */
+    if (changes >= *least)
+        return;
+    *least = changes;
+    *nearest = option->name;
+}
+
 static int fail_unknown(struct ant_error *err, const struct ant_option *table,
                         const struct ant_command_help *help, const char *name)
 {
     const char *nearest = NULL;
     int least = 2 + (int)strlen(name) / 4;
-    for (const struct ant_option *option = table; !is_end(option); option++) {
-        if (option->kind == ANT_OPTION_HEADING || ant_option_is_hidden(option, help))
-            continue;
-        int changes = distance(name, option->name);
-        if (name[0] && strncmp(option->name, name, strlen(name)) == 0)
-            changes = 0; /* an abbreviation: surely meant, still not taken */
-        if (changes < least) {
-            least = changes;
-            nearest = option->name;
-        }
-    }
+
+    for (const struct ant_option *option = table; !is_end(option); option++)
+        if (option->kind != ANT_OPTION_HEADING && !ant_option_is_hidden(option, help))
+            look_for(option, name, &least, &nearest);
+    look_for(&ant_option_help_row, name, &least, &nearest);
     if (nearest)
         return ant_fail(err, ANT_EUSAGE, "unknown option '--%s'; did you mean '--%s'?", name,
                         nearest);

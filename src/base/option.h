@@ -77,6 +77,9 @@ int ant_option_parse(const struct ant_option *table, const struct ant_command_he
 /* Every command has it, after the rows of its table. */
 extern const struct ant_option ant_option_help_row;
 
+/* Number of single-character changes between two short words: for "did you mean". */
+int ant_word_distance(const char *a, const char *b);
+
 void ant_option_help(FILE *out, const struct ant_option *table,
                      const struct ant_command_help *help);
 

@@ -122,20 +122,6 @@ static const struct ant_command_help help = {
               "  W6      1000 x 1088 x 64     prompts that begin with the same 1024 tokens",
 };
 
-static int parse(struct bench_settings *settings, int argc, char **argv, struct ant_error *err)
-{
-    int first;
-    int rc = ant_option_parse(options, &help, settings, argc, argv, &first, err);
-
-    if (rc != 0)
-        return rc;
-    if (first < argc)
-        return ant_fail(err, ANT_EUSAGE, "'%s' is not an option", argv[first]);
-    if (!settings->run.model == !settings->dummy)
-        return ant_fail(err, ANT_EUSAGE, "one of --model and --dummy is needed");
-    return 0;
-}
-
 /* ---- what to measure ------------------------------------------------------------------------ */
 
 static int add_work(struct bench *bench, const struct bench_settings *settings, const char *name,
@@ -456,12 +442,15 @@ static int bench_main(int argc, char **argv)
     struct bench bench = {.run = {.argc = argc, .argv = argv, .start = ant_now()}};
     struct run *run = &bench.run;
     struct ant_error err = {{0}};
+    int first, code;
 
     ant_run_set_defaults(&settings.run);
     settings.run.speculate = "off";
-    int rc = parse(&settings, argc, argv, &err);
-    if (rc > 0)
-        return ANT_EXIT_DONE;
+    if (!ant_cli_parse(&ant_command_bench, &settings, argc, argv, &first, &code))
+        return code;
+    int rc = 0;
+    if (!settings.run.model == !settings.dummy)
+        rc = ant_fail(&err, ANT_EUSAGE, "one of --model and --dummy is needed");
     if (rc == 0)
         rc = choose_works(&bench, &settings, &err);
     run->settings = settings.run;

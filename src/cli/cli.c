@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "job/launch.h"
+
 const struct ant_command *const ant_commands[] = {
     &ant_command_run,
     &ant_command_score,
@@ -56,4 +58,47 @@ int ant_cli_fail(const char *command, int code, const struct ant_error *err)
     fflush(stdout);
     fprintf(stderr, "antiphon %s: %s\n", command, err->text);
     return ant_exit_code(code);
+}
+
+static int check_operands(const struct ant_operands *wanted, char **operands, int n,
+                          struct ant_error *err)
+{
+    if (n >= wanted->least && n <= wanted->most)
+        return 0;
+    if (wanted->wanted)
+        return ant_fail(err, ANT_EUSAGE, "%s", wanted->wanted);
+    return ant_fail(err, ANT_EUSAGE, "'%s' is not an option", operands[0]);
+}
+
+bool ant_cli_parse(const struct ant_command *command, void *settings, int argc, char **argv,
+                   int *first, int *exit_code)
+{
+    const char *name = command->help->name;
+    struct ant_error err;
+    int rc = ant_option_parse(command->options, command->help, settings, argc, argv, first, &err);
+
+    if (rc == 0)
+        rc = check_operands(&command->operands, argv + *first, argc - *first, &err);
+    if (rc == 0)
+        return true;
+    *exit_code = rc > 0 ? ANT_EXIT_DONE : ANT_EXIT_USAGE;
+    if (rc < 0 && ant_job_env_rank() == 0) {
+        ant_cli_fail(name, rc, &err);
+        fprintf(stderr, "'antiphon %s --help' tells the options\n", name);
+    }
+    return false;
+}
+
+int ant_cli_main(const struct ant_command *command, void *settings, ant_cli_act *act, int argc,
+                 char **argv)
+{
+    struct ant_error err = {{0}};
+    int first, code;
+
+    if (!ant_cli_parse(command, settings, argc, argv, &first, &code))
+        return code;
+    int rc = act(settings, argv + first, argc - first, &err);
+    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        rc = ant_fail(&err, ANT_EIO, "cannot write to standard output");
+    return rc < 0 ? ant_cli_fail(command->help->name, rc, &err) : ANT_EXIT_DONE;
 }

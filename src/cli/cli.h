@@ -3,6 +3,8 @@
 #ifndef ANT_CLI_CLI_H
 #define ANT_CLI_CLI_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/option.h"
@@ -11,6 +13,11 @@ struct ant_command {
     int (*run)(int argc, char **argv); /* argv[0] is its name; returns the program's exit code */
     const struct ant_option *options;
     const struct ant_command_help *help;
+    struct ant_operands {
+        int least, most;    /* so many */
+        const char *wanted; /* what is said of any other number: "name one results file"; NULL where
+                               there are none at all */
+    } operands;
 };
 
 extern const struct ant_command ant_command_run;
@@ -35,6 +42,19 @@ extern const struct ant_command *const ant_commands[];
 
 /* NULL when there is none of this name. */
 const struct ant_command *ant_command_find(const char *name);
+
+/* Parse the options into `settings`, which hold the defaults, and look at the number of operands,
+ * argv[*first] and on. False: the command ends here, with this exit code: --help was printed, or,
+ * by the first rank alone, what is wrong. */
+bool ant_cli_parse(const struct ant_command *command, void *settings, int argc, char **argv,
+                   int *first, int *exit_code);
+
+/* The course of most commands: parse the options into `settings`, which hold the defaults, look
+ * at the number of operands, act on them, make sure that all that was printed is out; on failure
+ * print it. Returns the exit code. */
+typedef int ant_cli_act(void *settings, char **operands, int n, struct ant_error *err);
+int ant_cli_main(const struct ant_command *command, void *settings, ant_cli_act *act, int argc,
+                 char **argv);
 
 /* Append a word as a shell would take it. */
 void ant_cli_quote(struct ant_buf *out, const char *word);

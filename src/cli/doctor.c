@@ -236,17 +236,11 @@ static int doctor_main(int argc, char **argv)
     struct doctor doctor = {.sys = "/sys"};
     struct ant_error err;
     bool has_failed = false;
-    int first;
-    int rc = ant_option_parse(options, &help, &doctor.settings, argc, argv, &first, &err);
+    int first, code;
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && first < argc)
-        rc = ant_fail(&err, ANT_EUSAGE, "'%s' is not an option", argv[first]);
-    if (rc < 0)
-        return ant_job_env_rank() == 0 ? ant_cli_fail("doctor", rc, &err) : ANT_EXIT_USAGE;
-
-    rc = see(&doctor, &has_failed, &err);
+    if (!ant_cli_parse(&ant_command_doctor, &doctor.settings, argc, argv, &first, &code))
+        return code;
+    int rc = see(&doctor, &has_failed, &err);
     if (rc < 0 && ant_job_env_rank() == 0) { /* the same cause on all, or the others cannot tell */
         struct doctor_finding finding = {.verdict = DOCTOR_FAIL};
         snprintf(finding.text, sizeof(finding.text), "%.299s", err.text);

@@ -191,11 +191,14 @@ static int export_to_file(const struct export_settings *settings, struct ant_res
     return rc;
 }
 
-static int export(const struct export_settings *settings, const char *path, struct ant_error *err)
+static int export(void *data, char **operands, int n, struct ant_error *err)
 {
+    const struct export_settings *settings = data;
+    const char *path = operands[0];
     struct ant_results *results = NULL;
     int rc;
 
+    (void)n;
     if (settings->jsonl + settings->csv + settings->batch > 1)
         return ant_fail(err, ANT_EUSAGE, "one of --jsonl, --csv and --openai-batch, not both");
     ANT_TRY(ant_results_open(&results, path, err));
@@ -210,17 +213,9 @@ static int export(const struct export_settings *settings, const char *path, stru
 static int export_main(int argc, char **argv)
 {
     struct export_settings settings = {0};
-    struct ant_error err = {0};
-    int first = 0;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && argc - first != 1)
-        rc = ant_fail(&err, ANT_EUSAGE, "name one results file");
-    if (rc == 0)
-        rc = export(&settings, argv[first], &err);
-    return rc < 0 ? ant_cli_fail("export", rc, &err) : ANT_EXIT_DONE;
+    return ant_cli_main(&ant_command_export, &settings, export, argc, argv);
 }
 
-const struct ant_command ant_command_export = {export_main, options, &help};
+const struct ant_command ant_command_export = {
+    export_main, options, &help, {1, 1, "name one results file"}};

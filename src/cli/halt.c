@@ -30,24 +30,23 @@ static const struct ant_command_help help = {
     .epilog = "The job looks every 2 seconds; a network file system may let it wait for a minute.",
 };
 
+static int halt(void *data, char **operands, int n, struct ant_error *err)
+{
+    const struct halt_settings *settings = data;
+    char owner[256];
+
+    (void)n;
+    ANT_TRY(ant_journal_halt(operands[0], settings->now, owner, sizeof(owner), err));
+    printf("%s is asked to stop\n", owner);
+    return 0;
+}
+
 static int halt_main(int argc, char **argv)
 {
     struct halt_settings settings = {0};
-    struct ant_error err = {0};
-    char owner[256];
-    int first = 0;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && argc - first != 1)
-        rc = ant_fail(&err, ANT_EUSAGE, "name the output of one job");
-    if (rc == 0)
-        rc = ant_journal_halt(argv[first], settings.now, owner, sizeof(owner), &err);
-    if (rc < 0)
-        return ant_cli_fail("halt", rc, &err);
-    printf("%s is asked to stop\n", owner);
-    return ANT_EXIT_DONE;
+    return ant_cli_main(&ant_command_halt, &settings, halt, argc, argv);
 }
 
-const struct ant_command ant_command_halt = {halt_main, options, &help};
+const struct ant_command ant_command_halt = {
+    halt_main, options, &help, {1, 1, "name the output of one job"}};

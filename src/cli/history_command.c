@@ -58,8 +58,6 @@ static int write_out(const struct ant_buf *text, const char *path, struct ant_er
         return 0;
     }
     fwrite(text->data, 1, text->len, stdout);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return ant_fail(err, ANT_EIO, "cannot write to standard output");
     return 0;
 }
 
@@ -78,14 +76,19 @@ static int check_is_written(const char *path, struct ant_error *err)
     return 0;
 }
 
-static int report(const struct report_settings *settings, const char *path, struct ant_error *err)
+static int report(void *data, char **operands, int n, struct ant_error *err)
 {
+    const struct report_settings *settings = data;
+    const char *path = operands[0];
     struct history *history = ant_xcalloc(1, sizeof(*history));
     struct ant_buf text = {0};
     char *page = page_path(path);
     const char *to = settings->json || settings->csv ? "-" : page;
 
-    int rc = check_is_written(path, err);
+    (void)n;
+    int rc = settings->json && settings->csv
+                 ? ant_fail(err, ANT_EUSAGE, "--json and --csv are two forms: choose one")
+                 : check_is_written(path, err);
     if (rc == 0)
         rc = ant_history_read(history, path, err);
     if (rc == 0) {
@@ -107,19 +110,9 @@ static int report(const struct report_settings *settings, const char *path, stru
 static int report_main(int argc, char **argv)
 {
     struct report_settings settings = {0};
-    struct ant_error err = {0};
-    int first = 0;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && argc - first != 1)
-        rc = ant_fail(&err, ANT_EUSAGE, "name one results file");
-    if (rc == 0 && settings.json && settings.csv)
-        rc = ant_fail(&err, ANT_EUSAGE, "--json and --csv are two forms: choose one");
-    if (rc == 0)
-        rc = report(&settings, argv[first], &err);
-    return rc < 0 ? ant_cli_fail("report", rc, &err) : ANT_EXIT_DONE;
+    return ant_cli_main(&ant_command_report, &settings, report, argc, argv);
 }
 
-const struct ant_command ant_command_report = {report_main, options, &help};
+const struct ant_command ant_command_report = {
+    report_main, options, &help, {1, 1, "name one results file"}};

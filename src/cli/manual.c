@@ -61,24 +61,24 @@ static int print_page(const char *name, struct ant_error *err)
     return 0;
 }
 
+static int print_manual(void *data, char **operands, int n, struct ant_error *err)
+{
+    const struct manual_settings *settings = data;
+
+    if (n != (settings->completion ? 0 : 1))
+        return ant_fail(err, ANT_EUSAGE, "give one command, or --completion");
+    if (!settings->completion)
+        return print_page(operands[0], err);
+    print_completion();
+    return 0;
+}
+
 static int manual_main(int argc, char **argv)
 {
     struct manual_settings settings = {0};
-    struct ant_error err;
-    int first;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && argc - first != (settings.completion ? 0 : 1))
-        rc = ant_fail(&err, ANT_EUSAGE, "give one command, or --completion");
-    if (rc == 0 && settings.completion)
-        print_completion();
-    else if (rc == 0)
-        rc = print_page(argv[first], &err);
-    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        rc = ant_fail(&err, ANT_EIO, "cannot write to standard output");
-    return rc < 0 ? ant_cli_fail("manual", rc, &err) : ANT_EXIT_DONE;
+    return ant_cli_main(&ant_command_manual, &settings, print_manual, argc, argv);
 }
 
-const struct ant_command ant_command_manual = {manual_main, options, &help};
+const struct ant_command ant_command_manual = {
+    manual_main, options, &help, {0, 1, "give one command, or --completion"}};

@@ -138,12 +138,23 @@ static int write_results(const struct merge_settings *settings, const char *job,
     return 0;
 }
 
-static int merge(const struct merge_settings *settings, const char *job, struct ant_error *err)
+static bool has_journal(const char *job)
+{
+    char *journal = ant_xasprintf("%s.journal", job);
+    bool has = access(journal, F_OK) == 0;
+
+    free(journal);
+    return has;
+}
+
+static int merge_job(const struct merge_settings *settings, const char *job, struct ant_error *err)
 {
     struct ant_manifest manifest = {0};
     bool is_complete = false;
 
     ANT_TRY(ant_store_start(1, err));
+    if (!has_journal(job))
+        return ant_fail(err, ANT_ENOENT, "there is neither '%s' nor '%s.journal'", job, job);
     ANT_TRY(ant_manifest_read(&manifest, job, err));
     int rc = settings->output ? 0 : ant_journal_claim(job, err);
     if (rc == ANT_EUSAGE)
@@ -187,30 +198,26 @@ static bool are_shards(char **paths, int n)
 {
     if (n > 1)
         return true;
-    char *journal = ant_xasprintf("%s.journal", paths[0]);
-    bool is_finished = access(paths[0], F_OK) == 0 && access(journal, F_OK) != 0;
-    free(journal);
-    return is_finished;
+    return access(paths[0], F_OK) == 0 && !has_journal(paths[0]);
+}
+
+static int merge(void *data, char **operands, int n, struct ant_error *err)
+{
+    const struct merge_settings *settings = data;
+
+    if (are_shards(operands, n))
+        return merge_shards(settings, operands, n, err);
+    if (settings->is_virtual || settings->is_partial)
+        return ant_fail(err, ANT_EUSAGE, "--virtual and --partial are for shards");
+    return merge_job(settings, operands[0], err);
 }
 
 static int merge_main(int argc, char **argv)
 {
     struct merge_settings settings = {0};
-    struct ant_error err = {0};
-    int first = 0;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && argc == first)
-        rc = ant_fail(&err, ANT_EUSAGE, "name the output of a job, or those of all shards");
-    if (rc == 0 && are_shards(argv + first, argc - first))
-        rc = merge_shards(&settings, argv + first, argc - first, &err);
-    else if (rc == 0 && (settings.is_virtual || settings.is_partial))
-        rc = ant_fail(&err, ANT_EUSAGE, "--virtual and --partial are for shards");
-    else if (rc == 0)
-        rc = merge(&settings, argv[first], &err);
-    return rc < 0 ? ant_cli_fail("merge", rc, &err) : ANT_EXIT_DONE;
+    return ant_cli_main(&ant_command_merge, &settings, merge, argc, argv);
 }
 
-const struct ant_command ant_command_merge = {merge_main, options, &help};
+const struct ant_command ant_command_merge = {
+    merge_main, options, &help, {1, INT_MAX, "name the output of a job, or those of all shards"}};

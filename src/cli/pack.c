@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,14 +166,15 @@ static int pack_input(struct ant_pack *pack, const struct pack_settings *setting
     return rc;
 }
 
-static int pack(const struct pack_settings *settings, int n, char **names, struct ant_error *err)
+static int pack(void *data, char **names, int n, struct ant_error *err)
 {
+    struct pack_settings *settings = data;
     struct ant_pack *out = NULL;
     int64_t n_bad = 0;
     int rc = 0;
 
-    if (n == 0)
-        return ant_fail(err, ANT_EUSAGE, "no input is named; '-' is standard input");
+    if (settings->whole_file)
+        settings->from = FROM_FILE;
     if (!settings->force && access(settings->output, F_OK) == 0)
         return ant_fail(err, ANT_EUSAGE, "'%s' is there already; --force replaces it",
                         settings->output);
@@ -196,18 +198,11 @@ static int pack(const struct pack_settings *settings, int n, char **names, struc
 static int pack_main(int argc, char **argv)
 {
     struct pack_settings settings = {0};
-    struct ant_error err = {0};
-    int first = 0;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
+    int code = ant_cli_main(&ant_command_pack, &settings, pack, argc, argv);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (settings.whole_file)
-        settings.from = FROM_FILE;
-    if (rc == 0)
-        rc = pack(&settings, argc - first, argv + first, &err);
     free(settings.ignored.items);
-    return rc < 0 ? ant_cli_fail("pack", rc, &err) : ANT_EXIT_DONE;
+    return code;
 }
 
-const struct ant_command ant_command_pack = {pack_main, options, &help};
+const struct ant_command ant_command_pack = {
+    pack_main, options, &help, {1, INT_MAX, "no input is named; '-' is standard input"}};

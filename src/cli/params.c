@@ -93,31 +93,26 @@ static void print_json(const struct ant_checkpoint *checkpoint)
     json_decref(root);
 }
 
-static int params_main(int argc, char **argv)
+static int params(void *data, char **operands, int n, struct ant_error *err)
 {
-    struct params_settings settings = {0};
+    const struct params_settings *settings = data;
     struct ant_checkpoint *checkpoint;
-    struct ant_error err;
-    int first;
-    int result = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
-    if (result > 0)
-        return ANT_EXIT_DONE;
-    if (result == 0 && first < argc)
-        result = ant_fail(&err, ANT_EUSAGE, "unexpected argument '%s'", argv[first]);
-    if (result == 0)
-        result = ant_checkpoint_open(&checkpoint, settings.model, &err);
-    if (result < 0)
-        return ant_cli_fail("params", result, &err);
-    if (settings.json)
+
+    (void)operands, (void)n;
+    ANT_TRY(ant_checkpoint_open(&checkpoint, settings->model, err));
+    if (settings->json)
         print_json(checkpoint);
     else
         print_table(checkpoint);
     ant_checkpoint_close(checkpoint);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        result = ant_fail(&err, ANT_EIO, "cannot write the list to standard output");
-        return ant_cli_fail("params", result, &err);
-    }
-    return ANT_EXIT_DONE;
+    return 0;
 }
 
-const struct ant_command ant_command_params = {params_main, options, &help};
+static int params_main(int argc, char **argv)
+{
+    struct params_settings settings = {0};
+
+    return ant_cli_main(&ant_command_params, &settings, params, argc, argv);
+}
+
+const struct ant_command ant_command_params = {params_main, options, &help, {0, 0, NULL}};

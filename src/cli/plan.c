@@ -371,7 +371,7 @@ static void print_shares(const struct plan_cost *cost)
                  {"attention", cost->attention},
                  {"element by element", cost->elements},
                  {"ranks together", cost->links},
-                 {"least time of operations", cost->least}};
+                 {"beginning and ending of operations", cost->operations}};
     double all = ant_plan_seconds(cost);
     int n = 0;
 
@@ -427,7 +427,7 @@ static json_t *candidate_json(const struct plan *plan, const struct candidate *c
         c->result.seconds, "prompt_tokens", c->result.prompt_tokens, "output_tokens",
         c->result.output_tokens, "node_hours", node_hours(plan, c), "seconds_simulated", "products",
         cost->products, "weights", cost->weights, "attention", cost->attention, "elements",
-        cost->elements, "links", cost->links, "least", cost->least);
+        cost->elements, "links", cost->links, "operations", cost->operations);
 }
 
 static int write_json(const struct plan *plan, const char *path, struct ant_error *err)
@@ -480,33 +480,33 @@ static int make_plan(struct plan *plan, struct ant_error *err)
     return try_layouts(plan, err);
 }
 
-static int plan_main(int argc, char **argv)
+static int plan(void *data, char **operands, int n, struct ant_error *err)
 {
-    struct plan_settings settings = {.nodes = 1,
-                                     .input = {.in = 512, .max_tokens = 256, .samples = 1}};
-    struct plan plan = {.settings = &settings};
-    struct ant_error err = {0};
-    int first = 0;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
+    const struct plan_settings *settings = data;
+    struct plan plan = {.settings = settings};
+    int rc = make_plan(&plan, err);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && first < argc)
-        rc = ant_fail(&err, ANT_EUSAGE, "'%s' is not an option", argv[first]);
-    if (rc == 0)
-        rc = make_plan(&plan, &err);
-    if (rc == 0 && (!settings.json || strcmp(settings.json, "-") != 0)) {
+    (void)operands, (void)n;
+    if (rc == 0 && (!settings->json || strcmp(settings->json, "-") != 0)) {
         print_work(&plan);
         print_site(&plan);
         print_candidates(&plan);
         print_advice(&plan);
     }
-    if (rc == 0 && settings.json)
-        rc = write_json(&plan, settings.json, &err);
+    if (rc == 0 && settings->json)
+        rc = write_json(&plan, settings->json, err);
     ant_plan_release_work(&plan.work);
     ant_checkpoint_close(plan.checkpoint);
     free(plan.candidates);
-    return rc < 0 ? ant_cli_fail("plan", rc, &err) : ANT_EXIT_DONE;
+    return rc;
 }
 
-const struct ant_command ant_command_plan = {plan_main, options, &help};
+static int plan_main(int argc, char **argv)
+{
+    struct plan_settings settings = {.nodes = 1,
+                                     .input = {.in = 512, .max_tokens = 256, .samples = 1}};
+
+    return ant_cli_main(&ant_command_plan, &settings, plan, argc, argv);
+}
+
+const struct ant_command ant_command_plan = {plan_main, options, &help, {0, 0, NULL}};

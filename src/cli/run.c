@@ -352,20 +352,18 @@ static void note_scored(struct run *run)
     run->answers = answers;
 }
 
-int ant_run_main(struct run *run, const struct ant_command_help *help)
+int ant_run_main(struct run *run, const struct ant_command *command)
 {
     struct ant_error err = {{0}};
-    int first_operand;
+    int first, code, rc = 0;
 
     ant_run_set_defaults(&run->settings);
-    int rc = ant_option_parse(ant_run_options, help, &run->settings, run->argc, run->argv,
-                              &first_operand, &err);
-    if (rc == 0 && first_operand < run->argc)
-        rc = ant_fail(&err, ANT_EUSAGE, "'%s' is not an option", run->argv[first_operand]);
-    if (rc == 0 && run->settings.restart_over && run->settings.retry_failed)
+    if (!ant_cli_parse(command, &run->settings, run->argc, run->argv, &first, &code))
+        return code;
+    if (run->settings.restart_over && run->settings.retry_failed)
         rc = ant_fail(&err, ANT_EUSAGE, "--restart-over answers all rows, --retry-failed some");
-    if (rc != 0)
-        return rc > 0 ? ANT_EXIT_DONE : ant_run_end_together(run, rc, &err);
+    if (rc < 0)
+        return ant_run_end_together(run, rc, &err);
     ant_log_set_level((enum ant_log_level)run->settings.log_level);
     ant_stop_catch();
     rc = read_time_limit(run, &err);
@@ -409,7 +407,7 @@ static int run_main(int argc, char **argv)
 {
     struct run run = {.argc = argc, .argv = argv, .start = ant_now()};
 
-    return ant_run_main(&run, &run_help);
+    return ant_run_main(&run, &ant_command_run);
 }
 
 const struct ant_command ant_command_run = {run_main, ant_run_options, &run_help};

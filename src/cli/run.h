@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "base/option.h"
+#include "cli/cli.h"
 #include "engine/engine.h"
 #include "job/deal.h"
 #include "job/group.h"
@@ -164,7 +165,7 @@ static inline bool ant_run_leads(const struct run *run)
 /* run.c */
 /* The main job: answer the rows of a file, or score them. `argv` and what the command sets of
  * `run` itself are there; the rest is set up and taken down. Returns the exit code. */
-int ant_run_main(struct run *run, const struct ant_command_help *help);
+int ant_run_main(struct run *run, const struct ant_command *command);
 extern const struct ant_option ant_run_options[];
 
 /* setup.c, in the order of their calls. */

@@ -25,7 +25,7 @@ static int score_main(int argc, char **argv)
 {
     struct run run = {.argc = argc, .argv = argv, .start = ant_now(), .is_scored = true};
 
-    return ant_run_main(&run, &help);
+    return ant_run_main(&run, &ant_command_score);
 }
 
 const struct ant_command ant_command_score = {score_main, ant_run_options, &help};

@@ -91,9 +91,13 @@ static int print_answer(struct ant_results *results, int64_t index, const struct
     return 0;
 }
 
-static int show(const struct show_settings *settings, const char *path, struct ant_error *err)
+static int show(void *data, char **operands, int n, struct ant_error *err)
 {
+    const struct show_settings *settings = data;
+    const char *path = operands[0];
     struct ant_results *results = NULL;
+
+    (void)n;
     ANT_TRY(ant_results_open(&results, path, err));
     int64_t first = 0, end = ant_results_count(results), left = settings->n;
     int rc = 0;
@@ -113,25 +117,15 @@ static int show(const struct show_settings *settings, const char *path, struct a
         left--;
     }
     ant_results_close(results);
-    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        rc = ant_fail(err, ANT_EIO, "cannot write to standard output");
     return rc;
 }
 
 static int show_main(int argc, char **argv)
 {
     struct show_settings settings = {.n = 10, .row = -1};
-    struct ant_error err = {0};
-    int first = 0;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && argc - first != 1)
-        rc = ant_fail(&err, ANT_EUSAGE, "name one results file");
-    if (rc == 0)
-        rc = show(&settings, argv[first], &err);
-    return rc < 0 ? ant_cli_fail("show", rc, &err) : ANT_EXIT_DONE;
+    return ant_cli_main(&ant_command_show, &settings, show, argc, argv);
 }
 
-const struct ant_command ant_command_show = {show_main, options, &help};
+const struct ant_command ant_command_show = {
+    show_main, options, &help, {1, 1, "name one results file"}};

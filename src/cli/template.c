@@ -4,6 +4,7 @@
  * 'options=(...)'. All else is printed as it is. */
 #include "config.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -276,13 +277,17 @@ static void print_names(void)
     }
 }
 
-static int print_filled(const struct template_settings *settings, char **operands, int n,
-                        struct ant_error *err)
+/* Without a name the list of them. */
+static int print_template(void *settings, char **operands, int n, struct ant_error *err)
 {
     struct filler filler = {.settings = settings, .more = operands + 1, .n_more = n - 1};
     const struct ant_template *template = ant_templates;
     struct ant_buf out = {0};
 
+    if (n == 0) {
+        print_names();
+        return 0;
+    }
     while (template->name && strcmp(template->name, operands[0]) != 0)
         template ++;
     int rc = template->name ? set_directives(&filler, err)
@@ -292,8 +297,6 @@ static int print_filled(const struct template_settings *settings, char **operand
     if (rc == 0) {
         fill(&filler, template->text, &out);
         fwrite(out.data, 1, out.len, stdout);
-        if (fflush(stdout) != 0 || ferror(stdout))
-            rc = ant_fail(err, ANT_EIO, "cannot write to standard output");
     }
     for (int i = 0; i < filler.n_directives; i++)
         free(filler.directives[i].value);
@@ -304,17 +307,8 @@ static int print_filled(const struct template_settings *settings, char **operand
 static int template_main(int argc, char **argv)
 {
     struct template_settings settings = {0};
-    struct ant_error err = {0};
-    int first = 0;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && first == argc)
-        print_names();
-    else if (rc == 0)
-        rc = print_filled(&settings, argv + first, argc - first, &err);
-    return rc < 0 ? ant_cli_fail("template", rc, &err) : ANT_EXIT_DONE;
+    return ant_cli_main(&ant_command_template, &settings, print_template, argc, argv);
 }
 
-const struct ant_command ant_command_template = {template_main, options, &help};
+const struct ant_command ant_command_template = {template_main, options, &help, {0, INT_MAX, NULL}};

@@ -3,6 +3,7 @@
  * terminal; elsewhere one block of text. */
 #include "config.h"
 
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -528,8 +529,9 @@ static int watch(struct view *views, int n, double interval, struct ant_error *e
     return rc == 0 ? show_once(views, n, err) : rc;
 }
 
-static int top(const struct top_settings *settings, char **paths, int n, struct ant_error *err)
+static int top(void *data, char **paths, int n, struct ant_error *err)
 {
+    const struct top_settings *settings = data;
     struct view *views = ant_xcalloc((size_t)n, sizeof(*views));
     bool is_live = !settings->once && isatty(STDOUT_FILENO);
 
@@ -554,17 +556,9 @@ static int top(const struct top_settings *settings, char **paths, int n, struct 
 static int top_main(int argc, char **argv)
 {
     struct top_settings settings = {.interval = 2};
-    struct ant_error err = {0};
-    int first = 0;
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
 
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && argc == first)
-        rc = ant_fail(&err, ANT_EUSAGE, "name the output of a job");
-    if (rc == 0)
-        rc = top(&settings, argv + first, argc - first, &err);
-    return rc < 0 ? ant_cli_fail("top", rc, &err) : ANT_EXIT_DONE;
+    return ant_cli_main(&ant_command_top, &settings, top, argc, argv);
 }
 
-const struct ant_command ant_command_top = {top_main, options, &help};
+const struct ant_command ant_command_top = {
+    top_main, options, &help, {1, INT_MAX, "name the output of a job"}};

@@ -393,24 +393,22 @@ static int verify_main(int argc, char **argv)
     struct verify_settings settings = {.sample = 32};
     struct verify v = {.run = {.argc = argc, .argv = argv, .start = ant_now()}};
     struct ant_error err = {{0}};
-    int first = 0;
+    int first, code, rc = 0;
 
     ant_run_set_defaults(&settings.run);
-    int rc = ant_option_parse(options, &help, &settings, argc, argv, &first, &err);
-    if (rc > 0)
-        return ANT_EXIT_DONE;
-    if (rc == 0 && argc - first != 1)
-        rc = ant_fail(&err, ANT_EUSAGE, "name one results file");
+    if (!ant_cli_parse(&ant_command_verify, &settings, argc, argv, &first, &code))
+        return code;
     v.path = argv[first];
     v.run.settings = settings.run;
-    if (rc == 0 && settings.run.model) {
+    if (settings.run.model) {
         int exit_code = verify_with_model(&v, &settings);
         release(&v);
         return exit_code;
     }
-    if (rc == 0 && ant_job_env_rank() == 0)
+    if (ant_job_env_rank() == 0)
         rc = check_file(&v, &err);
     return rc < 0 ? ant_run_end_together(&v.run, rc, &err) : ANT_EXIT_DONE;
 }
 
-const struct ant_command ant_command_verify = {verify_main, options, &help};
+const struct ant_command ant_command_verify = {
+    verify_main, options, &help, {1, 1, "name one results file"}};

@@ -141,8 +141,8 @@ int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *e
     int rc = 0;
 
     if (statvfs(folder, &fs) < 0) {
-        rc = ant_fail(err, errno == ENOENT ? ANT_ENOENT : ANT_EIO, "cannot look at folder '%s': %s",
-                      folder, strerror(errno));
+        rc = ant_fail(err, errno == ENOENT ? ANT_ENOENT : ANT_EIO,
+                      "cannot write '%s': folder '%s': %s", path, folder, strerror(errno));
     } else {
         double there = (double)fs.f_bavail * (double)fs.f_frsize;
         if (there < needed)

@@ -158,7 +158,10 @@ static int read_root(struct ant_results *results, struct ant_error *err)
     int rc = ant_h5_get_text(&schema, results->file, "schema", label, err);
 
     if (rc >= 0 && (!schema || strcmp(schema, ANT_RESULTS_SCHEMA) != 0))
-        rc = ant_fail(err, ANT_EDATA, "%s is no results file of antiphon", label);
+        rc = ant_fail(err, ANT_EDATA, "%s is no results file of antiphon%s", label,
+                      H5Lexists(results->file, "prompts", H5P_DEFAULT) > 0
+                          ? ": it holds prompts, which 'antiphon run' answers"
+                          : "");
     if (rc >= 0)
         rc = ant_h5_get_int(&version, results->file, "version", label, err);
     if (rc >= 0 && version != ANT_RESULTS_VERSION)

@@ -50,7 +50,7 @@ empty "and no other" "$(grep -e '--- row [02]' out)"
 try "$antiphon" show r.h5 --row 3
 expect "show a row that is not there" 64 "has no row 3, there are 3"
 try "$antiphon" show p.h5
-expect "show a file of prompts" 65 "'p.h5' is no results file of antiphon"
+expect "show a file of prompts" 65 "'p.h5' is no results file of antiphon: it holds prompts"
 try "$probe" many.h5 50
 try "$antiphon" show many.h5 --failed -n 2
 expect "show what failed" 0 "43 ok, 7 failed" "--- row 10: FAILED" "row 10 is bad"
@@ -103,5 +103,5 @@ try "$antiphon" merge done.h5
 expect "merge a job that was all but done" 0 "done.h5: complete, 8 ok, 1 failed, 0 missing"
 if [ ! -e done.h5.journal ]; then ok "its journal is gone"; else not_ok "its journal is gone"; fi
 try "$antiphon" merge nothing.h5
-expect "merge what is not there" 65 "cannot open 'nothing.h5.journal/manifest.json'"
+expect "merge what is not there" 65 "there is neither 'nothing.h5' nor 'nothing.h5.journal'"
 done_testing

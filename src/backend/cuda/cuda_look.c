@@ -102,7 +102,7 @@ int ant_gpu_try_sum(double *seconds, size_t bytes, const struct ant_device_id *i
     cudaError_t e = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     int rc = e == cudaSuccess ? 0 : ant_cuda_fail(err, "cannot make a stream", e);
     if (rc == 0)
-        rc = ant_device_group_open(&group, id, rank, n, "all ranks", timeout, err);
+        rc = ant_device_group_open(&group, id, rank, n, "whole job", timeout, err);
     if (rc == 0)
         rc = check_sum(group, data, count, rank, n, stream, until, err);
     if (rc == 0)

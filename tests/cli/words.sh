@@ -1,0 +1,77 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# What a person meets who types something else than was meant: help, suggestions, files that are not
+# there or not what they should be.
+set -u
+# shellcheck source=tests/launch/lib.sh
+. "$(dirname "$0")/../launch/lib.sh"
+
+antiphon=$TOP_BUILDDIR/src/antiphon
+model=$TOP_SRCDIR/tests/golden/tiny/llama
+cd "$tmp" || exit 1
+unset PMIX_NAMESPACE SLURM_JOB_ID
+printf 'one\ntwo\n' >p.txt
+"$antiphon" pack --from lines p.txt -o p.h5 >/dev/null
+
+try "$antiphon"
+expect "nothing" 64 "Usage: antiphon COMMAND" "'antiphon help COMMAND' tells"
+try "$antiphon" help
+expect "help" 0 "Usage: antiphon COMMAND"
+try "$antiphon" help run
+expect "help of a command" 0 "Usage: antiphon run --model"
+try "$antiphon" help rnu
+expect "help of none" 64 "unknown command 'rnu'; did you mean 'run'?"
+try "$antiphon" exprot
+expect "a command mistyped" 64 "unknown command 'exprot'; did you mean 'export'?"
+try "$antiphon" answer
+expect "no command at all" 64 "unknown command 'answer': 'antiphon help' lists them"
+
+for command in run score pack show export merge verify top report halt params plan template bench \
+    doctor manual; do
+    try "$antiphon" $command --help
+    expect "$command --help" 0 "Usage: antiphon $command" "-h, --help"
+    try "$antiphon" $command --hlep
+    expect "$command with an unknown option" 64 "antiphon $command: unknown option '--hlep'; did you mean '--help'?" \
+        "'antiphon $command --help' tells the options"
+done
+
+for command in show export report verify top; do
+    try "$antiphon" $command nowhere.h5
+    expect "$command: no such file" 65 "nowhere.h5'"
+    try "$antiphon" $command p.h5
+    expect "$command: prompts" 65 "'p.h5' is no results file of antiphon: it holds prompts"
+    try "$antiphon" $command p.txt
+    expect "$command: a text" 65 "'p.txt' is not an HDF5 file"
+    try "$antiphon" $command
+    expect "$command: nothing named" 64 "antiphon $command: name" "--help' tells the options"
+done
+try "$antiphon" merge nowhere.h5
+expect "merge: no such job" 65 "there is neither 'nowhere.h5' nor 'nowhere.h5.journal'"
+try "$antiphon" halt nowhere.h5
+expect "halt: no such job" 65 "no job is writing 'nowhere.h5'"
+try "$antiphon" pack nowhere.jsonl -o x.h5
+expect "pack: no such file" 65 "cannot open 'nowhere.jsonl': No such file"
+try "$antiphon" run -m "$model" -i p.h5 -o nowhere/x.h5
+expect "run: no such folder" 65 "cannot write 'nowhere/x.h5': folder 'nowhere/': No such file"
+try "$antiphon" run -m "$model" -i p.h5 -o p.h5
+expect "run: over its input" 65 "'p.h5' is no results file of antiphon: it holds prompts"
+try "$antiphon" run -m "$model"
+expect "run: options missing" 64 "missing option '--input', '--output'" "'antiphon run --help'"
+try "$antiphon" run -m nowhere.gguf -i p.h5 -o x.h5
+expect "run: no such model" 65 "cannot open 'nowhere.gguf': No such file"
+try "$antiphon" run -m p.h5 -i p.h5 -o x.h5
+expect "run: a model that is none" 65 "'p.h5' is not a GGUF file"
+mkdir closed && chmod 555 closed
+if [ "$(id -u)" = 0 ] && chmod 755 . && command -v setpriv >/dev/null; then
+    try setpriv --reuid 65534 --clear-groups "$antiphon" run -m "$model" -i p.h5 -o closed/x.h5
+    expect "run: a folder that is closed" 74 "cannot create folder 'closed/x.h5.journal': Permission denied"
+fi
+for command in "show x.h5" "template gpu" "params -m $model" "manual run"; do
+    [ "$command" != "show x.h5" ] || "$antiphon" run -m "$model" -i p.h5 -o x.h5 --max-tokens 1 \
+        --log-level error >/dev/null 2>&1
+    # shellcheck disable=SC2086
+    try sh -c '"$0" "$@" >/dev/full' "$antiphon" $command
+    expect "$command to a full disk" 74 "cannot write to standard output"
+done
+
+done_testing
