@@ -29,7 +29,7 @@ struct plan_machine {
     double decode_flops;           /* whose arithmetic binds hosts; 0: it does not */
     double prefill_flops;          /* of attention of a prompt's rows together */
     double element_bandwidth;      /* of operations on activations */
-    double op_s;                   /* the least time of an operation */
+    double op_s;                   /* that each operation takes beside its work */
     double link_bandwidth, link_s; /* between ranks of a host: bytes/s, and to agree at all */
     double most_bandwidth;         /* hosts: of all cores together */
     int default_seqs, default_rows;
@@ -61,8 +61,9 @@ int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkp
 
 /* Where the time of steps goes. */
 struct plan_cost {
-    double products, weights, attention, elements, links, least; /* seconds; least: of what takes no
-                                                 less however little there is to do */
+    double products, weights, attention, elements, links,
+        operations; /* seconds; operations: what
+        each takes however little there is to do */
 };
 double ant_plan_seconds(const struct plan_cost *cost);
 /* Add that of a step of the engine to `sum`; returns its seconds. */

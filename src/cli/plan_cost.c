@@ -110,14 +110,14 @@ int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkp
 double ant_plan_seconds(const struct plan_cost *cost)
 {
     return cost->products + cost->weights + cost->attention + cost->elements + cost->links +
-           cost->least;
+           cost->operations;
 }
 
-/* What takes less than the least time of an operation takes that. */
-static void add_least(struct plan_cost *cost, const struct plan_machine *machine, double n_ops,
-                      double seconds)
+/* Every operation costs a little beside its work: to begin on all cores or multiprocessors, and to
+ * wait for the last of them. */
+static void add_operations(struct plan_cost *cost, const struct plan_machine *machine, double n)
 {
-    cost->least += fmax(n_ops * machine->op_s - seconds, 0);
+    cost->operations += n * machine->op_s;
 }
 
 /* A product is bound by arithmetic or by its weights; near the crossing by both. */
@@ -130,7 +130,7 @@ static void add_product(struct plan_cost *cost, const struct plan_memory *memory
     double reading = elements_read * memory->weight_bytes / machine->bandwidth[is_narrow];
     double both = cbrt(compute * compute * compute + reading * reading * reading);
 
-    add_least(cost, machine, 1, both);
+    add_operations(cost, machine, 1);
     if (compute > reading)
         cost->products += both;
     else
@@ -162,7 +162,7 @@ static void add_feed_forward(struct plan_cost *cost, const struct plan_memory *m
     double each = (double)moe->n_used * moe->n_held / moe->n_experts * memory->shard.experts.n;
     add_product(cost, memory, machine, rows, 2 * (one * met + shared), 2 * (one * each + shared));
     add_product(cost, memory, machine, rows, one * met + shared, one * each + shared);
-    add_least(cost, machine, 3, 0); /* routing */
+    add_operations(cost, machine, 3); /* routing */
 }
 
 /* What attention reads and multiplies in a step. */
@@ -280,7 +280,7 @@ double ant_plan_step(struct plan_cost *sum, const struct plan_memory *memory,
         add_feed_forward(&cost, memory, machine, i, rows);
     }
     cost.elements = rows * arch->n_layers * element_traffic(arch) / machine->element_bandwidth;
-    add_least(&cost, machine, 4.0 * arch->n_layers, cost.elements);
+    add_operations(&cost, machine, 4.0 * arch->n_layers); /* two norms, rotation, attention */
     add_attention(&cost, memory, machine, batch);
     if (batch->n_sampled > 0) {
         add_product(&cost, memory, machine, batch->n_sampled, output, output);
@@ -293,6 +293,6 @@ double ant_plan_step(struct plan_cost *sum, const struct plan_memory *memory,
     sum->attention += cost.attention;
     sum->elements += cost.elements;
     sum->links += cost.links;
-    sum->least += cost.least;
+    sum->operations += cost.operations;
     return ant_plan_seconds(&cost);
 }

@@ -6,7 +6,7 @@
  *     A100 SXM   312 TFLOP/s, 2.04 TB/s (80 GB), 1.56 (40)    NVIDIA A100 data sheet
  *     L40S       362 TFLOP/s, 0.86 TB/s, 48 GB, PCIe 4        NVIDIA L40S data sheet
  *     B200 SXM   2250 TFLOP/s, 8.0 TB/s, 180 GB               NVIDIA HGX data sheet
- * The H100 reaches 73 % of its products under its power limit, 88 % of its memory's rate. Free
+ * The H100 reaches 73 % of its products under its power limit, 90 % of its memory's rate. Free
  * memory is a little less than what is printed on the box. Of hosts a row is one core. */
 #include "config.h"
 
@@ -22,8 +22,8 @@
 #define GPU(name_, source_, memory_, flops_, bandwidth_, attn_, link_)                             \
     {                                                                                              \
         .name = name_, .source = source_, .memory = memory_, .flops = {flops_, flops_},            \
-        .bandwidth = {bandwidth_, bandwidth_}, .kv_bandwidth = 0.97 * (bandwidth_),                \
-        .prefill_flops = attn_, .element_bandwidth = 0.89 * (bandwidth_), .op_s = 2.3e-6,          \
+        .bandwidth = {bandwidth_, bandwidth_}, .kv_bandwidth = 0.95 * (bandwidth_),                \
+        .prefill_flops = attn_, .element_bandwidth = 0.87 * (bandwidth_), .op_s = 2.1e-6,          \
         .link_bandwidth = link_, .link_s = 19e-6, .default_seqs = 1024, .default_rows = 8192,      \
         .kv_share = 0.98                                                                           \
     }
@@ -32,27 +32,27 @@
         .name = name_, .source = source_, .is_host = true, .memory = 4 * G,                        \
         .flops = {flops16, flops8}, .bandwidth = {bw16, bw8}, .most_bandwidth = most_,             \
         .kv_bandwidth = bw16, .prefill_flops = prefill_, .decode_flops = decode_,                  \
-        .element_bandwidth = elements_, .op_s = 2e-6, .link_bandwidth = 3 * G, .link_s = 60e-6,    \
+        .element_bandwidth = elements_, .op_s = 4.5e-6, .link_bandwidth = 3 * G, .link_s = 60e-6,  \
         .default_seqs = 256, .default_rows = 512, .kv_share = 0.8                                  \
     }
 
 static const char measured[] = "measured", sheet[] = "by its data sheet";
 
 static const struct plan_machine machines[] = {
-    GPU("a100-40", sheet, 42 * G, 228 * T, 1.37 * T, 125 * T, 150 * G),
-    GPU("a100", sheet, 84 * G, 228 * T, 1.79 * T, 125 * T, 150 * G),
-    GPU("l40s", sheet, 47 * G, 264 * T, 0.76 * T, 145 * T, 20 * G),
-    GPU("h100", measured, 85.1 * G, 720 * T, 2.95 * T, 390 * T, 180 * G),
-    GPU("h200", measured, 150 * G, 720 * T, 3.87 * T, 390 * T, 180 * G),
-    GPU("b200", sheet, 190 * G, 1640 * T, 7.0 * T, 890 * T, 360 * G),
-    CORE("zen4", "measured on two cores", 190 * G, 190 * G, 17 * G, 14 * G, 400 * G, 90 * G, 28 * G,
-         4.6 * G),
-    CORE("amx", "measured where speed varied by half", 300 * G, 180 * G, 17 * G, 14 * G, 250 * G,
-         90 * G, 28 * G, 4.6 * G),
-    CORE("avx512", "Zen 4's without its bf16", 95 * G, 130 * G, 14 * G, 12 * G, 180 * G, 60 * G,
-         25 * G, 4.2 * G),
-    CORE("avx2", "products measured, the rest Zen 4's", 90 * G, 90 * G, 14 * G, 12 * G, 150 * G,
-         50 * G, 22 * G, 4 * G),
+    GPU("a100-40", sheet, 42 * G, 228 * T, 1.40 * T, 125 * T, 150 * G),
+    GPU("a100", sheet, 84 * G, 228 * T, 1.84 * T, 125 * T, 150 * G),
+    GPU("l40s", sheet, 47 * G, 264 * T, 0.78 * T, 145 * T, 20 * G),
+    GPU("h100", measured, 85.1 * G, 720 * T, 3.02 * T, 390 * T, 180 * G),
+    GPU("h200", measured, 150 * G, 720 * T, 4.3 * T, 390 * T, 180 * G),
+    GPU("b200", sheet, 190 * G, 1640 * T, 7.2 * T, 890 * T, 360 * G),
+    CORE("zen4", "measured on two cores", 204 * G, 185 * G, 17 * G, 17 * G, 400 * G, 110 * G,
+         34 * G, 6.7 * G),
+    CORE("amx", "measured where speed varied by half", 300 * G, 180 * G, 17 * G, 17 * G, 250 * G,
+         110 * G, 34 * G, 6.7 * G),
+    CORE("avx512", "Zen 4's without its bf16", 95 * G, 130 * G, 14 * G, 14 * G, 180 * G, 73 * G,
+         30 * G, 6.1 * G),
+    CORE("avx2", "products measured, the rest Zen 4's", 90 * G, 90 * G, 14 * G, 14 * G, 150 * G,
+         61 * G, 27 * G, 5.8 * G),
 };
 
 const struct plan_machine *ant_plan_machine(const char *name, char *known, size_t bytes)

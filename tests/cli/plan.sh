@@ -29,7 +29,7 @@ near() {
 big=llama-3.1-8b small=smollm2-135m
 near "H100, long prompts" 3857 --dummy $big --prompts 1000 --in 1024 --out 128 --gpus h100:1
 near "H100, a batch" 17990 --dummy $big --prompts 2000 --in 128 --out 128 --gpus h100:1
-near "H100, long answers" 16263 --dummy $big --prompts 512 --in 128 --out 1024 --gpus h100:1
+near "H100, long answers" 16642 --dummy $big --prompts 512 --in 128 --out 1024 --gpus h100:1
 near "H100, one answer" 186 --dummy $big --prompts 1 --in 128 --out 256 --gpus h100:1
 near "H100, shared beginning" 16697 --dummy $big --prompts 1000 --shared 1024 --in 64 --out 64 --gpus h100:1
 near "H200, a batch" 19039 --dummy $big --prompts 2000 --in 128 --out 128 --gpus h200:1
@@ -38,10 +38,18 @@ near "two H200, one replica" 26428 --dummy $big --prompts 2000 --in 128 --out 12
 near "two H200, one answer" 300 --dummy $big --prompts 1 --in 128 --out 256 --gpus h200:2 --tp-size 2
 near "H100, a small model" 291900 --dummy $small --prompts 2000 --in 128 --out 128 --gpus h100:1 \
     --max-num-seqs 2048
-near "two cores, BF16" 526 --dummy $small --prompts 64 --in 128 --out 128 --cpus zen4:2
+near "two cores, BF16" 586 --dummy $small --prompts 64 --in 128 --out 128 --cpus zen4:2
 near "two cores, Q8_0" 567 --dummy $small --dummy-type q8_0 --prompts 64 --in 128 --out 128 \
     --cpus zen4:2
-near "two cores, one answer" 110 --dummy $small --prompts 1 --in 1 --out 128 --cpus zen4:2
+near "two cores, one answer" 106 --dummy $small --prompts 1 --in 1 --out 128 --cpus zen4:2
+near "two cores, one answer of Q4_0" 296 --dummy $small --dummy-type q4_0 --prompts 1 --in 1 --out 128 \
+    --cpus zen4:2
+near "two cores, shared beginning" 241 --dummy $small --prompts 200 --shared 1000 --in 16 --out 8 \
+    --max-tokens 8 --cpus zen4:2
+near "H100, a mixture" 33971 --dummy phi-mini-moe --prompts 2000 --in 128 --out 128 --gpus h100:1 \
+    --max-model-len 4096 --max-num-seqs 2048
+near "H100, one answer of a small model" 1637 --dummy $small --prompts 1 --in 128 --out 256 --gpus h100:1
+near "H200, one answer" 240 --dummy $big --prompts 1 --in 128 --out 256 --gpus h200:1
 
 try "$antiphon" plan --dummy llama-3.1-70b --prompts 100000 --in 1000 --out 300 --gpus h100:32 \
     --max-model-len 8192
