@@ -4,11 +4,13 @@
 
 #include "cli/bench.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -18,12 +20,15 @@
 #define PATIENCE_S 3600
 /* How long the loop sleeps at most for an answer. */
 #define NAP_S 0.2
+/* The same where rows of others may be on their way. */
+#define SHORT_NAP_S 0.001
 enum { WARM_UP_TOKENS = 16 };
 
 struct bench_settings {
     struct run_settings run;
     const char *dummy, *works, *json, *tokenizer;
     int dummy_type, repeat, n, in, out;
+    bool steals;
 };
 
 static const char *const dummy_types[] = {"bf16", "f16", "f32", "q8_0", "q4_0", NULL};
@@ -66,6 +71,9 @@ static const struct ant_option options[] = {
      .help = "Ranks that share each layer of a replica. Default 1."},
     {ANT_OPTION_INT, 0, "pp-size", "N", AT(run.pp_size), 1, 1024,
      .help = "Stages of a replica. Default 1."},
+    {ANT_OPTION_FLAG, 0, "steal", NULL, AT(steals),
+     .help = "A replica that is through takes prompts of others, as antiphon run does; else each "
+             "answers every dp-th."},
     {ANT_OPTION_CHOICE, 0, "load", "HOW", AT(run.load), .choices = ant_run_loads,
      .help = "Weights: auto (default), read or broadcast, as for antiphon run."},
     {ANT_OPTION_FLAG, 0, "enable-ep", NULL, AT(run.enable_ep),
@@ -241,6 +249,8 @@ static void count_answer(struct bench_sample *sample, const struct ant_request *
     double seconds = request->t_done - request->t_first;
 
     sample->n++;
+    sample->answers += ant_digest(request->output.data, request->output.len * sizeof(int32_t)).low *
+                       (2 * (uint64_t)request->row + 1);
     sample->prompt_tokens += request->n_prompt;
     sample->output_tokens += (int64_t)request->output.len;
     sample->first_s += request->t_first - start;
@@ -249,34 +259,94 @@ static void count_answer(struct bench_sample *sample, const struct ant_request *
         sample->wall_s = request->t_done - start;
 }
 
-/* This rank's share of the prompts through the engine, all handed over as fast as it takes them. */
-static int answer(struct bench *bench, const struct bench_work *work, int repetition, double start,
+/* The prompts of one measurement, as they are dealt to the replicas. */
+struct round {
+    const struct bench_work *work;
+    int repetition;
+    struct ant_deal *deal;
+    struct ant_counters *counters; /* NULL: nobody steals */
+    struct ant_work *rows;
+    struct ant_request *next; /* owned: made, but the engine was full */
+    int more;                 /* what is known of further prompts, as ant_work_next */
+    int64_t in_flight;
+};
+
+/* Collective. The other ranks of a replica help its first, and have no prompts. */
+static int open_round(struct round *round, const struct bench *bench, struct ant_error *err)
+{
+    const struct run *run = &bench->run;
+    struct ant_deal_facts facts = {.n = ant_run_leads(run) ? round->work->n : 0};
+
+    round->more = ANT_WORK_ROW;
+    ANT_TRY(
+        ant_deal_open(&round->deal, ANT_PARTITION_MODULO, run->layout.dp_size, &facts, "", err));
+    if (bench->steals && run->layout.dp_size > 1)
+        ANT_TRY(ant_counters_open(&round->counters, run->transport, run->world, run->node,
+                                  ant_job_cards(run->job), PATIENCE_S, err));
+    round->rows = ant_work_open(round->deal, run->layout.dp_rank, round->counters,
+                                run->layout.tp_size * run->layout.pp_size);
+    return 0;
+}
+
+static void close_round(struct round *round)
+{
+    ant_request_free(round->next);
+    ant_work_close(round->rows);
+    ant_counters_close(round->counters);
+    ant_deal_close(round->deal);
+}
+
+/* How many prompts more the engine may have now: as many as it takes, or, where others could have
+ * them, what it can begin soon. */
+static int64_t room_for(const struct bench *bench, const struct round *round)
+{
+    int most = bench->run.engine_config.max_seqs;
+    struct ant_engine_stats stats;
+
+    if (!round->counters)
+        return round->work->n;
+    ant_engine_stats(bench->run.engine, &stats);
+    return ant_work_ahead(round->rows, most) + stats.running - round->in_flight;
+}
+
+static int feed_engine(const struct bench *bench, struct round *round, struct ant_error *err)
+{
+    int64_t row;
+
+    for (int64_t room = room_for(bench, round); room > 0; room--) {
+        if (!round->next) {
+            ANT_TRY(round->more = ant_work_next(round->rows, room, &row, err));
+            if (round->more != ANT_WORK_ROW)
+                return 0;
+            round->next = make_request(bench, round->work, round->repetition, (int)row);
+        }
+        if (!ant_engine_submit(bench->run.engine, round->next))
+            return 0;
+        round->next = NULL;
+        round->in_flight++;
+    }
+    return 0;
+}
+
+/* This rank's share of the prompts through the engine. */
+static int answer(const struct bench *bench, struct round *round, double start,
                   struct bench_sample *sample, struct ant_error *err)
 {
-    struct run *run = &bench->run;
-    struct ant_request *next = NULL, *finished;
-    int i = ant_run_leads(run) ? run->layout.dp_rank : work->n, in_flight = 0, rc = 0;
+    struct ant_request *finished;
 
-    while (rc == 0 && (i < work->n || next || in_flight > 0)) {
-        for (;;) {
-            if (!next && i < work->n) {
-                next = make_request(bench, work, repetition, i);
-                i += run->layout.dp_size;
-            }
-            if (!next || !ant_engine_submit(run->engine, next))
-                break;
-            next = NULL;
-            in_flight++;
-        }
-        rc = ant_engine_take(run->engine, &finished, NAP_S, err);
-        if (rc == 0 && finished) {
+    while (round->more != ANT_WORK_NONE || round->next || round->in_flight > 0) {
+        ANT_TRY(feed_engine(bench, round, err));
+        bool is_waiting = round->more == ANT_WORK_NONE || !round->counters;
+        ANT_TRY(
+            ant_engine_take(bench->run.engine, &finished, is_waiting ? NAP_S : SHORT_NAP_S, err));
+        for (; finished; round->in_flight--) {
             count_answer(sample, finished, start);
             ant_request_free(finished);
-            in_flight--;
+            ANT_TRY(ant_engine_take(bench->run.engine, &finished, 0, err));
         }
     }
-    ant_request_free(next);
-    return rc;
+    sample->stolen = ant_work_stolen(round->rows);
+    return 0;
 }
 
 /* What engine and backend have counted so far. The engine hands out the last answer before it
@@ -294,8 +364,8 @@ static void read_counts(const struct bench *bench, int64_t n_output, struct ant_
     run->ops->counts(run->be, counts);
 }
 
-static int measure_rank(struct bench *bench, const struct bench_work *work, int repetition,
-                        struct bench_sample *sample, struct ant_error *err)
+static int measure_rank(struct bench *bench, struct round *round, struct bench_sample *sample,
+                        struct ant_error *err)
 {
     struct ant_engine_stats before, after;
     struct ant_backend_counts old, new;
@@ -303,7 +373,7 @@ static int measure_rank(struct bench *bench, const struct bench_work *work, int 
     *sample = (struct bench_sample){0};
     read_counts(bench, 0, &before, &old);
     ANT_TRY(ant_group_barrier(bench->run.world, PATIENCE_S, err));
-    ANT_TRY(answer(bench, work, repetition, ant_now(), sample, err));
+    ANT_TRY(answer(bench, round, ant_now(), sample, err));
     read_counts(bench, before.output_tokens + sample->output_tokens, &after, &new);
     double prefill = after.prefill_s - before.prefill_s, decode = after.decode_s - before.decode_s;
     sample->prefill_share = prefill > 0 ? prefill / (prefill + decode) : 0;
@@ -323,10 +393,14 @@ static int measure_rank(struct bench *bench, const struct bench_work *work, int 
 static void sum_up(const struct bench_sample *ranks, int n, struct bench_sample *out)
 {
     int n_leading = 0; /* the others of a replica have no prompts of their own */
+    double first_through = HUGE_VAL;
 
     *out = (struct bench_sample){0};
     for (int i = 0; i < n; i++)
         n_leading += ranks[i].n > 0;
+    for (int i = 0; i < n; i++)
+        if (ranks[i].n > 0 && ranks[i].wall_s < first_through)
+            first_through = ranks[i].wall_s;
     for (int i = 0; i < n; i++) {
         const struct bench_sample *r = &ranks[i];
         out->wall_s = r->wall_s > out->wall_s ? r->wall_s : out->wall_s;
@@ -345,7 +419,10 @@ static void sum_up(const struct bench_sample *ranks, int n, struct bench_sample 
         out->attention_s += r->attention_s / n;
         out->other_s += r->other_s / n;
         out->joules += r->joules;
+        out->answers += r->answers;
+        out->stolen += r->stolen;
     }
+    out->tail_s = out->wall_s - first_through;
     out->first_s /= (double)out->n;
     out->stream /= (double)out->n;
 }
@@ -356,12 +433,16 @@ static int measure(struct bench *bench, const struct bench_work *work, int repet
     struct bench_sample mine;
     int n = bench->run.layout.world;
     struct bench_sample *all = ant_xcalloc((size_t)n, sizeof *all);
-    int rc = measure_rank(bench, work, repetition, &mine, err);
+    struct round round = {.work = work, .repetition = repetition};
+    int rc = open_round(&round, bench, err);
 
+    if (rc == 0)
+        rc = measure_rank(bench, &round, &mine, err);
     if (rc == 0)
         rc = ant_group_all_gather(bench->run.world, &mine, sizeof mine, all, PATIENCE_S, err);
     if (rc == 0)
         sum_up(all, n, out);
+    close_round(&round);
     free(all);
     return rc;
 }
@@ -454,6 +535,7 @@ static int bench_main(int argc, char **argv)
     if (rc == 0)
         rc = choose_works(&bench, &settings, &err);
     run->settings = settings.run;
+    bench.steals = settings.steals;
     ant_log_set_level((enum ant_log_level)run->settings.log_level);
     bool is_shared = rc < 0; /* does every rank have this error? */
     if (rc == 0) {

@@ -37,6 +37,9 @@ struct bench_sample {
     double weight_bytes, kv_bytes, flops; /* of the backend */
     double gemm_s, attention_s, other_s;  /* mean over ranks; 0: operations were not timed */
     double joules;
+    double tail_s;    /* of all: from the first replica's last answer to the last of any */
+    uint64_t answers; /* a digest of prompts' numbers and their answers, whoever gave them */
+    int64_t stolen;   /* prompts answered by another replica than they were dealt to */
 };
 
 /* The machine's limits, summed over ranks. */
@@ -53,6 +56,7 @@ struct bench_result {
 
 struct bench {
     struct run run;
+    bool steals; /* replicas take prompts of others */
     struct bench_limits limits;
     double ready_s,
         first_token_s;            /* since the command began; the first of an answer to 16 tokens */

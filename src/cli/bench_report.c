@@ -113,6 +113,9 @@ void ant_bench_print(const struct bench *bench, const struct bench_result *resul
     if (bench->run.settings.times_operations)
         printf("%8s products %.3f s, attention %.3f s, other operations %.3f s\n", "", s->gemm_s,
                s->attention_s, s->other_s);
+    if (bench->run.layout.dp_size > 1)
+        printf("%8s %.2f s from the first replica's end to the last's, %lld prompts taken over\n",
+               "", s->tail_s, (long long)s->stolen);
     if (s->joules > 0)
         printf("%8s %.4f J a token of answer, %.0f W a rank\n", "",
                s->joules / (double)s->output_tokens,
@@ -132,11 +135,15 @@ static json_t *sample_json(const struct bench *bench, const struct bench_sample 
         (double)s->output_tokens / s->wall_s, "total_tokens_per_s",
         (double)(s->prompt_tokens + s->output_tokens) / s->wall_s, "stream_tokens_per_s", s->stream,
         "first_token_s", s->first_s);
-    json_t *work =
-        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "weight_bytes", s->weight_bytes,
-                  "kv_bytes", s->kv_bytes, "flops", s->flops, "gemm_s", s->gemm_s, "attention_s",
-                  s->attention_s, "other_s", s->other_s, "prefill_share", s->prefill_share,
-                  "floor_s", ant_bench_floor(&bench->limits, s), "joules", s->joules);
+    char answers[17];
+
+    snprintf(answers, sizeof answers, "%016llx", (unsigned long long)s->answers);
+    json_t *work = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:s}",
+                             "weight_bytes", s->weight_bytes, "kv_bytes", s->kv_bytes, "flops",
+                             s->flops, "gemm_s", s->gemm_s, "attention_s", s->attention_s,
+                             "other_s", s->other_s, "prefill_share", s->prefill_share, "floor_s",
+                             ant_bench_floor(&bench->limits, s), "joules", s->joules, "tail_s",
+                             s->tail_s, "stolen", (json_int_t)s->stolen, "answers", answers);
 
     json_object_update_new(json, work);
     return json;
