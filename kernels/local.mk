@@ -34,7 +34,7 @@ endif
 CUDA_KERNELS =
 CUDA_KERNELS += \
 	kernels/cuda/attn_decode.cu kernels/cuda/attn_prefill.cu kernels/cuda/attn_prefill90.cu kernels/cuda/attn_shared.cu \
-	kernels/cuda/attn_e4m3.cu kernels/cuda/e4m3.cu kernels/cuda/edit.cu \
+	kernels/cuda/attn_e4m3.cu kernels/cuda/digest.cu kernels/cuda/e4m3.cu kernels/cuda/edit.cu \
 	kernels/cuda/chain.cu kernels/cuda/few_rows.cu kernels/cuda/grouped.cu kernels/cuda/grouped90.cu \
 	kernels/cuda/norm.cu kernels/cuda/rope.cu kernels/cuda/route.cu kernels/cuda/rows.cu kernels/cuda/sample.cu kernels/cuda/spread.cu
 noinst_HEADERS += \

@@ -391,6 +391,9 @@ cudaError_t kern_fill_noise(uint16_t *out, size_t n, float scale, cudaStream_t s
 /* Read all of it and nothing else; `bytes` a multiple of 16. *out may be overwritten. */
 cudaError_t kern_read(const void *data, size_t bytes, int32_t *out, cudaStream_t stream);
 
+/* *out += a digest of `bytes` of memory, a multiple of 4; `data` aligned to 16. */
+cudaError_t kern_digest(const void *data, size_t bytes, uint64_t *out, cudaStream_t stream);
+
 /* *count += 4-byte words that differ. */
 cudaError_t kern_count_differences(const void *a, const void *b, size_t bytes, int32_t *count,
                                    cudaStream_t stream);

@@ -72,9 +72,8 @@ struct ant_batch {
     const int32_t *pages;      /* (page_start[n_seqs], at most max_seqs times the pages of
                                   max_context) page ids: token t of a sequence is in its page
                                   t / ANT_PAGE_TOKENS */
-    const int32_t *sampled;    /* (n_sampled) rows whose next token is wanted, ascending; NULL in a
-                                  step without rows, which draws from LOGITS that it receives */
-    const struct ant_draw *draws; /* (n_sampled) */
+    const int32_t *sampled;    /* (n_sampled) rows whose next token is wanted, ascending */
+    const struct ant_draw *draws; /* (n_sampled); NULL on ranks that do not draw */
     const uint64_t *masks;        /* (n_masks, (vocab + 63) / 64) that draws point to */
     int n_masks;
 };
@@ -193,6 +192,21 @@ struct ant_backend_counts {
     double joules; /* that the device has taken since kv_open; 0: not known */
 };
 
+/* Weights that several ranks hold, each filled by one of them: from the member `from` to all. */
+struct ant_weight_part {
+    void *data;
+    size_t bytes;
+    int from;
+};
+struct ant_weight_parts {
+    const struct ant_weight_part *items; /* (n) */
+    int n;
+    struct ant_group *ranks;        /* those who hold them */
+    const struct ant_device_id *id; /* of a group of their devices, for this once; not made: they go
+                                       over the hosts' memory */
+    double timeout;
+};
+
 struct ant_backend; /* each backend's own; begins with `const struct
                        ant_backend_ops *ops` */
 
@@ -224,6 +238,10 @@ struct ant_backend_ops {
     int (*weight_put)(struct ant_backend *be, struct ant_weight **out,
                       const struct ant_weight_spec *spec, void *memory, bool fill,
                       struct ant_error *err);
+    /* After all weights have been put. Collective; *damaged: some arrived otherwise than they were
+     * sent, by a checksum of each. */
+    int (*weight_share)(struct ant_backend *be, const struct ant_weight_parts *parts, bool *damaged,
+                        struct ant_error *err);
     int (*kv_open)(struct ant_backend *be, int n_pages, struct ant_error *err);
 
     void (*step_begin)(struct ant_backend *be, const struct ant_batch *batch);
@@ -273,7 +291,7 @@ struct ant_backend_ops {
     void (*all_reduce)(struct ant_backend *be, enum ant_slot slot);
     /* LOGITS of the stage's first rank = the columns of all its ranks, side by side. */
     void (*gather_logits)(struct ant_backend *be);
-    /* RESIDUAL or LOGITS to, and from, a rank of the replica. */
+    /* RESIDUAL to, and from, a rank of the replica. */
     void (*send)(struct ant_backend *be, enum ant_slot slot, int to);
     void (*receive)(struct ant_backend *be, enum ant_slot slot, int from);
 

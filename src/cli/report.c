@@ -306,8 +306,12 @@ static void print_reading(const struct run *run, const struct ant_rank_report *r
 
     for (int i = 0; i < run->layout.world; i++)
         bytes += reports[i].read_bytes;
-    printf("weights  %.1f MB read from the file%s\n", (double)bytes / 1e6,
-           run->is_broadcast && run->n_hosts > 1 ? ", a part on each host, and broadcast" : "");
+    printf("weights  %.1f MB read from the file", (double)bytes / 1e6);
+    if (run->is_broadcast && run->n_hosts > 1)
+        printf(", a part %s, and broadcast in %.2f s",
+               run->facts.is_host ? "on each host" : "for each GPU",
+               ant_model_share_seconds(run->model));
+    printf("\n");
 }
 
 /* Where replicas take their steps together. */

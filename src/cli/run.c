@@ -166,8 +166,8 @@ const struct ant_option ant_run_options[] = {
     {ANT_OPTION_HEADING, .name = "Engine"},
     {ANT_OPTION_CHOICE, 0, "load", "HOW", AT(load), .choices = ant_run_loads,
      .help =
-         "read: every host reads the weights it needs. broadcast: of what several hosts hold each "
-         "reads a part and sends it to the others, checked; backend cpu. auto, the default: "
+         "read: every host reads the weights it needs, and every GPU. broadcast: of what several "
+         "of them hold each reads a part and sends it to the others, checked. auto, the default: "
          "broadcast from network file systems."},
     {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(max_num_seqs), 1, 1 << 20,
      .help = "Prompts in flight at once on a rank. Default 256, on a GPU 1024."},

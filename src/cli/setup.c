@@ -322,18 +322,20 @@ int ant_run_agree(struct run *run, int rc, struct ant_error *err)
 }
 
 /* The ranks of a replica keep the same sequences: as many as the one with the least room can. And
- * all read weights in one way: by broadcast where one of them finds them on a network. */
+ * all read weights in one way: by broadcast where one of them finds them on a network, unless some
+ * keep them on a host and some on a device. */
 static int agree_on_load(struct run *run, struct ant_error *err)
 {
     enum { AUTO, READ, BROADCAST }; /* of ant_run_loads */
     struct wish {
-        int n_pages, is_broadcast;
+        int n_pages, is_broadcast, is_host;
     } *all = ant_xcalloc((size_t)run->layout.world, sizeof(*all));
     int replica = run->layout.tp_size * run->layout.pp_size;
     bool is_remote = ant_file_is_remote(ant_checkpoint_path(run->checkpoint));
     struct wish mine = {run->engine_config.n_pages,
                         run->settings.load == BROADCAST ||
-                            (run->settings.load == AUTO && run->facts.is_host && is_remote)};
+                            (run->settings.load == AUTO && is_remote),
+                        run->facts.is_host};
     int rc = ant_group_all_gather(run->world, &mine, sizeof(mine), all, START_TIMEOUT_S, err);
 
     for (int i = 0; i < run->layout.world && rc == 0; i++) {
@@ -341,7 +343,47 @@ static int agree_on_load(struct run *run, struct ant_error *err)
         if (i / replica == run->layout.dp_rank && all[i].n_pages < run->engine_config.n_pages)
             run->engine_config.n_pages = all[i].n_pages;
     }
+    for (int i = 0; i < run->layout.world && rc == 0; i++)
+        run->is_broadcast = run->is_broadcast && all[i].is_host == mine.is_host;
     free(all);
+    return rc;
+}
+
+/* Devices share nothing: each of the ranks that hold the same part of the model is a reader. */
+static int open_copies(struct run *run, struct ant_loading *loading, struct ant_error *err)
+{
+    const struct ant_layout *layout = &run->layout;
+    int replica = layout->tp_size * layout->pp_size, n = layout->dp_size;
+    int *ranks = ant_xcalloc((size_t)n, sizeof(*ranks));
+
+    for (int i = 0; i < n; i++)
+        ranks[i] = i * replica + layout->rank % replica;
+    int rc = ant_group_open(&loading->hosts, run->transport, ant_job_cards(run->job), ranks, n,
+                            layout->rank, err);
+    free(ranks);
+    loading->host = layout->dp_rank;
+    loading->n_hosts = run->n_hosts = n;
+    return rc;
+}
+
+static int load_model(struct run *run, struct ant_error *err)
+{
+    bool has_copies = !run->facts.is_host && run->is_broadcast && run->layout.dp_size > 1;
+    struct ant_loading loading = {
+        .twins = run->twins,
+        .host = run->host,
+        .n_hosts = run->is_broadcast ? run->n_hosts : 0,
+        .hosts = run->hosts,
+        .id = &run->parallel.copies_id,
+        .n_threads = run->settings.threads,
+    };
+
+    if (has_copies)
+        ANT_TRY(open_copies(run, &loading, err));
+    int rc = ant_model_load(&run->model, run->checkpoint, &run->shard, &run->parallel, run->be,
+                            &loading, err);
+    if (has_copies)
+        ant_group_close(loading.hosts);
     return rc;
 }
 
@@ -352,15 +394,7 @@ int ant_run_load(struct run *run, struct ant_error *err)
     ant_run_doing(run, RUN_LOADS);
     ANT_TRY(agree_on_load(run, err));
     ant_failpoint("loading", run->layout.rank);
-    struct ant_loading loading = {
-        .twins = run->twins,
-        .host = run->host,
-        .n_hosts = run->is_broadcast ? run->n_hosts : 0,
-        .hosts = run->hosts,
-        .n_threads = run->settings.threads,
-    };
-    int rc = ant_model_load(&run->model, run->checkpoint, &run->shard, &run->parallel, run->be,
-                            &loading, err);
+    int rc = load_model(run, err);
     if (rc == 0)
         rc = run->ops->kv_open(run->be, run->engine_config.n_pages, err);
     /* Only when all are ready: the engines of a replica wait for one another. */

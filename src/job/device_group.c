@@ -164,6 +164,15 @@ int ant_device_group_exchange(struct ant_device_group *group, const struct ant_d
     return settle(group, "exchange", result == ncclSuccess ? end : result, take_seconds, err);
 }
 
+int ant_device_group_broadcast(struct ant_device_group *group, int root, void *data, size_t bytes,
+                               void *stream, struct ant_error *err)
+{
+    ncclResult_t result =
+        ncclBroadcast(data, data, bytes, ncclInt8, root, group->comm, (cudaStream_t)stream);
+
+    return settle(group, "broadcast", result, take_seconds, err);
+}
+
 #else
 
 const char *ant_device_group_version(void)
@@ -227,6 +236,13 @@ int ant_device_group_exchange(struct ant_device_group *group, const struct ant_d
                               int n, void *stream, struct ant_error *err)
 {
     (void)group, (void)pieces, (void)n, (void)stream;
+    return refuse(err);
+}
+
+int ant_device_group_broadcast(struct ant_device_group *group, int root, void *data, size_t bytes,
+                               void *stream, struct ant_error *err)
+{
+    (void)group, (void)root, (void)data, (void)bytes, (void)stream;
     return refuse(err);
 }
 

@@ -50,6 +50,9 @@ struct ant_device_piece {
 /* All `pieces` (n) at once, those of a pair of members in order; a member may be this one. */
 int ant_device_group_exchange(struct ant_device_group *group, const struct ant_device_piece *pieces,
                               int n, void *stream, struct ant_error *err);
+/* `bytes` from member `root` to all. */
+int ant_device_group_broadcast(struct ant_device_group *group, int root, void *data, size_t bytes,
+                               void *stream, struct ant_error *err);
 
 const char *ant_device_group_version(void); /* of the NCCL library loaded, "" without */
 

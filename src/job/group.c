@@ -476,6 +476,19 @@ int ant_group_receive(struct ant_group *group, int from, void *data, size_t byte
     return wait_all(group, "receive", timeout, err);
 }
 
+int ant_group_flush(struct ant_group *group, double timeout, struct ant_error *err)
+{
+    struct sending *sending;
+
+    while ((sending = group->sendings)) {
+        ANT_TRY(ant_watch_wait(&group->watch, &sending->flight, "send", timeout, err));
+        group->sendings = sending->next;
+        ant_flight_release(&sending->flight);
+        free(sending);
+    }
+    return 0;
+}
+
 int ant_group_agree(struct ant_group *group, int rc, double timeout, struct ant_error *err)
 {
     struct ant_error why = {{0}};

@@ -71,6 +71,8 @@ int ant_group_send(struct ant_group *group, int to, const void *data, size_t byt
                    struct ant_error *err);
 int ant_group_receive(struct ant_group *group, int from, void *data, size_t bytes, double timeout,
                       struct ant_error *err);
+/* Until all that was sent has gone out: before this rank waits for something else. */
+int ant_group_flush(struct ant_group *group, double timeout, struct ant_error *err);
 
 /* Be there for others for so long, or until `is_over`: work on what they send (job/calls.h), notice
  * who dies. */

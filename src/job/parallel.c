@@ -26,6 +26,7 @@ static int exchange_ids(struct ant_parallel *parallel, const struct ant_layout *
         {"antiphon.nccl.stage", stage_root, &parallel->stage_id, layout->tp_size},
         {"antiphon.nccl.replica", replica_root, &parallel->replica_id, layout->pp_size},
         {"antiphon.nccl.experts", layout->rank % replica, &parallel->experts_id, n_experts},
+        {"antiphon.nccl.copies", layout->rank % replica, &parallel->copies_id, layout->dp_size},
     };
     enum { N_GROUPS = sizeof(groups) / sizeof(*groups) };
     struct ant_error why;
@@ -79,13 +80,13 @@ int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
         .pp_rank = layout->pp_rank,
         .pp_size = layout->pp_size,
     };
+    if (with_devices && layout->world > 1)
+        ANT_TRY(exchange_ids(out, layout, job, err));
     if (layout->tp_size * layout->pp_size == 1 &&
         (layout->ep != ANT_EP_JOB || layout->dp_size == 1))
         return 0;
     ANT_TRY(ant_transport_open(&out->transport, false, err));
     ANT_TRY(ant_group_share_address(world, out->transport, cards, &out->cards, timeout, err));
-    if (with_devices)
-        ANT_TRY(exchange_ids(out, layout, job, err));
     return open_groups(out, layout, err);
 }
 

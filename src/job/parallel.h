@@ -24,12 +24,13 @@ struct ant_parallel {
                                   dp_rank; NULL: it has them itself */
     struct ant_device_id stage_id, replica_id, experts_id; /* not made: GPUs were not asked for, or
                                                               cannot */
+    struct ant_device_id copies_id; /* of those who hold the same part of the model, by dp_rank */
     struct ant_transport *transport;
     struct ant_card *cards; /* owned: of all ranks, with the addresses of this transport */
 };
 
 /* Collective over `world`, all ranks of the job, whose cards these are. A replica of one rank that
- * has all its experts opens nothing. `with_devices`: ids for groups of GPUs are exchanged, too. */
+ * has all its experts opens no group. `with_devices`: ids for groups of GPUs are exchanged, too. */
 int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
                       struct ant_job *job, bool with_devices, struct ant_group *world,
                       const struct ant_card *cards, double timeout, struct ant_error *err);

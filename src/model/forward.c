@@ -100,7 +100,7 @@ static void begin_rows(const struct ant_model *model)
                  ant_replica_peer(model->replica.parallel, model->shard.pp_rank - 1));
 }
 
-/* The logits reach the first rank of the replica, which draws. */
+/* The logits are on the first rank of the last stage, which draws. */
 static void end_rows(const struct ant_model *model, const struct ant_batch *batch)
 {
     const struct ant_backend_ops *ops = model->be->ops;
@@ -117,12 +117,8 @@ static void end_rows(const struct ant_model *model, const struct ant_batch *batc
     ops->gemm(be, model->output, ANT_SLOT_LAST, ANT_SLOT_LOGITS, ANT_EPILOGUE_STORE);
     if (model->shard.tp_size > 1)
         ops->gather_logits(be);
-    if (model->shard.tp_rank > 0)
-        return;
-    if (ant_shard_is_first(&model->shard))
+    if (model->shard.tp_rank == 0)
         ops->sample(be);
-    else
-        ops->send(be, ANT_SLOT_LOGITS, 0);
 }
 
 static void run_stage(const struct ant_model *model, const struct ant_batch *batch)
@@ -133,6 +129,67 @@ static void run_stage(const struct ant_model *model, const struct ant_batch *bat
         forward_layer(model, i);
     end_rows(model, batch);
     model->be->ops->step_end(model->be);
+}
+
+/* ---- a stage of several ---------------------------------------------------------------------- */
+
+static struct ant_stage_step *step_at(const struct ant_model *model, int64_t i)
+{
+    return &model->steps[i % ant_model_most_steps(model)];
+}
+
+static bool has_top(const struct ant_batch *batch)
+{
+    for (int i = 0; batch->draws && i < batch->n_sampled; i++)
+        if (batch->draws[i].n_top > 0)
+            return true;
+    return false;
+}
+
+/* While this rank waits for its device its messages do not move: the next stage must have been told
+ * of the step whose rows it is to take. */
+static int let_plans_go(const struct ant_model *model, struct ant_error *err)
+{
+    if (model->depth == 1 || ant_shard_is_last(&model->shard))
+        return 0;
+    return ant_group_flush(model->replica.parallel->replica, ANT_PARALLEL_TIMEOUT_S, err);
+}
+
+/* The oldest step of this stage that may still run; what it drew goes to the first rank. */
+static int wait_oldest(struct ant_model *model, struct ant_error *err)
+{
+    const struct ant_stage_step *step = step_at(model, model->n_run);
+    struct ant_drawn drawn;
+
+    ANT_TRY(let_plans_go(model, err));
+    ANT_TRY(model->be->ops->step_wait(model->be, &drawn, err));
+    model->n_run++;
+    if (!ant_shard_is_last(&model->shard) || model->shard.tp_rank > 0 || step->n_sampled == 0)
+        return 0;
+    return ant_replica_return(&model->replica, &drawn, step->n_sampled, step->has_top, err);
+}
+
+/* The backend has work while the next plan is on its way, if it takes more than one step. */
+static int begin_stage(struct ant_model *model, const struct ant_batch *batch,
+                       struct ant_error *err)
+{
+    struct ant_batch mine = *batch;
+
+    if (!ant_shard_is_last(&model->shard)) {
+        mine.draws = NULL;
+        mine.n_masks = 0;
+    }
+    if (model->n_begun - model->n_run == model->depth)
+        ANT_TRY(wait_oldest(model, err));
+    run_stage(model, &mine);
+    *step_at(model, model->n_begun++) = (struct ant_stage_step){batch->n_sampled, has_top(batch)};
+    return model->depth == 1 ? wait_oldest(model, err) : 0;
+}
+
+/* What the pipeline's oldest step drew is wanted. */
+static int end_stage(struct ant_model *model, struct ant_error *err)
+{
+    return model->n_run == model->n_ended++ ? wait_oldest(model, err) : 0;
 }
 
 /* ---- the replica's first rank
@@ -150,68 +207,36 @@ static bool is_alone(const struct ant_model *model)
 
 void ant_model_forward(struct ant_model *model, const struct ant_batch *batch)
 {
-    struct ant_drawn nothing;
-
     if (model->company.group)
         ant_company_begin(&model->company);
     if (!is_alone(model) && model->failed == 0)
         model->failed = ant_replica_tell(&model->replica, ANT_PLAN_STEP, batch, &model->error);
-    if (model->failed == 0)
-        run_stage(model, batch);
-    if (model->shard.pp_size == 1)
+    if (model->failed < 0)
         return;
-    model->steps[(model->first_step + model->n_steps++) % model->shard.pp_size] = *batch;
-    if (model->failed == 0) /* this stage's part; what it leads to is drawn later */
-        model->failed = model->be->ops->step_wait(model->be, &nothing, &model->error);
+    if (model->shard.pp_size > 1)
+        model->failed = begin_stage(model, batch, &model->error);
+    else
+        run_stage(model, batch);
 }
 
-/* A batch without rows, to which something may be added. */
-static struct ant_batch empty_batch(void)
+/* The end of a pipeline's oldest step. */
+static int await_drawn(struct ant_model *model, struct ant_drawn *out, struct ant_error *err)
 {
-    static const int32_t nothing[1];
+    const struct ant_stage_step *step = step_at(model, model->n_ended);
 
-    return (struct ant_batch){
-        .tokens = nothing,
-        .positions = nothing,
-        .row_start = nothing,
-        .context = nothing,
-        .page_start = nothing,
-        .pages = nothing,
-    };
-}
-
-/* The end of a pipeline's oldest step: draw from what the last stage has sent.
- */
-static void draw(struct ant_model *model, const struct ant_batch *step)
-{
-    const struct ant_backend_ops *ops = model->be->ops;
-    struct ant_batch rest = empty_batch();
-
-    rest.n_sampled = step->n_sampled;
-    rest.draws = step->draws;
-    rest.masks = step->masks;
-    rest.n_masks = step->n_masks;
-    ops->step_begin(model->be, &rest);
-    ops->receive(model->be, ANT_SLOT_LOGITS, (model->shard.pp_size - 1) * model->shard.tp_size);
-    ops->sample(model->be);
-    ops->step_end(model->be);
+    ANT_TRY(ant_replica_tell(&model->replica, ANT_PLAN_DRAWN, NULL, err));
+    ANT_TRY(end_stage(model, err));
+    return step->n_sampled > 0
+               ? ant_replica_await(&model->replica, step->n_sampled, step->has_top, out, err)
+               : 0;
 }
 
 int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_error *err)
 {
-    bool is_drawn = true;
-
-    if (model->shard.pp_size > 1) {
-        const struct ant_batch *step = &model->steps[model->first_step];
-
-        is_drawn = step->n_sampled > 0;
-        if (model->failed == 0 && is_drawn)
-            draw(model, step);
-        model->first_step = (model->first_step + 1) % model->shard.pp_size;
-        model->n_steps--;
-    }
     *out = (struct ant_drawn){0};
-    if (model->failed == 0 && is_drawn)
+    if (model->failed == 0 && model->shard.pp_size > 1)
+        model->failed = await_drawn(model, out, &model->error);
+    else if (model->failed == 0)
         model->failed = model->be->ops->step_wait(model->be, out, &model->error);
     return model->failed < 0 ? ant_fail(err, (enum ant_err)model->failed, "%s", model->error.text)
                              : 0;
@@ -230,6 +255,21 @@ bool ant_model_serves(const struct ant_model *model)
 bool ant_model_is_called(struct ant_model *model)
 {
     return model->company.group && ant_company_is_called(&model->company);
+}
+
+/* A batch without rows. */
+static struct ant_batch empty_batch(void)
+{
+    static const int32_t nothing[1];
+
+    return (struct ant_batch){
+        .tokens = nothing,
+        .positions = nothing,
+        .row_start = nothing,
+        .context = nothing,
+        .page_start = nothing,
+        .pages = nothing,
+    };
 }
 
 void ant_model_accompany(struct ant_model *model)
@@ -305,20 +345,37 @@ int ant_model_dismiss(struct ant_model *model, struct ant_error *err)
  * ------------------------------------------------------------------------------
  */
 
-int ant_model_follow(struct ant_model *model, struct ant_error *err)
+static int follow_step(struct ant_model *model, struct ant_error *err)
 {
     struct ant_replica *replica = &model->replica;
     struct ant_batch batch;
     struct ant_drawn drawn;
 
+    ant_plan_read(&replica->head, replica->body.data, &batch);
+    if (model->shard.pp_size > 1) {
+        if (ant_shard_is_last(&model->shard) && model->shard.tp_rank == 0)
+            ant_plan_read_draws(&replica->head, replica->body.data, &batch);
+        return begin_stage(model, &batch, err);
+    }
+    run_stage(model, &batch);
+    return model->be->ops->step_wait(model->be, &drawn, err);
+}
+
+int ant_model_follow(struct ant_model *model, struct ant_error *err)
+{
     for (;;) {
-        ANT_TRY(ant_replica_hear(replica, err));
-        if (replica->head.kind == ANT_PLAN_END)
+        ANT_TRY(ant_replica_hear(&model->replica, err));
+        switch (model->replica.head.kind) {
+        case ANT_PLAN_STEP:
+            ANT_TRY(follow_step(model, err));
+            break;
+        case ANT_PLAN_DRAWN:
+            ANT_TRY(end_stage(model, err));
+            break;
+        case ANT_PLAN_END:
             return leave(model, err);
-        if (replica->head.kind == ANT_PLAN_WAIT)
-            continue;
-        ant_plan_read(&replica->head, replica->body.data, &batch);
-        run_stage(model, &batch);
-        ANT_TRY(model->be->ops->step_wait(model->be, &drawn, err));
+        default: /* there is nothing to do */
+            break;
+        }
     }
 }

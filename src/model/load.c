@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checksum.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "model/model_internal.h"
 
@@ -34,6 +34,8 @@ struct job {
     enum block block;
     size_t offset, bytes;      /* in that */
     int first_piece, n_pieces; /* of the tensors in the spec */
+    int host;                  /* that reads it, among those of which each reads a part */
+    bool is_mine;              /* this rank reads it */
 };
 
 struct load {
@@ -229,7 +231,7 @@ static void init(struct ant_model *model, const struct ant_shard *shard,
         ant_shard_whole(&model->shard, checkpoint);
     model->arch = &model->shard.arch;
     model->layers = ant_xcalloc((size_t)model->arch->n_layers, sizeof(*model->layers));
-    model->steps = ant_xcalloc((size_t)model->shard.pp_size, sizeof(*model->steps));
+    model->steps = ant_xcalloc((size_t)ant_model_most_steps(model), sizeof(*model->steps));
 }
 
 /* Where experts are spread over replicas and these take their steps together, the first rank of
@@ -247,6 +249,7 @@ static void join_company(struct ant_model *model)
 static void fini(struct ant_model *model)
 {
     ant_buf_release(&model->replica.body);
+    ant_buf_release(&model->replica.drawn);
     free(model->steps);
     free(model->layers);
 }
@@ -277,11 +280,34 @@ struct team {
     _Atomic int64_t bytes_read;
 };
 
-/* Is weight `i` this rank's to read? */
-static bool is_reader(const struct team *team, int i)
+/* The next weight is for the one who has the fewest bytes so far. */
+static int give_least(size_t *bytes, int n, size_t more)
 {
-    return team->load->jobs[i].block == OWN ||
-           (i % team->n_hosts == team->host && i / team->n_hosts % team->size == team->rank);
+    int least = 0;
+
+    for (int i = 1; i < n; i++)
+        if (bytes[i] < bytes[least])
+            least = i;
+    bytes[least] += more;
+    return least;
+}
+
+/* Who reads what: of hosts all ranks find the same, of those of a host all of that host. */
+static void deal_out(struct team *team)
+{
+    size_t *hosts = ant_xcalloc((size_t)team->n_hosts, sizeof(*hosts));
+    size_t *ranks = ant_xcalloc((size_t)team->size, sizeof(*ranks));
+
+    for (int i = 0; i < team->load->n_jobs; i++) {
+        struct job *job = &team->load->jobs[i];
+        if (job->block == COMMON)
+            job->host = give_least(hosts, team->n_hosts, job->bytes);
+        job->is_mine =
+            job->block == OWN ||
+            (job->host == team->host && give_least(ranks, team->size, job->bytes) == team->rank);
+    }
+    free(hosts);
+    free(ranks);
 }
 
 /* Columns are copied together first: backends take whole rows. */
@@ -290,7 +316,7 @@ static int prepare(struct team *team, int i, struct ant_error *err)
     const struct job *job = &team->load->jobs[i];
     struct ant_piece *pieces = team->load->pieces + job->first_piece;
     void **copies = ant_xcalloc((size_t)job->n_pieces, sizeof(*copies));
-    bool fill = is_reader(team, i);
+    bool fill = job->is_mine;
 
     for (int k = 0; k < job->n_pieces && fill; k++) {
         ant_shard_read(&pieces[k], &copies[k]);
@@ -367,7 +393,7 @@ static int open_memory(struct team *team, struct ant_model *model,
         team->rank = ant_group_rank(loading->twins);
         team->size = ant_group_size(loading->twins);
     }
-    if (loading->n_hosts > 1 && !is_device && (model->weights.is_shared || loading->hosts)) {
+    if (loading->n_hosts > 1 && (is_device || model->weights.is_shared || loading->hosts)) {
         team->host = loading->host;
         team->n_hosts = loading->n_hosts;
     }
@@ -376,43 +402,42 @@ static int open_memory(struct team *team, struct ant_model *model,
     return 0;
 }
 
-/* One weight from the host that has read it to all others. 0 also where it arrived damaged: then
- * *damaged says so, for the others go on. */
-static int pass_on(const struct team *team, struct ant_group *hosts, int i, bool *damaged,
-                   struct ant_error *err)
+static int share_all(const struct team *team, const struct ant_loading *loading, bool *damaged,
+                     struct ant_error *err)
 {
-    const struct job *job = &team->load->jobs[i];
-    char *data = team->memory[COMMON] + job->offset;
-    int root = i % team->n_hosts;
-    struct ant_digest digest = {0};
+    const struct load *load = team->load;
+    struct ant_weight_part *items = ant_xcalloc((size_t)load->n_jobs, sizeof(*items));
+    struct ant_weight_parts parts = {
+        .items = items, .ranks = loading->hosts, .id = loading->id, .timeout = TIMEOUT_S};
 
-    if (root == team->host)
-        digest = ant_digest(data, job->bytes);
-    ANT_TRY(ant_group_broadcast(hosts, root, &digest, sizeof(digest), TIMEOUT_S, err));
-    ANT_TRY(ant_group_broadcast(hosts, root, data, job->bytes, TIMEOUT_S, err));
-    struct ant_digest mine = ant_digest(data, job->bytes);
-    *damaged = *damaged || memcmp(&mine, &digest, sizeof(mine)) != 0;
-    return 0;
+    for (int i = 0; i < load->n_jobs; i++) {
+        const struct job *job = &load->jobs[i];
+        if (job->block == COMMON)
+            items[parts.n++] =
+                (struct ant_weight_part){team->memory[COMMON] + job->offset, job->bytes, job->host};
+    }
+    int rc = team->be->ops->weight_share(team->be, &parts, damaged, err);
+    free(items);
+    return rc;
 }
 
 /* Once all have read their parts. `rc` and `err` are how this host fared. */
-static int pass_all_on(const struct team *team, struct ant_group *hosts, int rc,
+static int pass_all_on(const struct team *team, const struct ant_loading *loading, int rc,
                        struct ant_error *err)
 {
     bool damaged = false;
 
-    rc = ant_group_agree(hosts, rc, TIMEOUT_S, err);
-    for (int i = 0; i < team->load->n_jobs && rc == 0; i++)
-        if (team->load->jobs[i].block == COMMON)
-            rc = pass_on(team, hosts, i, &damaged, err);
+    rc = ant_group_agree(loading->hosts, rc, TIMEOUT_S, err);
+    if (rc == 0)
+        rc = share_all(team, loading, &damaged, err);
     if (rc == ANT_EPEER)
         return rc;
     if (rc == 0 && damaged)
         rc = ant_fail(err, ANT_EPEER,
-                      "weights that another host had read arrived damaged on host %d of %d: "
+                      "weights that another had read arrived damaged at the %d. of %d readers: "
                       "--load read does without",
-                      team->host, team->n_hosts);
-    return ant_group_agree(hosts, rc, TIMEOUT_S, err);
+                      team->host + 1, team->n_hosts);
+    return ant_group_agree(loading->hosts, rc, TIMEOUT_S, err);
 }
 
 int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoint,
@@ -421,21 +446,28 @@ int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoi
 {
     struct ant_model *model = ant_xcalloc(1, sizeof(*model));
     struct ant_group *twins = loading->twins;
+    struct ant_backend_facts facts;
 
     init(model, shard, checkpoint, parallel, be);
+    be->ops->facts(be, &facts);
+    model->depth = facts.steps_in_flight;
+    model->replica.mask_words = ((size_t)model->arch->vocab + 63) / 64;
     struct load load = {.checkpoint = checkpoint, .shard = &model->shard, .be = be};
     list_weights(&load, model);
     struct team team = {.load = &load, .be = be, .size = 1, .n_hosts = 1};
     int rc = open_memory(&team, model, loading, err);
+    deal_out(&team);
     if (rc == 0)
         rc = prepare_all(&team, loading->n_threads, err);
     if (twins && rc != ANT_EPEER)
         rc = ant_group_agree(twins, rc, TIMEOUT_S, err);
     if (team.n_hosts > 1) { /* the first of the twins speaks for them, and they wait for it */
+        double start = ant_now();
         if (loading->hosts && rc != ANT_EPEER)
-            rc = pass_all_on(&team, loading->hosts, rc, err);
+            rc = pass_all_on(&team, loading, rc, err);
         if (twins && rc != ANT_EPEER)
             rc = ant_group_agree(twins, rc, TIMEOUT_S, err);
+        model->share_s = ant_now() - start;
     }
     model->bytes_read = team.bytes_read;
     release(&load);
@@ -454,6 +486,11 @@ int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoi
 int64_t ant_model_bytes_read(const struct ant_model *model)
 {
     return model->bytes_read;
+}
+
+double ant_model_share_seconds(const struct ant_model *model)
+{
+    return model->share_s;
 }
 
 void ant_model_close(struct ant_model *model)

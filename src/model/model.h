@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The model made ready on a backend, and its forward pass: the one transformer of the program.
  *
- * A replica may be held by several ranks. Its first one leads: it says what each step is and draws;
- * the others follow. Thread: control until the engine starts, then the engine thread. */
+ * A replica may be held by several ranks. Its first one leads: it says what each step is and how
+ * tokens are drawn; the others follow. The first rank of the last stage draws. Thread: control until the engine starts, then the engine thread. */
 #ifndef ANT_MODEL_MODEL_H
 #define ANT_MODEL_MODEL_H
 
@@ -25,10 +25,11 @@ struct ant_loading {
     struct ant_group *twins; /* the ranks of this host that hold the same and share one copy, of
                                 which each prepares a part; NULL: none */
     /* With more hosts than one each reads a part of what they have in common and gives it to the
-     * others, checksummed. */
+     * others, checksummed. Where the backend has memory of its own each rank counts as a host. */
     int host, n_hosts; /* this one among those that hold the same; 0 of 0: all read all */
     struct ant_group
         *hosts; /* by host, the first rank of its twins; NULL: this is not such a one */
+    const struct ant_device_id *id; /* of a group of their devices (borrowed) */
     int n_threads;
 };
 
@@ -41,6 +42,8 @@ int ant_model_load(struct ant_model **out, const struct ant_checkpoint *checkpoi
                    struct ant_error *err);
 /* Bytes of tensors that this rank took from the file. */
 int64_t ant_model_bytes_read(const struct ant_model *model);
+/* How long the others' parts took to arrive; 0: it has read all. */
+double ant_model_share_seconds(const struct ant_model *model);
 void ant_model_close(struct ant_model *model); /* before the backend; NULL is legal */
 
 /* Is this the rank that calls the functions below? Else it calls ant_model_follow. */

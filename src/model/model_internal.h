@@ -25,13 +25,29 @@ struct ant_model {
     struct ant_layer *layers;                       /* owned, (arch->n_layers) */
     struct ant_shared weights, own_weights;         /* owned: their memory, unless the device's */
     int64_t bytes_read;
+    double share_s; /* until what others had read was here */
 
     struct ant_replica replica;
     struct ant_company company; /* of the first ranks of all replicas; without group: none */
     int failed; /* first failure of what the ranks do together; then the cause is in `error` */
     struct ant_error error;
-    struct ant_batch *steps; /* owned, (pp_size) a circle: in the pipeline, not yet drawn */
-    int first_step, n_steps;
+    struct ant_stage_step
+        *steps; /* owned, (ant_model_most_steps) a circle: those in the pipeline */
+    int64_t n_begun, n_run, n_ended; /* steps of this stage: handed to the backend, waited for, and
+                                        those whose draws the first rank has asked for */
+    int depth;                       /* steps that the backend takes at once */
 };
+
+/* What is to be known of a step in a pipeline until its end. */
+struct ant_stage_step {
+    int n_sampled;
+    bool has_top; /* best ids are wanted */
+};
+
+/* More than can be in a pipeline: two of each stage. */
+static inline int ant_model_most_steps(const struct ant_model *model)
+{
+    return 2 * model->shard.pp_size;
+}
 
 #endif

@@ -90,10 +90,65 @@ static void goes_there_and_back(void **state)
                 }
 }
 
+enum { N_DRAWS = 5, MASK_WORDS = 3 };
+
+/* Draws go with their lists; one list that all rows name stays one. */
+static void draws_go_along(void **state)
+{
+    (void)state;
+    const int32_t ends[3] = {7, 8, 9}, others[1] = {4};
+    const struct ant_edit edits[3] = {{1, 2, 3, 4}, {5, 6, 7, 8}, {9, 10, 11, 12}};
+    const uint64_t masks[2][MASK_WORDS] = {{1, 2, 3}, {4, 5, 6}};
+    const struct ant_draw draws[N_DRAWS] = {
+        {.temperature = 0.5F, .key = 1, .banned = ends, .n_banned = 3},
+        {.position = 2, .banned = others, .n_banned = 1, .edits = edits, .n_edits = 2},
+        {.n_top = 4, .banned = ends, .n_banned = 3, .mask = masks[1]},
+        {.is_given = true, .given = 3, .edits = edits + 2, .n_edits = 1, .only_edited = true},
+        {.mask = masks[0], .banned = ends, .n_banned = 2},
+    };
+    struct made made;
+    struct ant_buf body = {0};
+
+    make(&made, N_DRAWS, 1, 1, N_DRAWS);
+    made.batch.draws = draws;
+    made.batch.masks = masks[0];
+    made.batch.n_masks = 2;
+    struct ant_plan_head head = ant_plan_head(&made.batch);
+    ant_plan_write(&made.batch, ant_buf_grow(&body, ant_plan_bytes(&head)));
+    ant_plan_add_draws(&head, &made.batch, MASK_WORDS, &body);
+    assert_int_equal(body.len, ant_plan_bytes(&head) + (size_t)head.draw_bytes);
+    char *copy = ant_xmalloc(body.len); /* exactly so many bytes travel */
+    memcpy(copy, body.data, body.len);
+    ant_buf_release(&body);
+
+    struct ant_batch batch = {.n_sampled = N_DRAWS};
+    ant_plan_read_draws(&head, copy, &batch);
+    const struct ant_draw *read = batch.draws;
+    assert_int_equal(batch.n_masks, 2);
+    assert_ptr_equal(read[2].mask, batch.masks + MASK_WORDS);
+    assert_ptr_equal(read[0].banned, read[2].banned);
+    for (int i = 0; i < N_DRAWS; i++) {
+        is_same(read[i].banned, draws[i].banned, draws[i].n_banned);
+        assert_memory_equal(read[i].edits, draws[i].edits,
+                            (size_t)draws[i].n_edits * sizeof(*edits));
+        assert_int_equal(!read[i].mask, !draws[i].mask);
+        if (read[i].mask)
+            assert_memory_equal(read[i].mask, draws[i].mask, sizeof(masks[0]));
+        assert_int_equal(read[i].key, draws[i].key);
+        assert_int_equal(read[i].position, draws[i].position);
+        assert_int_equal(read[i].n_top, draws[i].n_top);
+        assert_int_equal(read[i].given, draws[i].given);
+    }
+    free(copy);
+    for (int i = 0; i < 7; i++)
+        free(made.arrays[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_there_and_back),
+        cmocka_unit_test(draws_go_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,7 +76,7 @@ static void step_begin(struct ant_backend *be, const struct ant_batch *batch)
              batch->n_sampled > cpu->config.max_sampled)
         ant_cpu_fail(cpu, ANT_EBUG, "a step larger than what was opened for");
     else if (!ids_in_range(batch->tokens, batch->n_rows, cpu->arch.vocab) ||
-             (batch->sampled && !ids_in_range(batch->sampled, batch->n_sampled, batch->n_rows)))
+             !ids_in_range(batch->sampled, batch->n_sampled, batch->n_rows))
         ant_cpu_fail(cpu, ANT_EBUG, "a token id or row outside its range");
     else if (!draws_in_range(batch, cpu->arch.vocab))
         ant_cpu_fail(cpu, ANT_EBUG, "a draw outside its range");
@@ -538,6 +538,7 @@ const struct ant_backend_ops ant_backend_cpu = {
     .weight_bytes = ant_cpu_weight_bytes,
     .weight_open = weight_open,
     .weight_put = ant_cpu_weight_put,
+    .weight_share = ant_cpu_weight_share,
     .kv_open = kv_open,
     .step_begin = step_begin,
     .step_end = step_end,

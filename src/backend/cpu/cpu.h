@@ -227,6 +227,8 @@ size_t ant_cpu_weight_bytes(const struct ant_backend *be, const struct ant_weigh
 int ant_cpu_weight_put(struct ant_backend *be, struct ant_weight **out,
                        const struct ant_weight_spec *spec, void *memory, bool fill,
                        struct ant_error *err);
+int ant_cpu_weight_share(struct ant_backend *be, const struct ant_weight_parts *parts,
+                         bool *damaged, struct ant_error *err);
 
 void ant_cpu_embed(struct ant_backend *be, const struct ant_weight *table);
 void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
+#include "base/checksum.h"
 #include "base/clock.h"
 #include "job/parallel.h"
 
@@ -133,4 +134,26 @@ void ant_cpu_gather_logits(struct ant_backend *be)
             copy_columns(cpu, rank, cpu->columns, false);
     }
     note(cpu, rc, &err, start);
+}
+
+/* ---- weights -------------------------------------------------------------------------------- */
+
+int ant_cpu_weight_share(struct ant_backend *be, const struct ant_weight_parts *parts,
+                         bool *damaged, struct ant_error *err)
+{
+    (void)be;
+    for (int i = 0; i < parts->n; i++) {
+        const struct ant_weight_part *part = &parts->items[i];
+        struct ant_digest digest = {0};
+
+        if (part->from == ant_group_rank(parts->ranks))
+            digest = ant_digest(part->data, part->bytes);
+        ANT_TRY(ant_group_broadcast(parts->ranks, part->from, &digest, sizeof(digest),
+                                    parts->timeout, err));
+        ANT_TRY(ant_group_broadcast(parts->ranks, part->from, part->data, part->bytes,
+                                    parts->timeout, err));
+        struct ant_digest mine = ant_digest(part->data, part->bytes);
+        *damaged = *damaged || memcmp(&mine, &digest, sizeof(mine)) != 0;
+    }
+    return 0;
 }

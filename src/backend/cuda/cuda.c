@@ -676,6 +676,7 @@ const struct ant_backend_ops ant_backend_cuda = {
     .weight_bytes = ant_cuda_weight_bytes,
     .weight_open = ant_cuda_weight_open,
     .weight_put = ant_cuda_weight_put,
+    .weight_share = ant_cuda_weight_share,
     .kv_open = kv_open,
     .step_begin = ant_cuda_step_begin,
     .step_end = ant_cuda_step_end,

@@ -3,7 +3,7 @@
  * enqueues the operations, cuda_moe.c those of experts, cuda_spread.c brings rows to those of other
  * replicas; cuda_draws.c draws; cuda_step.c uploads a
  * step's integers, captures and replays graphs, fetches what was drawn; cuda_weight.c brings
- * weights to the device; cuda_meter.c counts energy and time. Nothing outside src/backend/cuda
+ * weights to the device, cuda_share.c those that others have read; cuda_meter.c counts energy and time. Nothing outside src/backend/cuda
  * includes this.
  *
  * One stream does everything in order, so that activations, the descriptor of a step and what it
@@ -315,6 +315,9 @@ int ant_cuda_weight_open(struct ant_backend *be, size_t bytes, void **memory,
 int ant_cuda_weight_put(struct ant_backend *be, struct ant_weight **out,
                         const struct ant_weight_spec *spec, void *memory, bool fill,
                         struct ant_error *err);
+/* cuda_share.c */
+int ant_cuda_weight_share(struct ant_backend *be, const struct ant_weight_parts *parts,
+                          bool *damaged, struct ant_error *err);
 /* All copies have arrived; the stages are given back. */
 int ant_cuda_weight_finish(struct cuda_backend *cuda, struct ant_error *err);
 void ant_cuda_weight_close(struct cuda_backend *cuda);

@@ -240,7 +240,7 @@ static void send_edits(struct cuda_backend *cuda, int from, int to)
 void ant_cuda_sample(struct ant_backend *be)
 {
     struct cuda_backend *cuda = cuda_of(be);
-    int from = 0, to;
+    int from = 0, to, n_drawn = count_draws(cuda->batch);
 
     if (!ant_cuda_is_on(cuda))
         return;
@@ -248,9 +248,9 @@ void ant_cuda_sample(struct ant_backend *be)
         sample_rows(cuda, 0, cuda->n_sampled);
         return;
     }
-    for (; from < cuda->n_sampled && !cuda->failed; from = to) {
+    for (; from < n_drawn && !cuda->failed; from = to) {
         size_t n = 0;
-        for (to = from; to < cuda->n_sampled; to++) {
+        for (to = from; to < n_drawn; to++) {
             n += count_edits(cuda, &cuda->batch->draws[to]);
             if (to > from && n > CUDA_EDITS)
                 break;

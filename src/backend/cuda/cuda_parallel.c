@@ -9,6 +9,22 @@
 /* Members of a group set up their GPUs at about the same time. */
 #define START_S 120
 
+/* A number through the pipeline, so that its stages are connected before a step is captured. */
+static int pass_number(struct cuda_backend *cuda, struct ant_error *err)
+{
+    const struct ant_parallel *parallel = cuda->config.parallel;
+    int size = parallel->tp_size, rank = parallel->pp_rank * size + parallel->tp_rank;
+    float *number = cuda->slots[ANT_SLOT_RESIDUAL].data;
+
+    if (parallel->pp_rank > 0)
+        ANT_TRY(ant_device_group_receive(cuda->replica, rank - size, number, 1, cuda->stream, err));
+    if (parallel->pp_rank < parallel->pp_size - 1)
+        ANT_TRY(ant_device_group_send(cuda->replica, rank + size, number, 1, cuda->stream, err));
+    ANT_CUDA_TRY("the stages of the pipeline cannot be connected",
+                 cudaStreamSynchronize(cuda->stream));
+    return 0;
+}
+
 int ant_cuda_parallel_open(struct cuda_backend *cuda, struct ant_error *err)
 {
     const struct ant_parallel *parallel = cuda->config.parallel;
@@ -22,8 +38,9 @@ int ant_cuda_parallel_open(struct cuda_backend *cuda, struct ant_error *err)
         return 0;
     int size = parallel->tp_size * parallel->pp_size;
     int rank = parallel->pp_rank * parallel->tp_size + parallel->tp_rank;
-    return ant_device_group_open(&cuda->replica, &parallel->replica_id, rank, size, "pipeline",
-                                 START_S, err);
+    ANT_TRY(ant_device_group_open(&cuda->replica, &parallel->replica_id, rank, size, "pipeline",
+                                  START_S, err));
+    return pass_number(cuda, err);
 }
 
 void ant_cuda_parallel_close(struct cuda_backend *cuda)

@@ -42,11 +42,17 @@ _Static_assert(3 + 64 / 8 + 192 / 16 + 256 / 32 + 512 / 64 + (CUDA_GRAPH_ROWS - 
                    CUDA_GRAPHS,
                "a graph for each size");
 
-/* One row of each sequence, each sampled; attention in one round of decode items. Or nothing. */
-static bool can_capture(const struct cuda_backend *cuda, const struct ant_batch *batch)
+/* One row of each sequence, each sampled. Or nothing. */
+static bool has_single_rows(const struct ant_batch *batch)
 {
     return batch->n_rows <= CUDA_GRAPH_ROWS && batch->n_seqs == batch->n_rows &&
-           batch->n_sampled == batch->n_rows && cuda->plan.n_rounds == (batch->n_rows > 0) &&
+           batch->n_sampled == batch->n_rows;
+}
+
+/* Attention of single rows in one round of decode items. */
+static bool can_capture(const struct cuda_backend *cuda, const struct ant_batch *batch)
+{
+    return has_single_rows(batch) && cuda->plan.n_rounds == (batch->n_rows > 0) &&
            cuda->plan.n_prefill == 0 && !cuda->has_late_edits && !cuda->config.reads_slots &&
            !cuda->is_checked && !cuda->marks;
 }
@@ -105,12 +111,12 @@ static const char *refusal(const struct cuda_backend *cuda, const struct ant_bat
         return "a step before the KV cache was opened";
     if (cuda->n_begun - cuda->n_waited >= CUDA_STEPS)
         return "more steps in flight than there is room for";
-    if (batch->n_rows < (batch->n_sampled > 0 && batch->sampled ? 1 : 0) || batch->n_rows > cuda->config.max_rows ||
+    if (batch->n_rows < (batch->n_sampled > 0) || batch->n_rows > cuda->config.max_rows ||
         batch->n_seqs > cuda->config.max_seqs || batch->n_sampled > cuda->config.max_sampled)
         return "a step larger than what was opened for";
     int n_before = cuda->n_begun > 0 ? cuda->steps[(cuda->n_begun - 1) % CUDA_STEPS].n_drawn : 0;
     if (!ids_in_range(batch->tokens, batch->n_rows, -n_before, cuda->arch.vocab) ||
-        (batch->sampled && !ids_in_range(batch->sampled, batch->n_sampled, 0, batch->n_rows)))
+        !ids_in_range(batch->sampled, batch->n_sampled, 0, batch->n_rows))
         return "a token id or row outside its range";
     if (!ant_cuda_check_draws(cuda, batch))
         return "a draw outside its range";
@@ -130,7 +136,7 @@ static void put_rows(const struct cuda_backend *cuda, const struct ant_batch *b,
 
     memcpy(tokens, b->tokens, n * sizeof(*tokens));
     memcpy(positions, b->positions, n * sizeof(*positions));
-    if (b->sampled)
+    if (b->n_sampled > 0)
         memcpy(sampled, b->sampled, (size_t)b->n_sampled * sizeof(*sampled));
     for (int seq = 0; seq < b->n_seqs; seq++) {
         const int32_t *pages = b->pages + b->page_start[seq];
@@ -225,7 +231,8 @@ static size_t count_keys(const struct cuda_backend *cuda, const struct ant_batch
     return n;
 }
 
-/* How this step's operations are run. */
+/* How this step's operations are run. How many rows they have depends on the batch alone: ranks of
+ * a replica exchange as many, whether each of them can capture the step or not. */
 static void choose_mode(struct cuda_backend *cuda, const struct ant_batch *batch)
 {
     bool is_empty = batch->n_rows + batch->n_sampled == 0, is_captured = can_capture(cuda, batch);
@@ -234,8 +241,10 @@ static void choose_mode(struct cuda_backend *cuda, const struct ant_batch *batch
     cuda->mode = CUDA_LAUNCH;
     cuda->n_rows = batch->n_rows;
     cuda->n_sampled = batch->n_sampled;
-    if (cuda->config.spread && (batch->n_rows > 0 || is_empty)) /* else it only draws */
+    if (cuda->config.spread)
         is_captured = ant_cuda_spread_agree(cuda, batch->n_rows, is_captured, &rows);
+    else if (has_single_rows(batch) && !is_empty)
+        cuda->n_rows = cuda->n_sampled = ant_cuda_graph_rows(rows, NULL);
     if (!is_captured)
         return;
     rows = ant_cuda_graph_rows(rows, &size);
