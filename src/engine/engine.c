@@ -330,10 +330,15 @@ static bool begin_lane(struct ant_engine *engine, int i)
     return true;
 }
 
-/* Another replica's step needs this one, which has no rows for it. */
+/* Another replica's step needs this one, which has no rows for it. It may have some as soon as its
+ * own step in flight has ended: else two replicas could come to take turns with steps of their own.
+ * In a pipeline those are the next lane's. */
 static bool begin_company(struct ant_engine *engine)
 {
-    if (engine->n_in_flight == most_in_flight(engine) || !ant_model_is_called(engine->model))
+    bool may_have_rows = engine->n_lanes == 1 && engine->lanes[0].n_in_flight > 0;
+
+    if (may_have_rows || engine->n_in_flight == most_in_flight(engine) ||
+        !ant_model_is_called(engine->model))
         return false;
     put_in_flight(engine, COMPANY);
     ant_model_accompany(engine->model);
