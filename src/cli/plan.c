@@ -26,7 +26,7 @@ enum { MOST_CANDIDATES = 64, SHOWN = 8 };
 
 struct plan_settings {
     struct plan_input_settings input;
-    const char *gpus, *cpus, *json;
+    const char *gpus, *cpus, *measured, *json;
     int per_node, nodes, ranks_per_node;
     int dp, tp, pp;
     bool ep, no_prefix_sharing;
@@ -73,6 +73,10 @@ static const struct ant_option options[] = {
     {ANT_OPTION_INT, 0, "nodes", "N", AT(nodes), 1, 1 << 16, .help = "With --cpus. Default 1."},
     {ANT_OPTION_INT, 0, "per-node", "N", AT(per_node), 1, 1024,
      .help = "GPUs of a node (default 8), or ranks (default one for 16 cores)."},
+    {ANT_OPTION_TEXT, 0, "measured", "FILE", AT(measured),
+     .help =
+         "What 'antiphon bench --json FILE' has found out on such a machine: its rates of memory "
+         "and products take the place of the kind's."},
     {ANT_OPTION_BYTES, 0, "memory", "BYTES", AT(memory), 0, 1e18,
      .help = "Free memory of a GPU, or of a node. Default: the kind's; 4 GB for each core."},
 
@@ -153,9 +157,15 @@ static int find_site(struct site *out, const struct plan_settings *settings, str
     if (!settings->gpus == !settings->cpus)
         return ant_fail(err, ANT_EUSAGE, "one of --gpus and --cpus is needed");
     *out = (struct site){0};
-    if (settings->gpus) {
+    if (settings->gpus)
         ANT_TRY(parse_kind(settings->gpus, "--gpus", &kind, &n, false, err));
-        out->machine = *kind;
+    else
+        ANT_TRY(parse_kind(settings->cpus, "--cpus", &kind, &n, true, err));
+    struct plan_machine machine = *kind;
+    if (settings->measured)
+        ANT_TRY(ant_plan_measured(&machine, settings->measured, err));
+    if (settings->gpus) {
+        out->machine = machine;
         out->ranks = n;
         out->per_node = settings->per_node ? settings->per_node : 8;
         out->per_node = out->per_node < n ? out->per_node : n;
@@ -164,7 +174,6 @@ static int find_site(struct site *out, const struct plan_settings *settings, str
             out->machine.memory = (double)settings->memory;
         return 0;
     }
-    ANT_TRY(parse_kind(settings->cpus, "--cpus", &kind, &n, true, err));
     out->nodes = settings->nodes;
     out->per_node = settings->per_node ? settings->per_node : (n + 15) / 16;
     if (out->per_node > n)
@@ -172,7 +181,7 @@ static int find_site(struct site *out, const struct plan_settings *settings, str
                         n);
     out->cores = n / out->per_node;
     out->ranks = out->per_node * out->nodes;
-    out->machine = ant_plan_cores(kind, out->cores, n);
+    out->machine = ant_plan_cores(&machine, out->cores, n);
     if (settings->memory)
         out->machine.memory = (double)settings->memory / out->per_node;
     return 0;

@@ -23,6 +23,7 @@ struct plan_machine {
     const char *source; /* of its figures, for people */
     bool is_host;
     double memory;                 /* bytes that are free at the start, of a GPU, or of a core */
+    double peak;                   /* of products on registers, of a core; 0: not known */
     double flops[2];               /* of products: weights of 16 and more bits, and of fewer */
     double bandwidth[2];           /* bytes/s of weights, likewise */
     double kv_bandwidth;           /* of the cache, in decode attention, */
@@ -38,6 +39,9 @@ struct plan_machine {
 
 /* NULL, and all names in `known`, if there is none. */
 const struct plan_machine *ant_plan_machine(const char *name, char *known, size_t bytes);
+/* Scale a row of the table to the limits that antiphon bench has found on the machine itself and
+ * written to a file of JSON. */
+int ant_plan_measured(struct plan_machine *machine, const char *path, struct ant_error *err);
 /* `cores` of a host's as one rank, with its part of the memory. */
 struct plan_machine ant_plan_cores(const struct plan_machine *core, int cores, int all);
 

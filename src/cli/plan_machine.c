@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "cli/plan.h"
 
 #define T 1e12
@@ -27,9 +29,10 @@
         .link_bandwidth = link_, .link_s = 19e-6, .default_seqs = 1024, .default_rows = 8192,      \
         .kv_share = 0.98                                                                           \
     }
-#define CORE(name_, source_, flops16, flops8, bw16, bw8, most_, prefill_, decode_, elements_)      \
+#define CORE(name_, source_, peak_, flops16, flops8, bw16, bw8, most_, prefill_, decode_,          \
+             elements_)                                                                            \
     {                                                                                              \
-        .name = name_, .source = source_, .is_host = true, .memory = 4 * G,                        \
+        .name = name_, .source = source_, .is_host = true, .memory = 4 * G, .peak = peak_,         \
         .flops = {flops16, flops8}, .bandwidth = {bw16, bw8}, .most_bandwidth = most_,             \
         .kv_bandwidth = bw16, .prefill_flops = prefill_, .decode_flops = decode_,                  \
         .element_bandwidth = elements_, .op_s = 4.5e-6, .link_bandwidth = 3 * G, .link_s = 60e-6,  \
@@ -45,14 +48,14 @@ static const struct plan_machine machines[] = {
     GPU("h100", measured, 85.1 * G, 720 * T, 3.02 * T, 390 * T, 180 * G),
     GPU("h200", measured, 150 * G, 720 * T, 4.3 * T, 390 * T, 180 * G),
     GPU("b200", sheet, 190 * G, 1640 * T, 7.2 * T, 890 * T, 360 * G),
-    CORE("zen4", "measured on two cores", 204 * G, 185 * G, 17 * G, 17 * G, 400 * G, 110 * G,
-         34 * G, 6.7 * G),
-    CORE("amx", "measured where speed varied by half", 300 * G, 180 * G, 17 * G, 17 * G, 250 * G,
+    CORE("zen4", "measured on two cores", 236 * G, 204 * G, 185 * G, 17 * G, 17 * G, 400 * G,
          110 * G, 34 * G, 6.7 * G),
-    CORE("avx512", "Zen 4's without its bf16", 95 * G, 130 * G, 14 * G, 14 * G, 180 * G, 73 * G,
+    CORE("amx", "measured where speed varied by half", 0, 300 * G, 180 * G, 17 * G, 17 * G, 250 * G,
+         110 * G, 34 * G, 6.7 * G),
+    CORE("avx512", "Zen 4's without its bf16", 0, 95 * G, 130 * G, 14 * G, 14 * G, 180 * G, 73 * G,
          30 * G, 6.1 * G),
-    CORE("avx2", "products measured, the rest Zen 4's", 90 * G, 90 * G, 14 * G, 14 * G, 150 * G,
-         61 * G, 27 * G, 5.8 * G),
+    CORE("avx2", "products measured, the rest Zen 4's", 114 * G, 90 * G, 90 * G, 14 * G, 14 * G,
+         150 * G, 61 * G, 27 * G, 5.8 * G),
 };
 
 const struct plan_machine *ant_plan_machine(const char *name, char *known, size_t bytes)
@@ -68,6 +71,46 @@ const struct plan_machine *ant_plan_machine(const char *name, char *known, size_
                                      machines[i].name);
     }
     return NULL;
+}
+
+static double number_of(const json_t *root, const char *object, const char *name)
+{
+    return json_number_value(json_object_get(json_object_get(root, object), name));
+}
+
+int ant_plan_measured(struct plan_machine *machine, const char *path, struct ant_error *err)
+{
+    json_error_t why;
+    json_t *root = json_load_file(path, 0, &why);
+
+    if (!root)
+        return ant_fail(err, ANT_EDATA, "'%s' is not JSON of antiphon bench: %s", path, why.text);
+    const char *backend =
+        json_string_value(json_object_get(json_object_get(root, "device"), "backend"));
+    bool is_host = backend && strcmp(backend, "cpu") == 0;
+    double units =
+        number_of(root, "device", "ranks") * (is_host ? number_of(root, "device", "threads") : 1);
+    double read = number_of(root, "limits", "read_bytes_per_s");
+    double flops = number_of(root, "limits", "flops_per_s");
+    json_decref(root);
+    if (!backend || units < 1)
+        return ant_fail(err, ANT_EDATA, "'%s' is not JSON of antiphon bench", path);
+    if (is_host != machine->is_host)
+        return ant_fail(err, ANT_EUSAGE, "'%s' was measured on a %s, not on %s", path,
+                        is_host ? "host" : "GPU", machine->name);
+    double faster = read > 0 ? read / units / machine->bandwidth[0] : 1;
+    double stronger = machine->peak > 0 && flops > 0 ? flops / units / machine->peak : 1;
+    for (int i = 0; i < 2; i++) {
+        machine->bandwidth[i] *= faster;
+        machine->flops[i] *= stronger;
+    }
+    machine->kv_bandwidth *= faster;
+    machine->element_bandwidth *= is_host ? stronger : faster;
+    machine->prefill_flops *= stronger;
+    machine->decode_flops *= stronger;
+    machine->most_bandwidth = fmax(machine->most_bandwidth, read);
+    machine->source = "scaled to what was measured";
+    return 0;
 }
 
 /* Cores share the way to memory: many of them do not have each what one alone has. */

@@ -85,6 +85,18 @@ else
     skip python3 "it is JSON" "no python3"
 fi
 
+# A machine that reads half as fast, and one whose figures are something else.
+cat >slow.json <<END
+{"device": {"backend": "cpu", "ranks": 1, "threads": 2},
+ "limits": {"read_bytes_per_s": 17e9, "flops_per_s": 0}}
+END
+near "what bench has measured" 58 --dummy $small --prompts 1 --in 1 --out 128 --cpus zen4:2 \
+    --measured slow.json
+try "$antiphon" plan --dummy $small --prompts 1 --gpus h100:1 --measured slow.json
+expect "measured on something else" 64 "'slow.json' was measured on a host, not on h100"
+try "$antiphon" plan --dummy $small --prompts 1 --cpus zen4:2 --measured plan.json
+expect "not measured at all" 65 "'plan.json' is not JSON of antiphon bench"
+
 try "$antiphon" plan --dummy $big --prompts 10
 expect "no machine" 64 "one of --gpus and --cpus is needed"
 try "$antiphon" plan --dummy $big --gpus h100:1
