@@ -120,6 +120,102 @@ __device__ __forceinline__ void store_chunk(const kern_attn &args, const kern_at
     }
 }
 
+/* The merged chunks of a thread's two rows, 2 N columns each. */
+template <int N> struct merged {
+    float max[2], sum[2], x[N][4];
+};
+
+/* Add a chunk's results of row h. */
+template <int N>
+__device__ __forceinline__ void merge_next(merged<N> &m, int h, float2 state,
+                                           const float2 (&values)[N], float c)
+{
+    float a, b;
+
+    merge_chunk(m.max[h], m.sum[h], state.x, state.y, c, a, b);
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+        m.x[n][2 * h] = merge_value(m.x[n][2 * h], values[n].x, a, b);
+        m.x[n][2 * h + 1] = merge_value(m.x[n][2 * h + 1], values[n].y, a, b);
+    }
+}
+
+/* All chunks of a sequence but its last are shared: then their results are there when this kernel
+ * begins, and are merged while the last one's keys are on their way. */
+__device__ __forceinline__ bool is_last_alone(const kern_attn_item &item)
+{
+    return item.n_parts > 1 && item.n_own == 1;
+}
+
+template <int D, int N>
+__device__ __forceinline__ void merge_shared(merged<N> &m, const kern_attn &args,
+                                             const kern_attn_item &item, int kv_head, float c,
+                                             int warp, int lane)
+{
+    int n_rows = item.n_rows * (args.heads / args.kv_heads);
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int row = (lane >> 2) + 8 * h, column = warp * 8 * N + 2 * (lane & 3);
+        m.max[h] = -INFINITY, m.sum[h] = 0;
+#pragma unroll
+        for (int n = 0; n < N; n++)
+            m.x[n][2 * h] = m.x[n][2 * h + 1] = 0;
+        for (int i = item.part_first; i < item.part && row < n_rows; i++) {
+            int part = i * args.kv_heads + kv_head;
+            const float *from = partial_values<D>(args, part) + row * D + column;
+            float2 values[N];
+#pragma unroll
+            for (int n = 0; n < N; n++)
+                values[n] = __ldcg((const float2 *)(from + 8 * n));
+            merge_next(m, h, __ldcg(partial_state<D>(args, part) + row), values, c);
+        }
+    }
+}
+
+/* The last chunk joins them, as merge_parts() has it. */
+template <int N>
+__device__ __forceinline__ void store_merged(merged<N> &m, const kern_attn &args,
+                                             const kern_attn_item &item, int kv_head,
+                                             const float (&out)[N][4], const attn_state &state,
+                                             float c, int warp, int lane)
+{
+    int n_rows = item.n_rows * (args.heads / args.kv_heads);
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int row = (lane >> 2) + 8 * h, column = warp * 8 * N + 2 * (lane & 3);
+        float2 values[N];
+        if (row >= n_rows)
+            continue;
+#pragma unroll
+        for (int n = 0; n < N; n++)
+            values[n] = make_float2(out[n][2 * h], out[n][2 * h + 1]);
+        merge_next(m, h, make_float2(state.max[h], state.sum[h]), values, c);
+        float r = __frcp_rn(m.sum[h]);
+#pragma unroll
+        for (int n = 0; n < N; n++)
+            *output(args, item, kv_head, row, column + 8 * n) =
+                pack_bf16(m.x[n][2 * h] * r, m.x[n][2 * h + 1] * r);
+    }
+}
+
+/* What becomes of a chunk's sums: its sequence's output, a partial result, or both. */
+template <int D, int N>
+__device__ __forceinline__ void finish_chunk(merged<N> &m, const kern_attn &args,
+                                             const kern_attn_item &item, int kv_head,
+                                             const float (&out)[N][4], const attn_state &state,
+                                             float c, int *flag, int warp, int lane)
+{
+    if (is_last_alone(item)) {
+        store_merged(m, args, item, kv_head, out, state, c, warp, lane);
+        return;
+    }
+    store_chunk<D>(args, item, kv_head, out, state, warp, lane);
+    if (item.n_parts > 1 && arrive_last(args, item, kv_head, flag))
+        merge_parts<D>(args, item, kv_head, c);
+}
+
 template <int D>
 __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_item &item,
                                         int kv_head, char *smem)
@@ -136,6 +232,7 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
     int to[2], from[2], from_last = args.window ? item.context - args.window : 0;
     uint32_t q[D / 16][4];
     float out[D / 32][4] = {};
+    merged<D / 32> m;
     attn_state state = attn_state_empty();
 
     if (args.window)
@@ -155,6 +252,8 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
     for (int i = 0; i < C::STAGES - 1; i++)
         load(tile + i);
     load_query<D>(q, args, item.row, kv_head, lane >> 2, item.n_rows * group);
+    if (is_last_alone(item))
+        merge_shared<D>(m, args, item, kv_head, c, warp, lane);
     for (int h = 0; h < 2; h++) {
         int position = oldest + min((lane >> 2) + 8 * h, item.n_rows * group - 1) / group;
         to[h] = position + 1;
@@ -184,9 +283,7 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
         quarter_values<D>(out, k_tile + C::TILE_BYTES, p, warp, lane);
     }
     row_sums(state);
-    store_chunk<D>(args, item, kv_head, out, state, warp, lane);
-    if (item.n_parts > 1 && arrive_last(args, item, kv_head, flag))
-        merge_parts<D>(args, item, kv_head, c);
+    finish_chunk<D>(m, args, item, kv_head, out, state, c, flag, warp, lane);
 }
 
 template <int D>
@@ -327,6 +424,7 @@ __device__ __forceinline__ void do_item_at_once(const kern_attn &args, const ker
     tile_states &states = *(tile_states *)(smem + C::STATE);
     int *flag = (int *)(&states + 1), to[2], from[2];
     float s[8][4], top[2], out[D / 64][4] = {}, c = args.scale * 1.44269504f;
+    merged<D / 64> m;
     attn_state state = attn_state_empty();
 
     auto load = [&](const uint16_t *cache, uint32_t tile, int t) {
@@ -342,6 +440,8 @@ __device__ __forceinline__ void do_item_at_once(const kern_attn &args, const ker
         load(args.v_cache, C::value_tile(base, t), t);
     copy_commit();
     load_query<D>(q, args, item.row, kv_head, lane >> 2, item.n_rows * group);
+    if (is_last_alone(item))
+        merge_shared<D>(m, args, item, kv_head, c, warp, lane);
     for (int h = 0; h < 2; h++) {
         int position = oldest + min((lane >> 2) + 8 * h, item.n_rows * group - 1) / group;
         to[h] = position + 1;
@@ -369,9 +469,7 @@ __device__ __forceinline__ void do_item_at_once(const kern_attn &args, const ker
     __syncthreads();
     add_tiles<D>(out, state, states, p, base, first, n_tiles, warp, lane);
     row_sums(state);
-    store_chunk<D>(args, item, kv_head, out, state, warp, lane);
-    if (item.n_parts > 1 && arrive_last(args, item, kv_head, flag))
-        merge_parts<D>(args, item, kv_head, c);
+    finish_chunk<D>(m, args, item, kv_head, out, state, c, flag, warp, lane);
 }
 
 template <int D>
@@ -421,9 +519,9 @@ template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
 
 } // namespace
 
-size_t kern_attn_partial_bytes(int n_partials, int kv_heads, int head_dim)
+size_t kern_attn_partial_bytes(int n_partials, int part_rows, int kv_heads, int head_dim)
 {
-    return (size_t)n_partials * kv_heads * KERN_DECODE_ROWS * (head_dim + 2) * sizeof(float);
+    return (size_t)n_partials * kv_heads * part_rows * (head_dim + 2) * sizeof(float);
 }
 
 cudaError_t kern_attn_decode(struct kern_attn args, cudaStream_t stream)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the decode kernels share: where a row's output goes, and how the block that finishes a
- * sequence last merges its chunks. */
+/* What the decode kernels and those of shared chunks have in common: where a row's output goes, or
+ * its partial result, and how the block that finishes a sequence last merges its chunks. */
 #ifndef ANT_ATTN_PARTS_CUH
 #define ANT_ATTN_PARTS_CUH
 
@@ -58,6 +58,36 @@ __device__ __forceinline__ bool arrive_last(const kern_attn &args, const kern_at
     }
     __syncthreads();
     return *flag;
+}
+
+/* The members of a shared chunk's item: token row and partial result of each. */
+__device__ __forceinline__ const int2 *members_of(const kern_attn &args, const kern_attn_item &item)
+{
+    return (const int2 *)(args.pages + item.first);
+}
+
+/* A shared chunk's results of rows `row` and row + 8 of its item. */
+template <int D>
+__device__ __forceinline__ void store_members(const kern_attn &args, const kern_attn_item &item,
+                                              int kv_head, const float (&out)[D / 8][4],
+                                              const attn_state &state, int row, int lane)
+{
+    int group = args.heads / args.kv_heads;
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int r = row + 8 * h;
+        if (r >= item.n_rows * group)
+            continue;
+        int part = members_of(args, item)[r / group].y * args.kv_heads + kv_head;
+        float *to = partial_values<D>(args, part) + r % group * D + 2 * (lane & 3);
+#pragma unroll
+        for (int n = 0; n < D / 8; n++)
+            __stcg((float2 *)(to + 8 * n), make_float2(out[n][2 * h], out[n][2 * h + 1]));
+        if ((lane & 3) == 0)
+            __stcg(partial_state<D>(args, part) + r % group,
+                   make_float2(state.max[h], state.sum[h]));
+    }
 }
 
 #endif

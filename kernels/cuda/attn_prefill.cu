@@ -100,35 +100,18 @@ template <int D> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
     return cudaGetLastError();
 }
 
-cudaError_t device_facts(int *major, int *n_sm)
-{
-    int device;
-    cudaError_t e = cudaGetDevice(&device);
-
-    if (e == cudaSuccess)
-        e = cudaDeviceGetAttribute(major, cudaDevAttrComputeCapabilityMajor, device);
-    if (e == cudaSuccess)
-        e = cudaDeviceGetAttribute(n_sm, cudaDevAttrMultiProcessorCount, device);
-    return e;
-}
-
 } // namespace
 
 cudaError_t kern_attn_prefill(struct kern_attn args, cudaStream_t stream)
 {
-    int major, n_sm;
-
     if (args.heads % args.kv_heads)
         return cudaErrorInvalidValue;
     if (args.head_dim != 64 && args.head_dim != 128 && args.head_dim != 256)
         return cudaErrorInvalidValue;
     if (args.n_items == 0)
         return cudaSuccess;
-    cudaError_t e = device_facts(&major, &n_sm);
-    if (e != cudaSuccess)
-        return e;
-    if (major == 9 && args.head_dim <= 128 && args.softcap == 0 && !args.no_wgmma)
-        return prefill_launch90(args, n_sm, stream);
+    if (prefill_is90(args))
+        return prefill_launch90(args, stream);
     switch (args.head_dim) {
     case 64:
         return launch<64>(args, stream);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prefill attention on Hopper: what attn_prefill.cu computes, bit for bit, with
- * the warpgroup matrix instructions, whose sums over 16 keys or dimensions are
- * those of mma.sync.
+/* Prefill attention on Hopper, and that of shared chunks: what attn_prefill.cu
+ * and attn_shared.cu compute, bit for bit, with the warpgroup matrix
+ * instructions, whose sums over 16 keys or dimensions are those of mma.sync.
  *
  * One persistent block a multiprocessor: a warpgroup that copies and two that
  * compute 64 (token, head) rows each. The copying one runs ahead over tiles and
@@ -14,7 +14,7 @@
  * Bound by arithmetic: 4 * D flop a (row, key) pair. Measured on an H100 of 800
  * TFLOP/s: 326 at 1024 tokens, 416 at 2048, 481 to 504 at 8192 (D 128).
  */
-#include "cuda/attn_tile.cuh"
+#include "cuda/attn_parts.cuh"
 #include "cuda/prefill.cuh"
 #include "cuda/wgmma.cuh"
 
@@ -90,17 +90,42 @@ template <int N> struct ring {
     }
 };
 
-/* Items of this block, heaviest first: rounds in alternating direction, so that no block gets the
- * heavier one every time. Returns -1 after the last. */
-__device__ __forceinline__ int item_of_round(int round, int n)
+/* This block's item of a round, for one kv head. Of prompts the heaviest come first, and rounds go
+ * in alternating direction, so that no block gets the heavier one every time. False after the last.
+ */
+template <bool SHARED>
+__device__ __forceinline__ bool get_item(const kern_attn &args, int round, kern_attn_item &item,
+                                         int &kv_head)
 {
-    int at = round % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
-    int i = round * gridDim.x + at;
-    return i < n ? i : -1;
+    bool is_counted = SHARED && args.count;
+    const kern_attn_item *items =
+        is_counted ? (const kern_attn_item *)(args.pages + args.count[2]) : args.items;
+    int n = (is_counted ? args.count[1] : args.n_items) * args.kv_heads;
+    int i = round * gridDim.x + (round % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+
+    if (i >= n)
+        return false;
+    item = items[i / args.kv_heads];
+    kv_head = i % args.kv_heads;
+    if (SHARED)
+        item.context = KERN_CHUNK_KEYS; /* all that its rows see here */
+    return true;
+}
+
+/* First (token, head) row of an item. */
+template <bool SHARED> __device__ __forceinline__ int first_row(const kern_attn_item &item)
+{
+    return SHARED ? 0 : item.first;
+}
+
+template <bool SHARED>
+__device__ __forceinline__ prefill_tiles tiles_of(const kern_attn &args, const kern_attn_item &item)
+{
+    return SHARED ? prefill_tiles{0, TILES_PER_CHUNK} : prefill_block_tiles(args, item);
 }
 
 /* The copying side: every thread announces its own part of a tile. */
-template <int D> struct producer {
+template <int D, bool SHARED> struct producer {
     memory<D> m;
     ring<STAGES> at;
     ring<QUERIES> query;
@@ -114,8 +139,9 @@ template <int D> struct producer {
         barrier_wait(m.query_empty(query.i), query.parity ^ 1);
 #pragma unroll 4
         for (int i = threadIdx.x; i < KERN_PREFILL_ROWS * UNITS; i += GROUP_THREADS) {
-            int r = i / UNITS, unit = i % UNITS, row = min(item.first + r, n - 1);
-            const uint16_t *from = args.q + (size_t)(item.row + row / group) * args.q_stride +
+            int r = i / UNITS, unit = i % UNITS, row = min(first_row<SHARED>(item) + r, n - 1);
+            int token = SHARED ? members_of(args, item)[row / group].x : item.row + row / group;
+            const uint16_t *from = args.q + (size_t)token * args.q_stride +
                                    (kv_head * group + row % group) * D + unit * 8;
             uint32_t to = m.query(query.i) + r / GROUP_ROWS * config<D>::TILE_BYTES;
             copy_async(to + block_offset(r % GROUP_ROWS, unit), from, true);
@@ -151,25 +177,26 @@ template <int D> struct producer {
     }
     __device__ __forceinline__ void run(const kern_attn &args)
     {
-        for (int round = 0, i; (i = item_of_round(round, args.n_items * args.kv_heads)) >= 0;
-             round++) {
-            kern_attn_item item = args.items[i / args.kv_heads];
-            prefill_tiles tiles = prefill_block_tiles(args, item);
+        kern_attn_item item;
+        int kv_head;
+
+        for (int round = 0; get_item<SHARED>(args, round, item, kv_head); round++) {
+            prefill_tiles tiles = tiles_of<SHARED>(args, item);
             const int32_t *pages = args.pages + item.page;
             int last = (item.context - 1) / KERN_PAGE_TOKENS;
 
-            load_query(args, item, i % args.kv_heads);
+            load_query(args, item, kv_head);
             for (int t = tiles.from; t < tiles.to; t++) {
                 int p = t * PAGES_PER_TILE;
                 size_t page[2] = {(size_t)pages[p], (size_t)pages[min(p + 1, last)]};
-                load_tile(args, page, item.context - t * TILE_KEYS, i % args.kv_heads);
+                load_tile(args, page, item.context - t * TILE_KEYS, kv_head);
             }
         }
     }
 };
 
 /* The computing side: 64 rows of an item. */
-template <int D> struct consumer {
+template <int D, bool SHARED> struct consumer {
     using C = config<D>;
     memory<D> m;
     ring<STAGES> at; /* tile whose scores come next */
@@ -217,7 +244,7 @@ template <int D> struct consumer {
     {
         int key = tile * TILE_KEYS;
 
-        if (key + TILE_KEYS > see.all_to || key < see.all_from)
+        if (!SHARED && (key + TILE_KEYS > see.all_to || key < see.all_from))
             mask_tile(s, key + 2 * (lane & 3), see.from, see.to);
         softmax_tile(s, state, factor, c);
     }
@@ -259,7 +286,7 @@ template <int D> struct consumer {
     /* Tiles [from, to) for these rows; those of the block that these rows do not see go by. */
     __device__ __forceinline__ void run_item(prefill_tiles tiles, const prefill_rows &see)
     {
-        int to = min(tiles.to, (see.any_to + TILE_KEYS - 1) / TILE_KEYS), stage;
+        int to = SHARED ? tiles.to : min(tiles.to, (see.any_to + TILE_KEYS - 1) / TILE_KEYS), stage;
         bool add = false;
         float factor[2];
 
@@ -309,21 +336,28 @@ template <int D> struct consumer {
     }
     __device__ __forceinline__ void run(const kern_attn &args)
     {
+        kern_attn_item item;
+        prefill_rows see;
+        int kv_head;
+
         c = args.scale * 1.44269504f;
-        for (int round = 0, i; (i = item_of_round(round, args.n_items * args.kv_heads)) >= 0;
-             round++) {
-            kern_attn_item item = args.items[i / args.kv_heads];
-            int first = item.first + GROUP_ROWS * group + 16 * warp;
-            prefill_rows see = prefill_see(args, item, first, lane);
-            prefill_group_limits(args, item, item.first + GROUP_ROWS * group, GROUP_ROWS, see);
-            run_item(prefill_block_tiles(args, item), see);
-            prefill_store<D>(args, item, i % args.kv_heads, total_out, total, first + (lane >> 2),
-                             lane);
+        for (int round = 0; get_item<SHARED>(args, round, item, kv_head); round++) {
+            int first = first_row<SHARED>(item) + GROUP_ROWS * group + 16 * warp;
+            if (!SHARED) {
+                see = prefill_see(args, item, first, lane);
+                prefill_group_limits(args, item, item.first + GROUP_ROWS * group, GROUP_ROWS, see);
+            }
+            run_item(tiles_of<SHARED>(args, item), see);
+            if (SHARED)
+                store_members<D>(args, item, kv_head, total_out, total, first + (lane >> 2), lane);
+            else
+                prefill_store<D>(args, item, kv_head, total_out, total, first + (lane >> 2), lane);
         }
     }
 };
 
-template <int D> __device__ __forceinline__ void work(const kern_attn &args, uint32_t base)
+template <int D, bool SHARED>
+__device__ __forceinline__ void work(const kern_attn &args, uint32_t base)
 {
     memory<D> m = {base};
 
@@ -335,14 +369,16 @@ template <int D> __device__ __forceinline__ void work(const kern_attn &args, uin
         matrix_unit_fence();
     }
     __syncthreads();
+    start_next();
+    wait_before();
     if (threadIdx.x < GROUP_THREADS) {
         registers_lower<40>();
-        producer<D> p;
+        producer<D, SHARED> p;
         p.m = m;
         p.run(args);
     } else {
         registers_raise<232>();
-        consumer<D> w;
+        consumer<D, SHARED> w;
         w.m = m;
         w.group = threadIdx.x / GROUP_THREADS - 1;
         w.warp = threadIdx.x / 32 % 4;
@@ -353,31 +389,35 @@ template <int D> __device__ __forceinline__ void work(const kern_attn &args, uin
 
 #endif
 
-template <int D>
+template <int D, bool SHARED>
 __global__ void __launch_bounds__(THREADS, 1) prefill90(const __grid_constant__ kern_attn args)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ __align__(128) char smem[];
 
-    work<D>(args, (smem_address(smem) + 1023) & ~1023u);
+    work<D, SHARED>(args, (smem_address(smem) + 1023) & ~1023u);
 #endif
 }
 
-template <int D> cudaError_t launch(const kern_attn &args, int n_sm, cudaStream_t stream)
+template <int D, bool SHARED> cudaError_t launch(const kern_attn &args, cudaStream_t stream)
 {
-    int n = args.n_items * args.kv_heads;
-    cudaError_t e = cudaFuncSetAttribute(prefill90<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                         config<D>::SMEM_BYTES);
+    int n = args.n_items * args.kv_heads, n_sm = device_property(cudaDevAttrMultiProcessorCount);
+    cudaError_t e = cudaFuncSetAttribute(
+        prefill90<D, SHARED>, cudaFuncAttributeMaxDynamicSharedMemorySize, config<D>::SMEM_BYTES);
     if (e != cudaSuccess)
         return e;
-    int blocks = n < n_sm ? n : n_sm;
-    prefill90<D><<<blocks, THREADS, config<D>::SMEM_BYTES, stream>>>(args);
-    return cudaGetLastError();
+    return launch_early(prefill90<D, SHARED>, n < n_sm ? n : n_sm, THREADS, config<D>::SMEM_BYTES,
+                        stream, args);
 }
 
 } // namespace
 
-cudaError_t prefill_launch90(const kern_attn &args, int n_sm, cudaStream_t stream)
+cudaError_t prefill_launch90(const kern_attn &args, cudaStream_t stream)
 {
-    return args.head_dim == 64 ? launch<64>(args, n_sm, stream) : launch<128>(args, n_sm, stream);
+    return args.head_dim == 64 ? launch<64, false>(args, stream) : launch<128, false>(args, stream);
+}
+
+cudaError_t shared_launch90(const kern_attn &args, cudaStream_t stream)
+{
+    return args.head_dim == 64 ? launch<64, true>(args, stream) : launch<128, true>(args, stream);
 }

@@ -8,12 +8,14 @@
  * the 512 keys of the chunk, all of which every row sees. The results go where
  * decode attention puts those of its own chunks; it runs after this kernel and
  * merges them in order. Order of sums: attn_tile.cuh, so that a row has the
- * same bits whether its chunk was shared or not.
+ * same bits whether its chunk was shared or not. Hopper has a kernel of its own
+ * in attn_prefill90.cu.
  *
  * Bound by arithmetic, as prefill attention is: 4 * D flop a (row, key) pair.
  */
-#include "cuda/attn_tile.cuh"
+#include "cuda/attn_parts.cuh"
 #include "cuda/attn_warp.cuh"
+#include "cuda/prefill.cuh"
 
 namespace
 {
@@ -26,12 +28,6 @@ template <int D> struct config {
     static constexpr int STAGE_BYTES = 2 * TILE_BYTES;
     static constexpr int SMEM_BYTES = STAGES * STAGE_BYTES;
 };
-
-/* The members of an item: token row and partial result of each. */
-__device__ __forceinline__ const int2 *members_of(const kern_attn &args, const kern_attn_item &item)
-{
-    return (const int2 *)(args.pages + item.first);
-}
 
 /* Q of rows `row` and row + 8 of an item; rows that it does not have are zero. */
 template <int D>
@@ -52,29 +48,6 @@ __device__ __forceinline__ void load_members(uint32_t (&q)[D / 16][4], const ker
             q[k][h] = valid ? *(const uint32_t *)(from + 16 * k) : 0;
             q[k][h + 2] = valid ? *(const uint32_t *)(from + 16 * k + 8) : 0;
         }
-    }
-}
-
-template <int D>
-__device__ __forceinline__ void store_members(const kern_attn &args, const kern_attn_item &item,
-                                              int kv_head, const float (&out)[D / 8][4],
-                                              const attn_state &state, int row, int lane)
-{
-    int group = args.heads / args.kv_heads;
-
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        int r = row + 8 * h;
-        if (r >= item.n_rows * group)
-            continue;
-        int part = members_of(args, item)[r / group].y * args.kv_heads + kv_head;
-        float *to = partial_values<D>(args, part) + r % group * D + 2 * (lane & 3);
-#pragma unroll
-        for (int n = 0; n < D / 8; n++)
-            __stcg((float2 *)(to + 8 * n), make_float2(out[n][2 * h], out[n][2 * h + 1]));
-        if ((lane & 3) == 0)
-            __stcg(partial_state<D>(args, part) + r % group,
-                   make_float2(state.max[h], state.sum[h]));
     }
 }
 
@@ -156,6 +129,8 @@ cudaError_t kern_attn_shared(struct kern_attn args, cudaStream_t stream)
         return cudaErrorInvalidValue;
     if (args.n_items == 0)
         return cudaSuccess;
+    if (prefill_is90(args))
+        return shared_launch90(args, stream);
     switch (args.head_dim) {
     case 64:
         return launch<64>(args, stream);

@@ -253,12 +253,12 @@ __device__ __forceinline__ float merge_value(float out, float chunk, float a, fl
 /* A chunk's outputs and its (max, sum) in the partial results. */
 template <int D> __device__ __forceinline__ float *partial_values(const kern_attn &args, int i)
 {
-    return args.partial + (size_t)i * KERN_DECODE_ROWS * (D + 2);
+    return args.partial + (size_t)i * args.part_rows * (D + 2);
 }
 
 template <int D> __device__ __forceinline__ float2 *partial_state(const kern_attn &args, int i)
 {
-    return (float2 *)(partial_values<D>(args, i) + KERN_DECODE_ROWS * D);
+    return (float2 *)(partial_values<D>(args, i) + args.part_rows * D);
 }
 
 /* Q of 16 rows as the A operands of D / 16 mma steps; rows from n_rows on are zero. `row` is the

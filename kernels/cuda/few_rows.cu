@@ -13,41 +13,15 @@
  * Bound by memory: 2 * n * k bytes of weights. Measured on an H100 at 8 rows:
  * 2384 GB/s for 6144 x 4096, 2701 for 4096 x 14336, 3029 for 128256 x 4096.
  */
-#include "cuda/attn_tile.cuh"
+#include "cuda/few_rows.cuh"
 #include "cuda/vec.cuh"
 
 namespace
 {
 
-constexpr int THREADS = 64, COLUMNS = 16, DEPTH = 256, UNITS = DEPTH / 8, ROW_BYTES = DEPTH * 2;
+using namespace few_rows;
 
-template <int ROWS> struct config {
-    static constexpr int WEIGHT_BYTES = COLUMNS * ROW_BYTES;
-    static constexpr int STAGE_BYTES = WEIGHT_BYTES + ROWS * ROW_BYTES;
-    static constexpr int STAGES = ROWS == 8 ? 6 : 4;
-    static constexpr int SMEM_BYTES = STAGES * STAGE_BYTES;
-};
-
-__device__ __forceinline__ uint32_t unit_offset(int row, int unit)
-{
-    return (uint32_t)(row * ROW_BYTES + ((unit ^ (row & 7)) << 4));
-}
-
-/* Start the copy of N rows by DEPTH, row `first` and following, from the ninth on `jump` rows
- * further; what lies beyond the matrix becomes zeros, which change no sum. */
-template <int N>
-__device__ __forceinline__ void load_rows(uint32_t to, const uint16_t *matrix, int first, int jump,
-                                          int n_rows, int k, int n_k)
-{
-#pragma unroll
-    for (int i = 0; i < N * UNITS / THREADS; i++) {
-        int at = i * THREADS + threadIdx.x, row = at / UNITS, unit = at % UNITS;
-        int place = first + row + (row >= 8 ? jump : 0);
-        bool valid = place < n_rows && k + unit * 8 < n_k;
-        const uint16_t *from = matrix + (valid ? (size_t)place * n_k + k + unit * 8 : 0);
-        copy_async(to + unit_offset(row, unit), from, valid);
-    }
-}
+constexpr int DEPTH = ROW_BYTES / 2;
 
 /* The A operands of two steps. */
 template <int ROWS>
@@ -64,28 +38,6 @@ __device__ __forceinline__ void load_inputs(uint32_t (&a)[2][4], uint32_t from, 
         for (int i = 0; i < 2; i++)
             load_matrices(a[i], from + unit_offset(lane & 15, 2 * (step + i) + (lane >> 4)));
     }
-}
-
-/* What is added to a product besides its bias. */
-__device__ __forceinline__ float old_value(const struct kern_chain &a, int row, int column)
-{
-    return a.add && row < a.rows && column < a.n ? a.out_f32[(size_t)row * a.n + column] : 0;
-}
-
-__device__ __forceinline__ void finish(const struct kern_chain &a, int row, int column, float x,
-                                       float old)
-{
-    if (row >= a.rows || column >= a.n)
-        return;
-    size_t at = (size_t)row * a.n + column;
-    if (a.bias)
-        x += __uint_as_float((uint32_t)a.bias[column] << 16);
-    if (a.add)
-        x += old;
-    if (a.out_f32)
-        a.out_f32[at] = x;
-    else
-        a.out[at] = __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
 
 /* The gate's warp gets the other's values through shared memory; both are rounded as if stored. */
@@ -108,7 +60,7 @@ __device__ __forceinline__ void finish_gated(const struct kern_chain &a, float *
 }
 
 template <int ROWS, bool GATED>
-__global__ void __launch_bounds__(THREADS) few_rows(const __grid_constant__ struct kern_chain a)
+__global__ void __launch_bounds__(THREADS) multiply(const __grid_constant__ struct kern_chain a)
 {
     using C = config<ROWS>;
     extern __shared__ __align__(128) char smem[];
@@ -122,12 +74,12 @@ __global__ void __launch_bounds__(THREADS) few_rows(const __grid_constant__ stru
     auto load_weights = [&](int t) {
         if (t < n_tiles)
             load_rows<COLUMNS>(stages + t % C::STAGES * C::STAGE_BYTES, a.weight, first, jump, a.n,
-                               t * DEPTH, a.k);
+                               t * ROW_BYTES, 2 * a.k);
     };
     auto load_in = [&](int t) {
         if (t < n_tiles)
             load_rows<ROWS>(stages + t % C::STAGES * C::STAGE_BYTES + C::WEIGHT_BYTES, a.in, 0, 0,
-                            a.rows, t * DEPTH, a.k);
+                            a.rows, t * ROW_BYTES, 2 * a.k);
         copy_commit();
     };
     start_next();
@@ -163,11 +115,11 @@ __global__ void __launch_bounds__(THREADS) few_rows(const __grid_constant__ stru
 template <int ROWS, bool GATED> cudaError_t launch(const struct kern_chain &a, cudaStream_t stream)
 {
     cudaError_t e =
-        cudaFuncSetAttribute(few_rows<ROWS, GATED>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+        cudaFuncSetAttribute(multiply<ROWS, GATED>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              config<ROWS>::SMEM_BYTES);
     if (e != cudaSuccess)
         return e;
-    return launch_early(few_rows<ROWS, GATED>, (a.n + COLUMNS - 1) / COLUMNS, THREADS,
+    return launch_early(multiply<ROWS, GATED>, (a.n + COLUMNS - 1) / COLUMNS, THREADS,
                         config<ROWS>::SMEM_BYTES, stream, a);
 }
 

@@ -6,11 +6,12 @@
  * 128 of its expert's rows at a time. Weights are the left operand, so that a
  * tile's number of places is the instruction's free dimension: 64, 128, 192 or
  * 256, whatever the expert has, and its weights are read once. A warpgroup
- * copies: the weights as a box of 128 rows by 64 columns, the input's rows from
- * wherever they lie by 16 bytes. Two compute 64 of the rows each; gated, these
- * are eight of the gate and the same eight of up by turns, so that a thread has
- * both values. Each turns its results round in shared memory, 64 places at a
- * time, while the other may still compute.
+ * copies: the weights as a box of 128 rows by 64 columns; the input's rows as
+ * boxes of 64 or, where they do not lie in order, by 16 bytes, which takes a
+ * quarter longer. Two compute 64 of the rows each; gated, these are eight of the
+ * gate and the same eight of up by turns, so that a thread has both values. Each
+ * turns its results round in shared memory, 64 places at a time, while the other
+ * may still compute.
  *
  * Bound by reading the weights below some 250 places an expert, by arithmetic
  * above.
@@ -85,6 +86,11 @@ __device__ __forceinline__ int out_columns(const struct kern_grouped &a)
     return a.is_gated ? a.n / 2 : a.n;
 }
 
+/* The tensor maps of a launch: of the weights, and of inputs that lie in order. */
+struct maps {
+    const void *weights, *in;
+};
+
 /* This block's piece number `i`, column by column; false after the last. */
 __device__ __forceinline__ bool get_piece(const struct kern_grouped &a, int i, struct piece &out)
 {
@@ -96,6 +102,24 @@ __device__ __forceinline__ bool get_piece(const struct kern_grouped &a, int i, s
     out.tile = a.tiles[i / across];
     out.first = i % across * columns;
     return true;
+}
+
+/* The same as copy_piece, of inputs that lie in order; one thread does it. */
+template <int PLACES>
+__device__ __forceinline__ void copy_boxes(ring<PLACES> &at, const struct kern_grouped &a,
+                                           const struct maps &maps, const struct piece &piece)
+{
+    using C = config<PLACES>;
+    int n = (piece.tile.n_places + CHUNK - 1) / CHUNK;
+
+    for (int k = 0; k < a.k; k += DEPTH, at.next()) {
+        barrier_wait(at.empty(at.i), at.parity ^ 1);
+        barrier_arrive_expecting(at.full(at.i), C::WEIGHT_BYTES + n * CHUNK * 128);
+        copy_box(at.stage(), maps.weights, k, piece.first / 8, piece.tile.expert, at.full(at.i));
+        for (int i = 0; i < n; i++)
+            copy_rows(at.stage() + C::WEIGHT_BYTES + i * CHUNK * 128, maps.in, k,
+                      piece.tile.place + i * CHUNK, at.full(at.i));
+    }
 }
 
 template <int PLACES>
@@ -264,14 +288,15 @@ __device__ __forceinline__ void consume(ring<PLACES> at, const struct kern_group
 }
 
 template <int PLACES>
-__device__ __forceinline__ void work(const struct kern_grouped &a, const void *map, uint32_t base)
+__device__ __forceinline__ void work(const struct kern_grouped &a, const struct maps &maps,
+                                     uint32_t base)
 {
     ring<PLACES> at = {base};
     struct piece piece;
 
     if (threadIdx.x == 0) {
         for (int i = 0; i < config<PLACES>::STAGES; i++) {
-            barrier_init(at.full(i), GROUP_THREADS + 1);
+            barrier_init(at.full(i), a.rows ? GROUP_THREADS + 1 : 1);
             barrier_init(at.empty(i), CONSUMERS * GROUP_THREADS / 32);
         }
         matrix_unit_fence();
@@ -281,8 +306,10 @@ __device__ __forceinline__ void work(const struct kern_grouped &a, const void *m
     wait_before();
     if (threadIdx.x < GROUP_THREADS) {
         registers_lower<88>();
-        for (int i = 0; get_piece(a, i, piece); i++)
-            copy_piece(at, a, map, piece);
+        for (int i = 0; a.rows && get_piece(a, i, piece); i++)
+            copy_piece(at, a, maps.weights, piece);
+        for (int i = 0; !a.rows && threadIdx.x == 0 && get_piece(a, i, piece); i++)
+            copy_boxes(at, a, maps, piece);
     } else {
         registers_raise<208>();
         consume(at, a);
@@ -294,12 +321,12 @@ __device__ __forceinline__ void work(const struct kern_grouped &a, const void *m
 template <int PLACES>
 __global__ void __launch_bounds__(THREADS, 1)
     grouped90(const __grid_constant__ struct kern_grouped a,
-              const __grid_constant__ CUtensorMap map)
+              const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap in)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ __align__(128) char smem[];
 
-    work<PLACES>(a, &map, (smem_address(smem) + 1023) & ~1023u);
+    work<PLACES>(a, {&weights, &in}, (smem_address(smem) + 1023) & ~1023u);
 #endif
 }
 
@@ -308,15 +335,10 @@ typedef CUresult encode_function(CUtensorMap *, CUtensorMapDataType, cuuint32_t,
                                  const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
                                  CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
-/* The weights as a tensor of columns, rows eight by eight, gate and up, eights of rows, experts; so
- * that a box has both by turns. Without a gate there is one of the two, in boxes twice as high. */
-cudaError_t make_map(CUtensorMap *map, const struct kern_grouped &a)
+/* A tensor of bf16 in boxes of 128-byte rows. */
+cudaError_t make_map(CUtensorMap *map, const void *data, int n, const cuuint64_t *size,
+                     const cuuint64_t *stride, const cuuint32_t *box)
 {
-    cuuint64_t halves = a.is_gated ? 2 : 1, half = (cuuint64_t)a.n / halves;
-    cuuint64_t row = (cuuint64_t)a.k * 2;
-    cuuint64_t size[5] = {(cuuint64_t)a.k, 8, halves, half / 8, (cuuint64_t)a.n_held};
-    cuuint64_t stride[4] = {row, half * row, 8 * row, a.n * row};
-    cuuint32_t box[5] = {DEPTH, 8, (cuuint32_t)halves, (cuuint32_t)(16 / halves), 1};
     cuuint32_t step[5] = {1, 1, 1, 1, 1};
     cudaDriverEntryPointQueryResult found;
     void *encode = NULL;
@@ -326,25 +348,49 @@ cudaError_t make_map(CUtensorMap *map, const struct kern_grouped &a)
     if (e != cudaSuccess || encode == NULL)
         return e != cudaSuccess ? e : cudaErrorNotSupported;
     CUresult result = ((encode_function *)encode)(
-        map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5, (void *)a.weights, size, stride, box, step,
+        map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, (cuuint32_t)n, (void *)data, size, stride, box, step,
         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+/* The weights as a tensor of columns, rows eight by eight, gate and up, eights of rows, experts; so
+ * that a box has both by turns. Without a gate there is one of the two, in boxes twice as high. */
+cudaError_t map_weights(CUtensorMap *map, const struct kern_grouped &a)
+{
+    cuuint64_t halves = a.is_gated ? 2 : 1, half = (cuuint64_t)a.n / halves;
+    cuuint64_t row = (cuuint64_t)a.k * 2;
+    cuuint64_t size[5] = {(cuuint64_t)a.k, 8, halves, half / 8, (cuuint64_t)a.n_held};
+    cuuint64_t stride[4] = {row, half * row, 8 * row, a.n * row};
+    cuuint32_t box[5] = {DEPTH, 8, (cuuint32_t)halves, (cuuint32_t)(16 / halves), 1};
+
+    return make_map(map, a.weights, 5, size, stride, box);
+}
+
+cudaError_t map_in(CUtensorMap *map, const struct kern_grouped &a)
+{
+    cuuint64_t size[2] = {(cuuint64_t)a.k, a.places > 0 ? (cuuint64_t)a.places : 1};
+    cuuint64_t stride[1] = {(cuuint64_t)a.k * 2};
+    cuuint32_t box[2] = {DEPTH, CHUNK};
+
+    return make_map(map, a.in, 2, size, stride, box);
+}
+
 template <int PLACES> cudaError_t launch(const struct kern_grouped &a, cudaStream_t stream)
 {
     constexpr int BYTES = config<PLACES>::SMEM_BYTES;
-    CUtensorMap map;
+    CUtensorMap weights, in = {};
     cudaError_t e =
         cudaFuncSetAttribute(grouped90<PLACES>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
 
     if (e == cudaSuccess)
-        e = make_map(&map, a);
+        e = map_weights(&weights, a);
+    if (e == cudaSuccess && !a.rows)
+        e = map_in(&in, a);
     return e != cudaSuccess
                ? e
                : launch_early(grouped90<PLACES>, device_property(cudaDevAttrMultiProcessorCount),
-                              THREADS, BYTES, stream, a, map);
+                              THREADS, BYTES, stream, a, weights, in);
 }
 
 } // namespace

@@ -64,6 +64,7 @@ struct kern_attn {
                              where these begin in `pages`, counted in integers; or NULL: n_items
                              and items, else n_items bounds the blocks only */
     float *partial;       /* kern_attn_partial_bytes(): decode only */
+    int part_rows;        /* of a partial result: even, at least the rows of any decode item */
     int32_t *arrived;     /* (partials, kv_heads) zero before and after: decode only */
     int n_items;
     int q_stride, out_stride;
@@ -76,7 +77,7 @@ struct kern_attn {
     int max_ctas;    /* 0: as many as there are items; else the share of the device to use */
 };
 
-size_t kern_attn_partial_bytes(int n_partials, int kv_heads, int head_dim);
+size_t kern_attn_partial_bytes(int n_partials, int part_rows, int kv_heads, int head_dim);
 cudaError_t kern_attn_decode(struct kern_attn args, cudaStream_t stream);
 cudaError_t kern_attn_prefill(struct kern_attn args, cudaStream_t stream);
 /* Partial results of chunks that several sequences of one row begin with, for decode attention
@@ -247,6 +248,19 @@ struct kern_row_e4m3 {
 cudaError_t kern_glu_e4m3(struct kern_row_e4m3 args, cudaStream_t stream);
 cudaError_t kern_row_e4m3(struct kern_row_e4m3 args, cudaStream_t stream);
 
+/* out = in * weight^T (+ bias) (+ out) for at most KERN_FEW_ROWS rows, at the speed of memory;
+ * other bits than the library's products of e4m3. */
+struct kern_few_rows_e4m3 {
+    const uint8_t *in, *weight;             /* (rows, k), (n, k) */
+    const float *in_scales, *weight_scales; /* (rows), (n) */
+    const uint16_t *bias;                   /* (n) or NULL */
+    uint16_t *out;                          /* (rows, n), when out_f32 is NULL */
+    float *out_f32;                         /* (rows, n) or NULL */
+    int rows, n, k;                         /* k: a multiple of 16 */
+    bool add;                               /* to what out_f32 holds */
+};
+cudaError_t kern_few_rows_e4m3(struct kern_few_rows_e4m3 args, cudaStream_t stream);
+
 /* k and v of a row, rotated already, to a cache of e4m3. */
 struct kern_append_e4m3 {
     const uint16_t *qkv;  /* (rows, (heads + 2 kv_heads) * head_dim) */
@@ -339,6 +353,7 @@ int kern_most_tiles(int entries, int n_held, int tile_places);
 struct kern_grouped {
     const uint16_t *in;      /* (.., k) */
     const int32_t *rows;     /* (places) row of `in` of each place, or NULL: the place */
+    int places;              /* rows of `in` in that case */
     const uint16_t *weights; /* (n_held, n, k) */
     uint16_t *out;           /* (places, n), or gated (places, n / 2) */
     const struct kern_tile *tiles;

@@ -6,8 +6,15 @@
 
 #include "cuda/attn_tile.cuh"
 
-/* The kernel of Hopper; attn_prefill.cu decides. */
-cudaError_t prefill_launch90(const kern_attn &args, int n_sm, cudaStream_t stream);
+/* The kernels of Hopper: of prompts, and of shared chunks. */
+cudaError_t prefill_launch90(const kern_attn &args, cudaStream_t stream);
+cudaError_t shared_launch90(const kern_attn &args, cudaStream_t stream);
+
+static inline bool prefill_is90(const kern_attn &args)
+{
+    return device_property(cudaDevAttrComputeCapabilityMajor) == 9 && args.head_dim <= 128 &&
+           args.softcap == 0 && !args.no_wgmma;
+}
 
 /* Keys seen by a thread's two rows, by all and by some of its warp's (or warpgroup's) rows. */
 struct prefill_rows {

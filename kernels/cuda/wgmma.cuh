@@ -181,6 +181,16 @@ __device__ __forceinline__ void copy_box(uint32_t to, const void *map, int x, in
                  : "memory");
 }
 
+/* The same of a tensor of two dimensions, from (x, y) on. */
+__device__ __forceinline__ void copy_rows(uint32_t to, const void *map, int x, int y,
+                                          uint32_t barrier)
+{
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+                 "l"(map), "r"(x), "r"(y), "r"(barrier)
+                 : "memory");
+}
+
 /* Eight rows of eight 16-bit values each, four such matrices, transposed: lane 8 m + i has the
  * address of column i of matrix m. */
 __device__ __forceinline__ void store_matrices_transposed(uint32_t address, uint32_t a, uint32_t b,

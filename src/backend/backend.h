@@ -150,6 +150,7 @@ struct ant_backend_config {
     int local_rank;
     enum ant_kv_type kv_type;
     enum ant_weight_type weight_type;
+    bool is_fast;          /* a row's bits may depend on how many there are, where that is faster */
     bool reads_slots;      /* read_slot will be called: each operation is launched by itself */
     bool times_operations; /* for `counts`, also where that makes steps slower */
     /* The ranks that hold the rest of the replica (borrowed; NULL: nobody), and the tokens whose
@@ -184,11 +185,21 @@ struct ant_backend_facts {
                              is given its next step while it works on one */
 };
 
+/* The time of all operations of one name. */
+struct ant_operation {
+    char name[40];
+    double seconds;
+};
+
+enum { ANT_MAX_OPERATIONS = 32 };
+
 /* Work counted since open: what the report compares with the hardware's limit.
  */
 struct ant_backend_counts {
     double weight_bytes, kv_bytes, flops;
     double seconds_gemm, seconds_attention, seconds_other; /* of operations; 0: not timed */
+    struct ant_operation operations[ANT_MAX_OPERATIONS]; /* in the order of their first use */
+    int n_operations;                                    /* 0: not told apart */
     double joules; /* that the device has taken since kv_open; 0: not known */
 };
 
@@ -212,7 +223,9 @@ struct ant_backend; /* each backend's own; begins with `const struct
 
 struct ant_backend_ops {
     const char *name;               /* "cuda", "cpu" */
-    int default_seqs, default_rows; /* prompts in flight and rows of a step, if nobody says */
+    /* If nobody says: prompts in flight, those of models that want many (ant_arch_wants_many), and
+     * rows of a step. */
+    int default_seqs, many_seqs, default_rows;
 
     /* 0 when this process can use the backend; else the reason is in `why`. */
     int (*probe)(struct ant_error *why);

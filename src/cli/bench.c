@@ -85,9 +85,11 @@ static const struct ant_option options[] = {
     {ANT_OPTION_INT, 't', "threads", "N", AT(run.threads), 0, 4096,
      .help = "Compute threads of a rank. Default: its fair part of the cores."},
     {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(run.max_num_seqs), 1, 1 << 20,
-     .help = "Prompts in flight at once on a rank. Default 256, on a GPU 1024."},
+     .help =
+         "Prompts in flight at once on a rank. Default 256, on a GPU 1024, of mixtures and small "
+         "models 2048."},
     {ANT_OPTION_INT, 0, "max-num-batched-tokens", "N", AT(run.max_batched_tokens), 1, 1 << 20,
-     .help = "Most rows of one step. Default 512, on a GPU 8192."},
+     .help = "Most rows of one step. Default 512, on a GPU 8448."},
     {ANT_OPTION_FLAG, 0, "no-prefix-sharing", NULL, AT(run.no_prefix_sharing),
      .help = "Compute every prompt whole, also where it begins like another one."},
     {ANT_OPTION_BYTES, 0, "kv-memory", "BYTES", AT(run.kv_memory), 0, 1e18,
@@ -100,6 +102,7 @@ static const struct ant_option options[] = {
     {ANT_OPTION_TEXT, 0, "speculate", "HOW", AT(run.speculate),
      .help = "As for antiphon run, but off by default: what random weights write goes round in "
              "circles, so that most guesses are right."},
+    {ANT_OPTION_FLAG, 0, "fast", NULL, AT(run.is_fast), .help = "As for antiphon run."},
     {ANT_OPTION_FLAG, 0, "operations", NULL, AT(run.times_operations),
      .help =
          "Time products, attention and the rest apart: on a GPU operation by operation, without "
@@ -364,6 +367,18 @@ static void read_counts(const struct bench *bench, int64_t n_output, struct ant_
     run->ops->counts(run->be, counts);
 }
 
+/* What operations took between two readings, of which the first has the first of them. */
+static void subtract_operations(struct bench_sample *sample, const struct ant_backend_counts *new,
+                                const struct ant_backend_counts *old)
+{
+    sample->n_operations = new->n_operations;
+    for (int i = 0; i < new->n_operations; i++) {
+        sample->operations[i] = new->operations[i];
+        if (i < old->n_operations)
+            sample->operations[i].seconds -= old->operations[i].seconds;
+    }
+}
+
 static int measure_rank(struct bench *bench, struct round *round, struct bench_sample *sample,
                         struct ant_error *err)
 {
@@ -386,7 +401,24 @@ static int measure_rank(struct bench *bench, struct round *round, struct bench_s
     sample->attention_s = new.seconds_attention - old.seconds_attention;
     sample->other_s = new.seconds_other - old.seconds_other;
     sample->joules = new.joules - old.joules;
+    subtract_operations(sample, &new, &old);
     return 0;
+}
+
+/* The ranks of a replica need not have the same operations. */
+static void add_operations(struct bench_sample *to, const struct bench_sample *from, double share)
+{
+    for (int i = 0; i < from->n_operations; i++) {
+        const struct ant_operation *it = &from->operations[i];
+        int at = 0;
+        while (at < to->n_operations && strcmp(to->operations[at].name, it->name) != 0)
+            at++;
+        if (at == ANT_MAX_OPERATIONS)
+            at--;
+        else if (at == to->n_operations)
+            memcpy(to->operations[to->n_operations++].name, it->name, sizeof it->name);
+        to->operations[at].seconds += share * it->seconds;
+    }
 }
 
 /* One sample of all ranks: sums, means over prompts and over ranks, the longest time. */
@@ -421,6 +453,7 @@ static void sum_up(const struct bench_sample *ranks, int n, struct bench_sample 
         out->joules += r->joules;
         out->answers += r->answers;
         out->stolen += r->stolen;
+        add_operations(out, r, 1.0 / n);
     }
     out->tail_s = out->wall_s - first_through;
     out->first_s /= (double)out->n;

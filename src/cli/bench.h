@@ -36,6 +36,8 @@ struct bench_sample {
     int64_t n, prompt_tokens, prefilled_tokens, output_tokens, steps;
     double weight_bytes, kv_bytes, flops; /* of the backend */
     double gemm_s, attention_s, other_s;  /* mean over ranks; 0: operations were not timed */
+    struct ant_operation operations[ANT_MAX_OPERATIONS]; /* the same by name */
+    int n_operations;
     double joules;
     double tail_s;    /* of all: from the first replica's last answer to the last of any */
     uint64_t answers; /* a digest of prompts' numbers and their answers, whoever gave them */

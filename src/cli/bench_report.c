@@ -88,6 +88,28 @@ void ant_bench_print_setup(const struct bench *bench)
            bench->ready_s, run->load_s, bench->first_token_s);
 }
 
+static int by_seconds(const void *a, const void *b)
+{
+    double x = ((const struct ant_operation *)a)->seconds;
+    double y = ((const struct ant_operation *)b)->seconds;
+
+    return (x < y) - (x > y);
+}
+
+static void print_operations(const struct bench_sample *sample)
+{
+    struct bench_sample s = *sample;
+    double all = s.gemm_s + s.attention_s + s.other_s;
+
+    printf("%8s products %.3f s, attention %.3f s, other operations %.3f s\n", "", s.gemm_s,
+           s.attention_s, s.other_s);
+    qsort(s.operations, (size_t)s.n_operations, sizeof s.operations[0], by_seconds);
+    for (int i = 0; i < s.n_operations; i++)
+        printf("%8s %-*s %9.3f s %5.1f %%\n", "", (int)sizeof s.operations[0].name,
+               s.operations[i].name, s.operations[i].seconds,
+               all > 0 ? 100 * s.operations[i].seconds / all : 0);
+}
+
 void ant_bench_print_head(void)
 {
     printf("%-8s %7s %6s %5s %9s %5s %9s %9s %9s %8s %8s %7s %8s %6s\n", "work", "prompts", "in",
@@ -111,8 +133,7 @@ void ant_bench_print(const struct bench *bench, const struct bench_result *resul
     else
         printf("%6s\n", "-");
     if (bench->run.settings.times_operations)
-        printf("%8s products %.3f s, attention %.3f s, other operations %.3f s\n", "", s->gemm_s,
-               s->attention_s, s->other_s);
+        print_operations(s);
     if (bench->run.layout.dp_size > 1)
         printf("%8s %.2f s from the first replica's end to the last's, %lld prompts taken over\n",
                "", s->tail_s, (long long)s->stolen);
@@ -146,6 +167,13 @@ static json_t *sample_json(const struct bench *bench, const struct bench_sample 
                              s->tail_s, "stolen", (json_int_t)s->stolen, "answers", answers);
 
     json_object_update_new(json, work);
+    if (s->n_operations > 0) {
+        json_t *operations = json_object();
+        for (int i = 0; i < s->n_operations; i++)
+            json_object_set_new(operations, s->operations[i].name,
+                                json_real(s->operations[i].seconds));
+        json_object_set_new(json, "operations_s", operations);
+    }
     return json;
 }
 

@@ -92,9 +92,11 @@ static const struct ant_option options[] = {
     {ANT_OPTION_INT, 0, "max-model-len", "N", AT(max_model_len), 1, 1 << 24,
      .help = "Longest prompt and answer together. Default: what the model was made for."},
     {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(max_seqs), 1, 1 << 20,
-     .help = "Prompts in flight at once on a rank. Default 256, on a GPU 1024."},
+     .help =
+         "Prompts in flight at once on a rank. Default 256, on a GPU 1024, of mixtures and small "
+         "models 2048."},
     {ANT_OPTION_INT, 0, "max-num-batched-tokens", "N", AT(max_rows), 1, 1 << 20,
-     .help = "Most rows of one step. Default 512, on a GPU 8192."},
+     .help = "Most rows of one step. Default 512, on a GPU 8448."},
     {ANT_OPTION_FLAG, 0, "no-prefix-sharing", NULL, AT(no_prefix_sharing),
      .help = "Compute every prompt whole, also where it begins like another one."},
     {ANT_OPTION_TEXT, 0, "json", "FILE", AT(json),
@@ -464,14 +466,16 @@ static int set_limits(struct plan *plan, struct ant_error *err)
 {
     const struct plan_settings *settings = plan->settings;
     const struct plan_machine *machine = &plan->site.machine;
-    int context = ant_checkpoint_arch(plan->checkpoint)->context;
+    const struct ant_arch *arch = ant_checkpoint_arch(plan->checkpoint);
+    int context = arch->context;
+    int seqs = ant_arch_wants_many(arch) ? machine->many_seqs : machine->default_seqs;
 
     if (settings->max_model_len > context)
         return ant_fail(err, ANT_EUSAGE,
                         "--max-model-len %d is more than the %d the model was made for",
                         settings->max_model_len, context);
     plan->config = (struct ant_engine_config){
-        .max_seqs = settings->max_seqs ? settings->max_seqs : machine->default_seqs,
+        .max_seqs = settings->max_seqs ? settings->max_seqs : seqs,
         .max_step_rows = settings->max_rows ? settings->max_rows : machine->default_rows,
         .max_context = settings->max_model_len ? settings->max_model_len : context,
         .no_prefix_sharing = settings->no_prefix_sharing,

@@ -33,7 +33,7 @@ struct plan_machine {
     double op_s;                   /* that each operation takes beside its work */
     double link_bandwidth, link_s; /* between ranks of a host: bytes/s, and to agree at all */
     double most_bandwidth;         /* hosts: of all cores together */
-    int default_seqs, default_rows;
+    int default_seqs, many_seqs, default_rows; /* as of struct ant_backend_ops */
     double kv_share;
 };
 

@@ -26,8 +26,8 @@
         .name = name_, .source = source_, .memory = memory_, .flops = {flops_, flops_},            \
         .bandwidth = {bandwidth_, bandwidth_}, .kv_bandwidth = 0.95 * (bandwidth_),                \
         .prefill_flops = attn_, .element_bandwidth = 0.87 * (bandwidth_), .op_s = 2.1e-6,          \
-        .link_bandwidth = link_, .link_s = 19e-6, .default_seqs = 1024, .default_rows = 8192,      \
-        .kv_share = 0.98                                                                           \
+        .link_bandwidth = link_, .link_s = 19e-6, .default_seqs = 1024, .many_seqs = 2048,         \
+        .default_rows = 8448, .kv_share = 0.98                                                     \
     }
 #define CORE(name_, source_, peak_, flops16, flops8, bw16, bw8, most_, prefill_, decode_,          \
              elements_)                                                                            \
@@ -36,7 +36,7 @@
         .flops = {flops16, flops8}, .bandwidth = {bw16, bw8}, .most_bandwidth = most_,             \
         .kv_bandwidth = bw16, .prefill_flops = prefill_, .decode_flops = decode_,                  \
         .element_bandwidth = elements_, .op_s = 4.5e-6, .link_bandwidth = 3 * G, .link_s = 60e-6,  \
-        .default_seqs = 256, .default_rows = 512, .kv_share = 0.8                                  \
+        .default_seqs = 256, .many_seqs = 256, .default_rows = 512, .kv_share = 0.8                \
     }
 
 static const char measured[] = "measured", sheet[] = "by its data sheet";

@@ -170,10 +170,12 @@ const struct ant_option ant_run_options[] = {
          "of them hold each reads a part and sends it to the others, checked. auto, the default: "
          "broadcast from network file systems."},
     {ANT_OPTION_INT, 0, "max-num-seqs", "N", AT(max_num_seqs), 1, 1 << 20,
-     .help = "Prompts in flight at once on a rank. Default 256, on a GPU 1024."},
+     .help =
+         "Prompts in flight at once on a rank. Default 256, on a GPU 1024, of mixtures and small "
+         "models 2048."},
     {ANT_OPTION_INT, 0, "max-num-batched-tokens", "N", AT(max_batched_tokens), 1, 1 << 20,
      .help = "Most rows of one step, prompt chunks and answers together. Default 512, on a GPU "
-             "8192."},
+             "8448."},
     {ANT_OPTION_FLAG, 0, "no-prefix-sharing", NULL, AT(no_prefix_sharing),
      .help = "Compute every prompt whole, also where it begins like another one. Answers are the "
              "same."},
@@ -195,6 +197,10 @@ const struct ant_option ant_run_options[] = {
      .help = "Elements of the weights as they are multiplied. fp8 (on Hopper GPUs): e4m3 with a "
              "scale for each row, made while loading; embedding and output stay as they are. auto "
              "is what the backend makes of the model's own."},
+    {ANT_OPTION_FLAG, 0, "fast", NULL, AT(is_fast), .answers = true,
+     .help = "With --weight-type fp8: be faster while at most 16 answers are under way, and let "
+             "answers depend on how many are: another batch, number of ranks or restart may then "
+             "give others."},
 
     {ANT_OPTION_HEADING, .name = "Talk"},
     {ANT_OPTION_INT, 0, "progress", "SECONDS", AT(progress), 0, 86400,

@@ -53,7 +53,7 @@ struct run_settings {
     const char *system, *chat_template, *chat_variables, *chat_date;
     int max_model_len, max_num_seqs, max_batched_tokens, threads, backend, kv_type, weight_type;
     int64_t kv_memory;
-    bool no_prefix_sharing, times_operations;
+    bool no_prefix_sharing, times_operations, is_fast;
     const char *speculate;
     bool restart_over, retry_failed;
     double save_every, drain, margin, watchdog;

@@ -227,13 +227,14 @@ static int check_units(struct run *run, int local_rank, struct ant_error *err)
 
 static int choose_backend(struct run *run, int local_rank, struct ant_error *err)
 {
+    bool wants_many = ant_arch_wants_many(ant_checkpoint_arch(run->checkpoint));
     struct run_settings *settings = &run->settings;
     struct ant_error why;
     int rc = ant_backend_choose(&run->ops, ant_run_backends[settings->backend], err);
     int units = check_units(run, local_rank, rc < 0 ? &why : err);
 
     if (rc == 0 && !settings->max_num_seqs)
-        settings->max_num_seqs = run->ops->default_seqs;
+        settings->max_num_seqs = wants_many ? run->ops->many_seqs : run->ops->default_seqs;
     if (rc == 0 && !settings->max_batched_tokens)
         settings->max_batched_tokens = run->ops->default_rows;
     return rc < 0 ? rc : units;
@@ -275,6 +276,9 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         return ant_fail(err, ANT_EUSAGE,
                         "--max-model-len %d is more than the %d the model was made for",
                         settings->max_model_len, arch->context);
+    if (settings->is_fast && settings->weight_type != ANT_WEIGHT_FP8)
+        return ant_fail(err, ANT_EUSAGE,
+                        "--fast is for --weight-type fp8: nothing else is faster with it");
     config->max_context = settings->max_model_len ? settings->max_model_len : arch->context;
     ANT_TRY(choose_backend(run, card->local_rank, err));
     config->max_seqs = settings->max_num_seqs;
@@ -298,6 +302,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         .local_rank = card->local_rank,
         .kv_type = (enum ant_kv_type)settings->kv_type,
         .weight_type = (enum ant_weight_type)settings->weight_type,
+        .is_fast = settings->is_fast,
         .times_operations = settings->times_operations,
     };
     run->settings.threads = backend.n_threads;

@@ -116,6 +116,11 @@ static int take_settings(struct verify *v, const struct run_settings *asked, str
     if (ant_option_parse(table, ant_command_run.help, settings, v->n_words, v->words, &first, err) <
         0)
         return ant_fail_in(err, ANT_EDATA, "'%s'", v->path);
+    if (settings->is_fast)
+        return ant_fail(err, ANT_EUSAGE,
+                        "'%s' was made with --fast: its answers depend on what was computed beside "
+                        "them, and cannot be compared",
+                        v->path);
     settings->chat_template = asked->chat_template;
     settings->dp_size = asked->dp_size;
     settings->tp_size = asked->tp_size;

@@ -205,6 +205,14 @@ void ant_rope_table(const struct ant_rope *rope, int n_positions, float *table)
         }
 }
 
+bool ant_arch_wants_many(const struct ant_arch *arch)
+{
+    enum { SMALL_CACHE = 20480 }; /* values of a token */
+    int64_t values = (int64_t)2 * arch->n_layers * arch->n_kv_heads * arch->head_dim;
+
+    return arch->moe.n_experts > 0 || values <= SMALL_CACHE;
+}
+
 double ant_arch_attn_scale(const struct ant_arch *arch)
 {
     return arch->attn_scale > 0 ? arch->attn_scale : 1 / sqrt((double)arch->head_dim);

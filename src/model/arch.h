@@ -147,6 +147,11 @@ static inline int ant_arch_window(const struct ant_arch *arch, int layer)
     return arch->layers[layer] & ANT_LAYER_WINDOW ? arch->window : 0;
 }
 
+/* Is a step of this model on a GPU faster, row by row, with yet more sequences than usual? Those of
+ * a mixture, whose experts have few rows each, and of a model so small that its cache is never
+ * full. */
+bool ant_arch_wants_many(const struct ant_arch *arch);
+
 /* What q k^T is multiplied with. */
 double ant_arch_attn_scale(const struct ant_arch *arch);
 

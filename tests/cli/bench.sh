@@ -58,6 +58,8 @@ try "$antiphon" bench --dummy "$model" --work batch,loop
 expect "no such workload" 64 "--work 'loop' is no workload"
 try "$antiphon" bench --dummy "$model" --work W1
 expect "longer than the model is made for" 64 "workload W1 has sequences of 1152 tokens" "for 512"
+try "$antiphon" bench --dummy "$model" --work batch --fast
+expect "what nothing is faster with" 64 "--fast is for --weight-type fp8"
 try "$antiphon" bench --dummy "$model" --prompts 2 --in 30 --out 4 --work batch --repeat 1 \
     --json /nonexistent/x
 expect "figures that cannot be written" 74 "cannot create '/nonexistent/x'"

@@ -217,8 +217,8 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
     struct check_buffer b_decode = check_upload(plan.decode, sizeof(*plan.decode) * bound.n_decode);
     struct check_buffer b_prefill =
         check_upload(plan.prefill, sizeof(*plan.prefill) * bound.n_prefill);
-    struct check_buffer b_partial =
-        check_device(kern_attn_partial_bytes(plan.n_partials + 1, p->kv_heads, p->dim));
+    struct check_buffer b_partial = check_device(
+        kern_attn_partial_bytes(plan.n_partials + 1, plan.part_rows, p->kv_heads, p->dim));
     struct check_buffer b_arrived =
         check_device(sizeof(int32_t) * (plan.n_partials + 1) * p->kv_heads);
     CU(cudaMemset(b_arrived.p, 0, b_arrived.bytes));
@@ -229,6 +229,7 @@ static uint16_t *compute(const struct problem *p, int max_ctas)
                           .pages = b_pages.p,
                           .items = b_decode.p,
                           .partial = b_partial.p,
+                          .part_rows = plan.part_rows,
                           .arrived = b_arrived.p,
                           .n_items = plan.n_decode,
                           .q_stride = p->q_stride,
@@ -490,7 +491,7 @@ static void bench_case(const char *model, int heads, int kv_heads, int dim, int 
     struct check_buffer b_prefill =
         check_upload(plan.prefill, sizeof(*plan.prefill) * bound.n_prefill);
     struct check_buffer b_partial =
-        check_device(kern_attn_partial_bytes(plan.n_partials + 1, kv_heads, dim));
+        check_device(kern_attn_partial_bytes(plan.n_partials + 1, plan.part_rows, kv_heads, dim));
     struct check_buffer b_arrived =
         check_device(sizeof(int32_t) * (plan.n_partials + 1) * kv_heads);
     CU(cudaMemset(b_arrived.p, 0, b_arrived.bytes));
@@ -501,6 +502,7 @@ static void bench_case(const char *model, int heads, int kv_heads, int dim, int 
                                   .pages = b_pages.p,
                                   .items = b_decode.p,
                                   .partial = b_partial.p,
+                                  .part_rows = plan.part_rows,
                                   .arrived = b_arrived.p,
                                   .n_items = plan.n_decode,
                                   .q_stride = q_stride,

@@ -334,6 +334,67 @@ static void check_few_rows_glu(void)
     }
 }
 
+/* Few rows of e4m3 against double, whatever the shape; rows of 16 bytes and more. */
+static void check_few_rows_e4m3(void)
+{
+    enum { SAMPLES = 200 };
+
+    for (int i = 0; i < (check_quick ? 4 : 40); i++) {
+        int rows = check_pick(1, KERN_FEW_ROWS), n = check_pick(1, 700);
+        int k = 16 * check_pick(1, 200), kind = check_pick(0, 2); /* bf16, float32, added */
+        size_t n_in = (size_t)rows * k, n_weight = (size_t)n * k, n_out = (size_t)rows * n;
+        size_t bytes = n_out * (kind == 0 ? 2 : 4);
+        uint8_t *in = malloc(n_in + n_weight), *weight = in + n_in;
+        float *scales = malloc(sizeof(*scales) * (rows + n)), got[SAMPLES];
+        uint16_t *bias = malloc((size_t)n * 2);
+        double want[SAMPLES];
+        char *host = malloc(bytes);
+
+        for (size_t j = 0; j < n_in + n_weight; j++)
+            in[j] = (uint8_t)(check_pick(3, 9) << 3 | check_pick(0, 7) | check_pick(0, 1) << 7);
+        for (int j = 0; j < rows + n; j++)
+            scales[j] = 0.01f * (float)check_pick(1, 100);
+        check_fill_bf16(bias, n, 1);
+        struct check_buffer b_in = check_upload(in, n_in),
+                            b_weight = check_upload(weight, n_weight);
+        struct check_buffer b_scales = check_upload(scales, sizeof(*scales) * rows);
+        struct check_buffer b_weight_scales = check_upload(scales + rows, sizeof(*scales) * n);
+        struct check_buffer b_bias = check_upload(bias, (size_t)n * 2), out = check_device(bytes);
+        start_out(&out, kind == 2);
+        CU(kern_few_rows_e4m3((struct kern_few_rows_e4m3){.in = b_in.p,
+                                                          .weight = b_weight.p,
+                                                          .in_scales = b_scales.p,
+                                                          .weight_scales = b_weight_scales.p,
+                                                          .bias = kind == 0 ? b_bias.p : NULL,
+                                                          .out = kind == 0 ? out.p : NULL,
+                                                          .out_f32 = kind == 0 ? NULL : out.p,
+                                                          .rows = rows,
+                                                          .n = n,
+                                                          .k = k,
+                                                          .add = kind == 2},
+                              0));
+        check_download(host, &out);
+        for (int s = 0; s < SAMPLES; s++) {
+            int r = check_pick(0, rows - 1), j = check_pick(0, n - 1);
+            size_t at = (size_t)r * n + j;
+            double sum = 0;
+            for (int c = 0; c < k; c++)
+                sum += (double)check_e4m3(in[(size_t)r * k + c]) *
+                       check_e4m3(weight[(size_t)j * k + c]);
+            want[s] = sum * scales[r] * scales[rows + j] + (kind == 2 ? 0.5 : 0) +
+                      (kind == 0 ? check_float(bias[j]) : 0);
+            got[s] = kind == 0 ? check_float(((uint16_t *)(void *)host)[at])
+                               : ((float *)(void *)host)[at];
+        }
+        check_close("few rows of e4m3", got, want, SAMPLES, kind == 0 ? 4e-3 : 2e-5);
+        check_release(&b_in, "few rows in"), check_release(&b_weight, "few rows weight");
+        check_release(&b_scales, "few rows scales");
+        check_release(&b_weight_scales, "few rows scales");
+        check_release(&b_bias, "few rows bias"), check_release(&out, "few rows out");
+        free(in), free(scales), free(bias), free(host);
+    }
+}
+
 void check_gemm(void)
 {
     static const struct ant_gemm_shape shapes[] = {
@@ -367,6 +428,7 @@ void check_gemm(void)
     ant_gemm_close(gemm);
     check_few_rows();
     check_few_rows_glu();
+    check_few_rows_e4m3();
     printf("gemm: done\n");
 }
 

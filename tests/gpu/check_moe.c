@@ -356,6 +356,7 @@ static void compare_grouped(struct problem *p, int n, int k, bool is_gated, bool
         launch_sort(p, tiles[kind]);
         cudaError_t e = kern_grouped((struct kern_grouped){.in = b_in.p,
                                                            .rows = by_place ? NULL : p->b_rows.p,
+                                                           .places = p->n_places,
                                                            .weights = b_weights.p,
                                                            .out = b_out.p,
                                                            .tiles = p->b_tiles.p,
@@ -570,7 +571,8 @@ static void bench_shape(const char *model, int rows, int used, int experts, int 
                                  .k = hidden,
                                  .is_gated = true};
     b.down = b.up;
-    b.down.in = act.p, b.down.rows = NULL, b.down.weights = down.p, b.down.out = out.p;
+    b.down.in = act.p, b.down.rows = NULL, b.down.places = entries, b.down.weights = down.p,
+    b.down.out = out.p;
     b.down.n = hidden, b.down.k = ff, b.down.is_gated = false;
     b.route = (struct kern_route){.in = in.p,
                                   .router = up.p,

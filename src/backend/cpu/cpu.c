@@ -527,6 +527,7 @@ static void counts(const struct ant_backend *be, struct ant_backend_counts *out)
 const struct ant_backend_ops ant_backend_cpu = {
     .name = "cpu",
     .default_seqs = 256,
+    .many_seqs = 256,
     .default_rows = 512,
     .probe = probe,
     .unit = unit,

@@ -17,6 +17,12 @@ static int ceil_div(int a, int b)
     return (a + b - 1) / b;
 }
 
+/* Rows of partial results: an even number, so that each begins at 16 bytes. */
+static int even(int rows)
+{
+    return (rows + 1) / 2 * 2;
+}
+
 struct ant_attn_bound ant_attn_bound(int max_rows, int max_seqs, int max_context, int group)
 {
     int chunks = max_seqs * ceil_div(max_context, KERN_CHUNK_KEYS);
@@ -28,6 +34,7 @@ struct ant_attn_bound ant_attn_bound(int max_rows, int max_seqs, int max_context
         .n_least = ceil_div(max_context, KERN_CHUNK_KEYS),
         .n_shared = chunks / MIN_SHARED + 1,
         .n_members = chunks,
+        .least_rows = even(group),
     };
 }
 
@@ -117,7 +124,7 @@ static bool mark_chunks(struct ant_attn_plan *plan, const struct ant_batch *batc
                     (struct ant_attn_mark){plan->stamp, chunk, seq, .n = 1, .next = -1};
         }
     }
-    return is_shared && n_partials <= plan->max_partials;
+    return is_shared && n_partials <= plan->room;
 }
 
 /* The items of a chunk's members, and room for these. */
@@ -175,7 +182,7 @@ static int end_of_round(const struct ant_attn_plan *plan, const struct ant_batch
     for (; seq < batch->n_seqs; seq++) {
         struct kern_attn_item item = item_of(batch, seq);
         int n = is_decode(&item, group) ? n_chunks(&item, window) : 0;
-        if (n > 1 && seq > first && n_partials + n > plan->max_partials)
+        if (n > 1 && seq > first && n_partials + n > plan->room)
             break;
         n_partials += n > 1 ? n : 0;
     }
@@ -236,9 +243,24 @@ static void plan_round(struct ant_attn_plan *plan, const struct ant_batch *batch
         plan->n_partials = round->n_partials;
 }
 
+/* The rows of the largest item, as of any other. */
+static int rows_of_parts(const struct ant_batch *batch, int group)
+{
+    int most = group;
+
+    for (int seq = 0; seq < batch->n_seqs; seq++) {
+        struct kern_attn_item item = item_of(batch, seq);
+        if (is_decode(&item, group) && item.n_rows * group > most)
+            most = item.n_rows * group;
+    }
+    return even(most);
+}
+
 static void plan_decode(struct ant_attn_plan *plan, const struct ant_batch *batch, int group,
                         int window)
 {
+    plan->part_rows = rows_of_parts(batch, group);
+    plan->room = plan->max_partials * KERN_DECODE_ROWS / plan->part_rows;
     bool is_shared = plan->marks && window == 0 && mark_chunks(plan, batch, group);
 
     for (int seq = 0, end; seq < batch->n_seqs; seq = end) {

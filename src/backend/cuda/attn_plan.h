@@ -12,11 +12,13 @@
 #include "backend/backend.h"
 #include "cuda/kern.h"
 
-/* Room that any batch within the limits needs. Fewer partial results will do when the decode items
- * are computed in several rounds, but no fewer than those of one sequence (n_least). */
+/* Room that any batch within the limits needs. Room for fewer partial results will do when the
+ * decode items are computed in several rounds, but not for fewer than those of one sequence
+ * (n_least). */
 struct ant_attn_bound {
     int n_decode, n_prefill, n_partials, n_least;
     int n_shared, n_members;
+    int least_rows; /* of a partial result */
 };
 struct ant_attn_bound ant_attn_bound(int max_rows, int max_seqs, int max_context, int group);
 
@@ -42,7 +44,9 @@ struct ant_attn_plan {
     int stamp;                   /* zeroed once */
     int *round_end;   /* (max_seqs) the caller's: first decode item after each round; rounds run one
                          after another and use the same partial results */
-    int max_partials; /* the caller's: room for them */
+    int max_partials; /* the caller's: room for them if each has KERN_DECODE_ROWS rows */
+    int part_rows;    /* that they have; with fewer there is room for more: */
+    int room;
     int n_decode, n_prefill, n_rounds;
     int n_shared, n_members;
     int n_partials; /* most partial results of a round */

@@ -14,7 +14,8 @@
 
 /* Of the memory left after weights and workspace: graphs and the libraries take a little later. */
 #define KV_SHARE 0.98
-/* Partial results of decode attention kept at once; more chunks go in several rounds. */
+/* Partial results of decode attention kept at once, of KERN_DECODE_ROWS rows; more chunks go in
+ * several rounds. */
 #define MAX_PARTIALS 4096
 
 int ant_cuda_fail(struct ant_error *err, const char *what, cudaError_t e)
@@ -332,9 +333,11 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
     if (has_layer(a, ANT_LAYER_LOCAL_ROPE, true))
         cuda->local_rope =
             take(arena, (size_t)cuda->config.max_context * (size_t)a->local_rope.dim, 4);
-    cuda->partial = take(
-        arena, kern_attn_partial_bytes(cuda->plan.max_partials, a->n_kv_heads, cuda->head_dim), 1);
-    cuda->arrived = take(arena, (size_t)cuda->plan.max_partials * (size_t)a->n_kv_heads, 4);
+    cuda->partial = take(arena,
+                         kern_attn_partial_bytes(cuda->plan.max_partials, KERN_DECODE_ROWS,
+                                                 a->n_kv_heads, cuda->head_dim),
+                         1);
+    cuda->arrived = take(arena, cuda->n_arrived, 4);
     cuda->drawn = take(arena, 2 * sampled, 4);
     cuda->top = take(arena, 2 * sampled * KERN_MAX_TOP, 4);
     cuda->totals = take(arena, 2 * sampled, 4);
@@ -393,6 +396,8 @@ static void derive(struct cuda_backend *cuda)
     cuda->columns = c->vocab_start ? ant_cuda_columns(cuda, c->parallel->tp_rank) : cuda->vocab;
     open_plan(&cuda->plan, &bound, c->max_seqs);
     cuda->plan.max_partials = bound.n_partials < least ? bound.n_partials : least;
+    cuda->n_arrived = (size_t)(cuda->plan.max_partials * KERN_DECODE_ROWS / bound.least_rows) *
+                      (size_t)a->n_kv_heads;
     struct cuda_layout at = ant_cuda_layout(ant_cuda_graph_rows(c->max_rows, NULL),
                                             ant_cuda_graph_rows(c->max_sampled, NULL));
     cuda->descriptor_bytes = at.tail +
@@ -438,7 +443,6 @@ static int open_workspace(struct cuda_backend *cuda, struct ant_error *err)
 {
     const struct ant_arch *arch = &cuda->arch;
     struct arena arena = {0};
-    size_t arrived = (size_t)cuda->plan.max_partials * (size_t)arch->n_kv_heads * 4;
     cudaError_t e;
 
     place(cuda, &arena);
@@ -457,7 +461,7 @@ static int open_workspace(struct cuda_backend *cuda, struct ant_error *err)
     ANT_TRY(send_rope(cuda, &arch->rope, cuda->rope, err));
     if (cuda->local_rope)
         ANT_TRY(send_rope(cuda, &arch->local_rope, cuda->local_rope, err));
-    ANT_CUDA_TRY("cannot clear the workspace", cudaMemset(cuda->arrived, 0, arrived));
+    ANT_CUDA_TRY("cannot clear the workspace", cudaMemset(cuda->arrived, 0, cuda->n_arrived * 4));
     return 0;
 }
 
@@ -665,6 +669,7 @@ static void keep_all(struct ant_backend *be)
 const struct ant_backend_ops ant_backend_cuda = {
     .name = "cuda",
     .default_seqs = 1024,
+    .many_seqs = CUDA_GRAPH_ROWS,
     .default_rows = CUDA_MAX_ROWS,
     .probe = probe,
     .unit = unit,

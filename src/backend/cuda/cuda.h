@@ -28,7 +28,7 @@ enum {
     CUDA_GRAPH_ROWS = 2048, /* most rows of a captured step */
     CUDA_GRAPHS = 48,       /* sizes of captured steps */
     CUDA_KINDS = 9,         /* of captured steps: by shared chunks, edits, best ids; without rows */
-    CUDA_MAX_ROWS = 8192,   /* of a step: what products are planned for */
+    CUDA_MAX_ROWS = 8448,   /* of a step: what products are planned for */
     CUDA_BANNED = 1 << 16,  /* ids that a step can ban, each list counted once */
     CUDA_EDITS = 1 << 20,   /* edits, and masks as so many, that are with a step's descriptor, which
                                has room for one mask more; others go one after another */
@@ -138,7 +138,8 @@ struct cuda_backend {
     float *rope, *local_rope; /* (max_context, dim/2, 2); local_rope NULL: no layer has it */
     float *partial;           /* of decode attention */
     float *part; /* (max_sampled, columns of any rank): logits of a rank, in a stage of several */
-    int32_t *arrived;
+    int32_t *arrived; /* (n_arrived) */
+    size_t n_arrived;
     int32_t *drawn;   /* ids of the last step, then logprobs at the step's n_drawn */
     int32_t *top;     /* the best ids of its rows, then their logprobs */
     float *totals;    /* (max_sampled, 2) of rows that have edits or masks */
@@ -293,7 +294,7 @@ void ant_cuda_meter_close(struct cuda_backend *cuda);
 double ant_cuda_joules(const struct cuda_backend *cuda); /* since then; 0: not known */
 /* A step begins; an operation, by what it is called in errors, was enqueued; the step has run. */
 void ant_cuda_mark_begin(struct cuda_backend *cuda);
-void ant_cuda_mark(struct cuda_backend *cuda, const char *operation);
+void ant_cuda_mark(struct cuda_backend *cuda, const char *what);
 void ant_cuda_mark_end(struct cuda_backend *cuda);
 
 /* cuda_parallel.c. Collective over the replica. */

@@ -5,6 +5,8 @@
 #include "config.h"
 
 #include <dlfcn.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +67,7 @@ double ant_cuda_joules(const struct cuda_backend *cuda)
 /* The end of an operation, which is the beginning of the next. */
 struct mark {
     cudaEvent_t event;
-    double *seconds; /* what the operation's time is added to; NULL: nothing, a step begins */
+    int operation; /* whose time this ends; -1: none, a step begins */
 };
 
 struct ant_cuda_marks {
@@ -73,7 +75,7 @@ struct ant_cuda_marks {
     int n, n_made;
 };
 
-static void add_mark(struct cuda_backend *cuda, double *seconds)
+static void add_mark(struct cuda_backend *cuda, int operation)
 {
     struct ant_cuda_marks *marks = cuda->marks;
 
@@ -83,7 +85,7 @@ static void add_mark(struct cuda_backend *cuda, double *seconds)
             return;
         marks->n_made++;
     }
-    marks->items[marks->n].seconds = seconds;
+    marks->items[marks->n].operation = operation;
     cudaEventRecord(marks->items[marks->n++].event, cuda->stream);
 }
 
@@ -92,26 +94,49 @@ void ant_cuda_mark_begin(struct cuda_backend *cuda)
     if (!cuda->marks)
         return;
     cuda->marks->n = 0;
-    add_mark(cuda, NULL);
+    add_mark(cuda, -1);
 }
 
-void ant_cuda_mark(struct cuda_backend *cuda, const char *operation)
+/* What an operation is called among the times: without its rows and its layer, but with the shape
+ * of a product. The last of too many stands for all others. */
+static int find_operation(struct ant_backend_counts *counts, const char *what)
 {
-    struct ant_backend_counts *counts = &cuda->counts;
+    const char *shape = strstr(what, " with "), *end = strstr(what, " of ");
+    struct ant_operation *all = counts->operations;
+    char name[sizeof(all->name)];
+    int i = 0;
 
+    snprintf(name, sizeof(name), "%.*s%s", (int)(end ? end - what : (ptrdiff_t)strlen(what)), what,
+             shape ? shape + 5 : "");
+    while (i < counts->n_operations && strcmp(all[i].name, name) != 0)
+        i++;
+    if (i == ANT_MAX_OPERATIONS)
+        return i - 1;
+    if (i == counts->n_operations)
+        memcpy(all[counts->n_operations++].name, name, sizeof(name));
+    return i;
+}
+
+void ant_cuda_mark(struct cuda_backend *cuda, const char *what)
+{
     if (cuda->marks)
-        add_mark(cuda, strstr(operation, "product")     ? &counts->seconds_gemm
-                       : strstr(operation, "attention") ? &counts->seconds_attention
-                                                        : &counts->seconds_other);
+        add_mark(cuda, find_operation(&cuda->counts, what));
 }
 
 void ant_cuda_mark_end(struct cuda_backend *cuda)
 {
+    struct ant_backend_counts *counts = &cuda->counts;
+
     for (int i = 1; cuda->marks && i < cuda->marks->n; i++) {
         const struct mark *mark = &cuda->marks->items[i];
+        struct ant_operation *operation = &counts->operations[mark->operation];
+        double *class = strstr(operation->name, "product")     ? &counts->seconds_gemm
+                        : strstr(operation->name, "attention") ? &counts->seconds_attention
+                                                               : &counts->seconds_other;
         float ms = 0;
         cudaEventElapsedTime(&ms, mark[-1].event, mark->event);
-        *mark->seconds += (double)ms * 1e-3;
+        operation->seconds += (double)ms * 1e-3;
+        *class += (double)ms * 1e-3;
     }
 }
 

@@ -95,6 +95,7 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, cons
         cuda,
         kern_grouped((struct kern_grouped){.in = in,
                                            .rows = rows,
+                                           .places = n,
                                            .weights = w->matrix,
                                            .out = out,
                                            .tiles = at->tiles,

@@ -20,15 +20,17 @@ void ant_cuda_done(struct cuda_backend *cuda, cudaError_t e, const char *format,
     char what[128];
     va_list args;
 
-    ant_cuda_mark(cuda, format);
     if (e == cudaSuccess && cuda->is_checked)
         e = cudaStreamSynchronize(cuda->stream);
-    if (e == cudaSuccess || cuda->failed)
+    if ((e == cudaSuccess && !cuda->marks) || cuda->failed)
         return;
     va_start(args, format);
     vsnprintf(what, sizeof(what), format, args);
     va_end(args);
-    cuda->failed = ant_cuda_fail(&cuda->error, what, e);
+    if (e == cudaSuccess)
+        ant_cuda_mark(cuda, what);
+    else
+        cuda->failed = ant_cuda_fail(&cuda->error, what, e);
 }
 
 static void fail(struct cuda_backend *cuda, const char *text)
@@ -171,6 +173,25 @@ static void pack(struct cuda_backend *cuda, const struct cuda_slot *slot, int ro
                   "rounding of %d rows", rows);
 }
 
+/* A product of few rows of e4m3 with the bits of no other. */
+static cudaError_t multiply_few(struct cuda_backend *cuda, const struct ant_weight *w,
+                                const struct ant_gemm_call *call, enum ant_gemm_out kind)
+{
+    return kern_few_rows_e4m3(
+        (struct kern_few_rows_e4m3){.in = call->in,
+                                    .weight = call->weight,
+                                    .in_scales = call->in_scales,
+                                    .weight_scales = call->weight_scales,
+                                    .bias = call->bias,
+                                    .out = kind == ANT_GEMM_BF16 ? call->out : NULL,
+                                    .out_f32 = kind == ANT_GEMM_BF16 ? NULL : call->out,
+                                    .rows = call->rows,
+                                    .n = w->n,
+                                    .k = w->k,
+                                    .add = kind == ANT_GEMM_ADD},
+        cuda->stream);
+}
+
 /* One product, its bias included. The library adds a bias to bf16 results only. */
 static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, enum ant_slot in,
                      void *out, enum ant_gemm_out kind)
@@ -192,10 +213,15 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, enum
         call.in = cuda->packed;
         call.in_scales = cuda->packed_scales;
     }
-    int rc = ant_gemm_run(cuda->gemm, plan, &call, cuda->stream, &cuda->error);
-    if (rc < 0)
-        cuda->failed = rc;
-    ant_cuda_done(cuda, cudaSuccess, "product of %d rows with %d x %d", rows, w->n, w->k);
+    cudaError_t e = cudaSuccess;
+    if (w->scales && cuda->config.is_fast && rows <= KERN_FEW_ROWS) {
+        e = multiply_few(cuda, w, &call, kind);
+    } else {
+        int rc = ant_gemm_run(cuda->gemm, plan, &call, cuda->stream, &cuda->error);
+        if (rc < 0)
+            cuda->failed = rc;
+    }
+    ant_cuda_done(cuda, e, "product of %d rows with %d x %d", rows, w->n, w->k);
     if (cuda->failed || !w->bias || is_bias_fused)
         return;
     if (out == cuda->slots[ANT_SLOT_RESIDUAL].data)
@@ -379,6 +405,7 @@ static struct kern_attn attention_args(const struct cuda_backend *cuda, int laye
                               .v_cache = layer_cache(cuda, layer, true),
                               .pages = ant_cuda_integers(cuda, cuda->at.tail),
                               .partial = cuda->partial,
+                              .part_rows = cuda->plan.part_rows,
                               .arrived = cuda->arrived,
                               .q_stride = cuda->slots[ANT_SLOT_QKV].cols,
                               .out_stride = cuda->slots[ANT_SLOT_ATTN].cols,
