@@ -215,6 +215,20 @@ static void add_band(struct ant_buf *out, const struct history *h, const struct 
     ant_buf_printf(out, "Z\"/>");
 }
 
+/* A row that was taken over between two notes is spread over the steps between them: one mark. */
+static void add_stolen(struct ant_buf *out, const struct history *h,
+                       const struct history_lane *lane)
+{
+    double stolen = 0;
+
+    for (int i = 0; i < h->n_steps; i++) {
+        stolen += lane->steps[i].stolen;
+        if (stolen >= 0.5)
+            ant_buf_printf(out, "<i style=\"left:%.2f%%\"></i>", 100 * (i + 0.5) / h->n_steps);
+        stolen -= round(stolen);
+    }
+}
+
 static void add_lane(struct ant_buf *out, const struct history *h, const struct history_lane *lane)
 {
     const char *host = lane->report ? lane->report->host : "";
@@ -238,9 +252,7 @@ static void add_lane(struct ant_buf *out, const struct history *h, const struct 
     add_band(out, h, lane, 2, "idle");
     add_sessions(out, h);
     ant_buf_printf(out, "</svg>");
-    for (int i = 0; i < h->n_steps; i++)
-        if (lane->steps[i].stolen >= 0.05)
-            ant_buf_printf(out, "<i style=\"left:%.2f%%\"></i>", 100 * (i + 0.5) / h->n_steps);
+    add_stolen(out, h, lane);
     ant_buf_printf(out, "</div></div>");
 }
 

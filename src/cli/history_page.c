@@ -27,7 +27,7 @@ static const char style[] =
     "20px;margin-top:16px}\n"
     "header p,.note{color:var(--soft);margin:4px 0 0;overflow-wrap:anywhere}\n"
     ".state{display:inline-block;padding:1px 10px;border-radius:10px;color:#fff;"
-    "background:var(--good);font-size:13px;font-weight:600;margin-right:8px}"
+    "background:var(--good);font-size:13px;font-weight:600;margin-right:8px;text-decoration:none}"
     ".state.partial{background:var(--bad)}@media(prefers-color-scheme:dark){.state{color:#121419}}"
     "\n"
     ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;"
@@ -120,6 +120,9 @@ static void add_head(struct ant_buf *out, const struct history *h)
     ant_chart_text(out, h->path);
     ant_buf_printf(out, "</h1><p><span class=\"state%s\">%s</span>",
                    h->is_complete ? "" : " partial", h->is_complete ? "complete" : "not complete");
+    if (h->n_failed > 0)
+        ant_buf_printf(out, "<a class=\"state partial\" href=\"#ended\">%lld failed</a>",
+                       (long long)h->n_failed);
     ant_chart_text(out, ant_history_note(h, "model"));
     ant_buf_printf(out, "</p><p>");
     ant_chart_text(out, ant_history_note(h, "device"));
@@ -151,7 +154,8 @@ static void add_tiles(struct ant_buf *out, const struct history *h)
         add_tile(out, "time", seconds, "s", below);
     }
     if (h->mean_busy_s > 0) {
-        snprintf(below, sizeof(below), "%lld rows taken over", (long long)h->stolen);
+        snprintf(below, sizeof(below), "%lld row%s taken over", (long long)h->stolen,
+                 h->stolen == 1 ? "" : "s");
         add_tile(out, "imbalance", 100 * (h->busiest_s / h->mean_busy_s - 1), " %", below);
     }
     if (h->joules > 0) {
@@ -250,8 +254,9 @@ static void add_balance(struct ant_buf *out, const struct history *h)
 
 static void add_outcomes(struct ant_buf *out, const struct history *h)
 {
-    ant_buf_printf(out, "<section><h2>How rows ended</h2><div class=wide><table><tr><th>status"
-                        "<th>rows<th class=text>of them ended by</tr>\n");
+    ant_buf_printf(out,
+                   "<section id=ended><h2>How rows ended</h2><div class=wide><table><tr><th>status"
+                   "<th>rows<th class=text>of them ended by</tr>\n");
     for (int i = 0; ant_status_names[i]; i++) {
         if (h->status[i] == 0)
             continue;
@@ -266,9 +271,8 @@ static void add_outcomes(struct ant_buf *out, const struct history *h)
     }
     ant_buf_printf(out, "</table></div>");
     if (h->n_reasons > 0)
-        ant_buf_printf(
-            out,
-            "<table class=why><tr><th>reason (numbers of the first)<th>rows<th>first row</tr>\n");
+        ant_buf_printf(out, "<table class=why><tr><th>reason (with the numbers of the first "
+                            "row)<th>rows<th>first row</tr>\n");
     for (int i = 0; i < h->n_reasons; i++) {
         ant_buf_printf(out, "<tr><td>");
         ant_chart_text(out, h->reasons[i].text);
@@ -278,7 +282,10 @@ static void add_outcomes(struct ant_buf *out, const struct history *h)
     if (h->n_other_reasons > 0)
         ant_buf_printf(out, "<tr><td>other reasons</td><td>%lld</td><td></td></tr>\n",
                        (long long)h->n_other_reasons);
-    ant_buf_printf(out, "%s</section>\n", h->n_reasons > 0 ? "</table>" : "");
+    if (h->n_reasons > 0)
+        ant_buf_printf(out, "</table><p class=note>'antiphon show --failed' prints these rows; the "
+                            "job once more with --retry-failed answers them again.</p>");
+    ant_buf_printf(out, "</section>\n");
 }
 
 /* Every setting of the run, which are JSON. */

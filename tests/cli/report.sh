@@ -44,7 +44,8 @@ expect "a job" 0 "COMPLETE 100/100 rows, 5 failed"
 try "$antiphon" report a.h5
 expect "the page lies beside the results" 0 "a.html: "
 check "the page needs nothing but itself" page a.html
-holds "what it says" a.html "<span class=\"state\">complete</span>" "empty prompt</td><td>3</td>" \
+holds "what it says" a.html "<span class=\"state\">complete</span>" "href=\"#ended\">5 failed</a>" \
+    "antiphon show --failed" "empty prompt</td><td>3</td>" \
     "not between 0 and 10000</td><td>2</td>" "&lt;script&gt;&quot;no&quot;&lt;/script&gt;" \
     "prompt tokens computed" "from admission to the first token"
 try "$antiphon" report a.h5 --output other.html

@@ -21,6 +21,8 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.n[tag] = self.n.get(tag, 0) + 1
         for name, value in attributes:
+            if (value or "").startswith("#"):
+                continue
             if name in ("src", "href", "srcset", "action") or "url(" in (value or ""):
                 print(f"<{tag} {name}={value}> is not of the page itself")
         if tag not in VOID and tag not in OPTIONAL:
