@@ -7,8 +7,11 @@ import sys
 path, ranks, names = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(",")
 figures = json.load(open(path))
 config = json.load(open(sys.argv[4]))
-# Weights that every row meets: not the embedding, nor the output, which only drawn rows meet.
-inner = figures["model"]["parameters"] - 2 * config["vocab_size"] * config["hidden_size"]
+# Weights that every row meets: not the embedding, nor the output and what comes behind the last
+# layer's attention, which only drawn rows meet.
+hidden, heads = config["hidden_size"], config["num_attention_heads"]
+behind = config.get("head_dim", hidden // heads) * heads + 3 * config["intermediate_size"] + 1
+inner = figures["model"]["parameters"] - hidden * (2 * config["vocab_size"] + behind)
 
 
 def near(what, a, b):

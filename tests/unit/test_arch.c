@@ -126,6 +126,11 @@ static void test_counts(void **state)
                              .vocab = 151936,
                              .qkv_bias = true};
     assert_int_equal(ant_arch_parameters(&arch), 630167424); /* Qwen2.5-0.5B, untied */
+    assert_true(ant_arch_wants_many(&arch));
+    arch.n_layers = 32, arch.n_kv_heads = 8, arch.head_dim = 128; /* as Llama-3.1-8B */
+    assert_false(ant_arch_wants_many(&arch));
+    arch.moe.n_experts = 16;
+    assert_true(ant_arch_wants_many(&arch));
 }
 
 /* ---- config.json ---- */
