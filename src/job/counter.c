@@ -112,8 +112,9 @@ void ant_counters_begin(struct ant_counters *counters, int owner, int64_t n)
         return;
     }
     if (!other->word)
-        other->word = ant_far_word_open(counters->transport, owner, counters->keys + start,
-                                        counters->starts[owner + 1] - start);
+        other->word =
+            ant_far_word_open(counters->transport, counters->rank, owner, counters->keys + start,
+                              counters->starts[owner + 1] - start);
     ant_far_word_add(other->word, n);
 }
 

@@ -21,7 +21,9 @@
 
 enum {
     SEGMENT = 8 << 20, /* longer messages travel in pieces, so that a slow wire shows progress */
-    NOTE_ID = 1,       /* of the active message that carries a note */
+    NOTE_ID = 1,       /* of active messages: a note, */
+    ADD_ID,            /* an addition to a word, */
+    ANSWER_ID,         /* and what the word was before */
 };
 
 /* A peer counts as dead this long after its connection broke: what it sent before it left may still
@@ -38,6 +40,15 @@ struct peer {
     bool is_cut; /* given up by us */
 };
 
+/* What travels for ADD_ID and back for ANSWER_ID. */
+struct addition {
+    uint64_t key;    /* of the word */
+    uint64_t serial; /* of the addition, among those of the rank that asks */
+    int64_t n;       /* what is added; in an answer, what was there before */
+    uint32_t from;   /* the world rank that asks */
+    uint32_t unused;
+};
+
 struct ant_transport {
     ucp_context_h context;
     ucp_worker_h worker;
@@ -46,9 +57,34 @@ struct ant_transport {
     struct peer **peers; /* (n_peers) by world rank, NULL where never met; owned */
     int n_peers, n_broken;
     struct ant_note *notes, **notes_end; /* received, oldest first */
-    int notes_out;                       /* sent, not yet gone */
-    bool has_failed;                     /* a flight was abandoned: somebody will not listen */
+    int smalls_out;                      /* notes and the like: sent, not yet gone */
+    struct ant_word *words;              /* open here; owned by their users, as are the next */
+    struct ant_far_word *far_words;
+    struct answer *answers; /* to be sent; owned */
+    uint64_t serial;        /* of words and additions */
+    bool has_failed;        /* a flight was abandoned: somebody will not listen */
     struct ant_watch_list watches;
+};
+
+struct ant_word {
+    struct ant_word *next;
+    struct ant_transport *transport;
+    uint64_t key;
+    int64_t *value; /* borrowed */
+};
+
+struct ant_far_word {
+    struct ant_far_word *next;
+    struct ant_transport *transport;
+    int peer;
+    struct addition message;
+    ucs_status_t failed; /* to get there at all */
+    bool is_done;
+};
+
+struct answer {
+    struct answer *next;
+    struct addition message;
 };
 
 struct ant_message {
@@ -98,7 +134,7 @@ static ucs_status_t make_context(ucp_context_h *context)
 {
     ucp_params_t params = {
         .field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
-        .features = UCP_FEATURE_TAG | UCP_FEATURE_AM | UCP_FEATURE_AMO64,
+        .features = UCP_FEATURE_TAG | UCP_FEATURE_AM,
         .name = "antiphon",
     };
     ucp_config_t *config;
@@ -113,8 +149,6 @@ static ucs_status_t make_context(ucp_context_h *context)
      * for that; else ranks of one host talk over TCP, 50 times slower. */
     set_default(config, "MM_ERROR_HANDLING", "y");
     set_default(config, "KEEPALIVE_INTERVAL", "5s"); /* a death is seen within that time */
-    /* Always: words are added to by this CPU too, which those of a network card would not see. */
-    ucp_config_modify(config, "ATOMIC_MODE", "cpu");
     status = ucp_init(&params, config, context);
     ucp_config_release(config);
     return status;
@@ -139,24 +173,79 @@ static ucs_status_t take_note(void *arg, const void *header, size_t header_bytes
     return UCS_OK;
 }
 
+static ucs_status_t take_addition(void *arg, const void *header, size_t header_bytes, void *data,
+                                  size_t bytes, const ucp_am_recv_param_t *param)
+{
+    struct ant_transport *transport = arg;
+    struct ant_word *word = transport->words;
+    struct answer *answer;
+
+    (void)header, (void)header_bytes;
+    if (bytes != sizeof(answer->message) || (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV))
+        return UCS_OK;
+    answer = ant_xmalloc(sizeof(*answer));
+    memcpy(&answer->message, data, bytes);
+    while (word && word->key != answer->message.key)
+        word = word->next;
+    if (!word || answer->message.from >= (uint32_t)transport->n_peers) {
+        free(answer); /* nobody waits for it any more */
+        return UCS_OK;
+    }
+    answer->message.n = __atomic_fetch_add(word->value, answer->message.n, __ATOMIC_SEQ_CST);
+    answer->next = transport->answers;
+    transport->answers = answer;
+    return UCS_OK;
+}
+
+static ucs_status_t take_answer(void *arg, const void *header, size_t header_bytes, void *data,
+                                size_t bytes, const ucp_am_recv_param_t *param)
+{
+    struct ant_transport *transport = arg;
+    struct addition message;
+
+    (void)header, (void)header_bytes;
+    if (bytes != sizeof(message) || (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV))
+        return UCS_OK;
+    memcpy(&message, data, bytes);
+    for (struct ant_far_word *word = transport->far_words; word; word = word->next)
+        if (word->message.serial == message.serial && !word->is_done) {
+            word->message.n = message.n;
+            word->is_done = true;
+        }
+    return UCS_OK;
+}
+
+/* The function is called with each message of that kind that arrives. */
+static ucs_status_t hear(struct ant_transport *transport, unsigned id,
+                         ucp_am_recv_callback_t function)
+{
+    ucp_am_handler_param_t handler = {
+        .field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
+                      UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG,
+        .id = id,
+        .flags = UCP_AM_FLAG_WHOLE_MSG,
+        .cb = function,
+        .arg = transport,
+    };
+
+    return ucp_worker_set_am_recv_handler(transport->worker, &handler);
+}
+
 static ucs_status_t make_worker(struct ant_transport *transport)
 {
     ucp_worker_params_t params = {
         .field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
-        .thread_mode = UCS_THREAD_MODE_SINGLE,
-    };
-    ucp_am_handler_param_t handler = {
-        .field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
-                      UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG,
-        .id = NOTE_ID,
-        .flags = UCP_AM_FLAG_WHOLE_MSG,
-        .cb = take_note,
-        .arg = transport,
+        /* The thread that opens a transport need not be the one that uses it. */
+        .thread_mode = UCS_THREAD_MODE_SERIALIZED,
     };
     ucs_status_t status = ucp_worker_create(transport->context, &params, &transport->worker);
 
     if (status == UCS_OK)
-        status = ucp_worker_set_am_recv_handler(transport->worker, &handler);
+        status = hear(transport, NOTE_ID, take_note);
+    if (status == UCS_OK)
+        status = hear(transport, ADD_ID, take_addition);
+    if (status == UCS_OK)
+        status = hear(transport, ANSWER_ID, take_answer);
     if (status == UCS_OK)
         status = ucp_worker_get_address(transport->worker, &transport->address,
                                         &transport->address_bytes);
@@ -250,6 +339,12 @@ void ant_transport_close(struct ant_transport *transport)
     ant_watch_forget(&transport->watches);
     while ((note = ant_transport_take_note(transport)))
         free(note);
+    while (transport->answers) {
+        struct answer *answer = transport->answers;
+
+        transport->answers = answer->next;
+        free(answer);
+    }
     for (int i = 0; i < transport->n_peers; i++)
         free(transport->peers[i]);
     free(transport->peers);
@@ -366,6 +461,69 @@ void ant_transport_ways(const struct ant_transport *transport, int peer, char *o
     for (const char *lane = strstr(text, "lane["); lane; lane = strstr(lane + 1, "lane["))
         add_way(lane, out, bytes);
     free(text);
+}
+
+struct small {
+    struct ant_transport *transport;
+    unsigned char data[ANT_NOTE_BYTES];
+};
+
+static void small_gone(void *request, ucs_status_t status, void *arg)
+{
+    struct small *small = arg;
+
+    (void)status; /* best effort */
+    small->transport->smalls_out--;
+    free(small);
+    if (request)
+        ucp_request_free(request);
+}
+
+/* At most ANT_NOTE_BYTES. */
+static void send_small(struct ant_transport *transport, int peer, unsigned id, const void *data,
+                       size_t bytes)
+{
+    struct peer *to = transport->peers[peer];
+    ucp_request_param_t param = {
+        .op_attr_mask =
+            UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS,
+        .flags = UCP_AM_SEND_FLAG_EAGER,
+        .cb.send = small_gone,
+    };
+    struct small *small;
+    void *request;
+
+    if (!to || connect_peer(transport, to) != UCS_OK)
+        return;
+    small = ant_xmalloc(sizeof(*small));
+    small->transport = transport;
+    memcpy(small->data, data, bytes);
+    param.user_data = small;
+    transport->smalls_out++;
+    request = ucp_am_send_nbx(to->ep, id, NULL, 0, small->data, bytes, &param);
+    if (!UCS_PTR_IS_PTR(request))
+        small_gone(NULL, UCS_PTR_STATUS(request), small);
+}
+
+/* Outside of the library's callbacks, since an answer may have to connect first. */
+static void send_answers(struct ant_transport *transport)
+{
+    while (transport->answers) {
+        struct answer *answer = transport->answers;
+
+        transport->answers = answer->next;
+        send_small(transport, (int)answer->message.from, ANSWER_ID, &answer->message,
+                   sizeof(answer->message));
+        free(answer);
+    }
+}
+
+static unsigned advance(struct ant_transport *transport)
+{
+    unsigned n = ucp_worker_progress(transport->worker);
+
+    send_answers(transport);
+    return n;
 }
 
 /* --- flights ----------------------------------------------------------------------------- */
@@ -495,7 +653,7 @@ static int check_message(struct ant_transport *transport, struct ant_message *me
 int ant_flight_poll(struct ant_flight *flight, struct ant_error *err)
 {
     if (flight->transport->worker)
-        ucp_worker_progress(flight->transport->worker);
+        advance(flight->transport);
     while (flight->landed < flight->count) {
         int rc = check_message(flight->transport, &flight->messages[flight->landed], err);
 
@@ -555,45 +713,11 @@ void ant_flight_release(struct ant_flight *flight)
 
 /* --- notes ------------------------------------------------------------------------------- */
 
-struct note_out {
-    struct ant_transport *transport;
-    unsigned char data[ANT_NOTE_BYTES];
-};
-
-static void note_gone(void *request, ucs_status_t status, void *arg)
-{
-    struct note_out *note = arg;
-
-    (void)status; /* best effort */
-    note->transport->notes_out--;
-    free(note);
-    if (request)
-        ucp_request_free(request);
-}
-
 void ant_transport_send_note(struct ant_transport *transport, int peer, const void *data,
                              size_t bytes)
 {
-    struct peer *to = transport->peers[peer];
-    ucp_request_param_t param = {
-        .op_attr_mask =
-            UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS,
-        .flags = UCP_AM_SEND_FLAG_EAGER,
-        .cb.send = note_gone,
-    };
-    struct note_out *note;
-    void *request;
-
-    if (!to || bytes > ANT_NOTE_BYTES || connect_peer(transport, to) != UCS_OK)
-        return;
-    note = ant_xmalloc(sizeof(*note));
-    note->transport = transport;
-    memcpy(note->data, data, bytes);
-    param.user_data = note;
-    transport->notes_out++;
-    request = ucp_am_send_nbx(to->ep, NOTE_ID, NULL, 0, note->data, bytes, &param);
-    if (!UCS_PTR_IS_PTR(request))
-        note_gone(NULL, UCS_PTR_STATUS(request), note);
+    if (bytes <= ANT_NOTE_BYTES)
+        send_small(transport, peer, NOTE_ID, data, bytes);
 }
 
 struct ant_note *ant_transport_take_note(struct ant_transport *transport)
@@ -610,7 +734,7 @@ struct ant_note *ant_transport_take_note(struct ant_transport *transport)
 
 void ant_transport_progress(struct ant_transport *transport)
 {
-    while (transport->worker && ucp_worker_progress(transport->worker))
+    while (transport->worker && advance(transport))
         ;
 }
 
@@ -618,153 +742,100 @@ void ant_transport_flush_notes(struct ant_transport *transport, double seconds)
 {
     double deadline = ant_now() + seconds;
 
-    while (transport->notes_out > 0 && ant_now() < deadline)
-        ucp_worker_progress(transport->worker);
+    while (transport->smalls_out > 0 && ant_now() < deadline)
+        advance(transport);
 }
 
 /* --- words ------------------------------------------------------------------------------- */
 
-/* Before the library's own key comes the address. */
-struct ant_word {
-    struct ant_transport *transport;
-    ucp_mem_h memory;
-    char *key; /* owned */
-    size_t key_bytes;
-};
-
-struct ant_far_word {
-    struct ant_transport *transport;
-    int peer;
-    uint64_t address;
-    ucp_rkey_h key;
-    ucs_status_t failed; /* to get there at all */
-    void *outcome;       /* of the addition under way */
-    int64_t n, before;
-};
-
-static ucs_status_t map_word(struct ant_word *word, int64_t *value)
-{
-    ucp_mem_map_params_t params = {
-        .field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH,
-        .address = value,
-        .length = sizeof(*value),
-    };
-
-    return ucp_mem_map(word->transport->context, &params, &word->memory);
-}
-
-static ucs_status_t pack_key(struct ant_word *word, const int64_t *value)
-{
-    uint64_t address = (uint64_t)(uintptr_t)value;
-    void *packed = NULL;
-    size_t bytes = 0;
-    ucs_status_t status = ucp_rkey_pack(word->transport->context, word->memory, &packed, &bytes);
-
-    if (status != UCS_OK)
-        return status;
-    word->key_bytes = sizeof(address) + bytes;
-    word->key = ant_xmalloc(word->key_bytes);
-    memcpy(word->key, &address, sizeof(address));
-    memcpy(word->key + sizeof(address), packed, bytes);
-    ucp_rkey_buffer_release(packed);
-    return UCS_OK;
-}
-
+/* Additions are messages like notes, not UCX's atomic operations: from 1.16 on those never end on
+ * endpoints that report a peer's death. */
 int ant_word_open(struct ant_word **out, struct ant_transport *transport, int64_t *value,
                   struct ant_error *err)
 {
     struct ant_word *word = ant_xcalloc(1, sizeof(*word));
 
-    word->transport = transport;
-    ucs_status_t status = map_word(word, value);
-    if (status == UCS_OK)
-        status = pack_key(word, value);
-    if (status != UCS_OK) {
-        ant_word_close(word);
-        return ant_fail(err, ANT_EPEER, "UCX cannot share a number: %s", ucs_status_string(status));
-    }
+    (void)err;
+    *word = (struct ant_word){
+        .next = transport->words,
+        .transport = transport,
+        .key = ++transport->serial,
+        .value = value,
+    };
+    transport->words = word;
     *out = word;
     return 0;
 }
 
 void ant_word_close(struct ant_word *word)
 {
+    struct ant_word **at;
+
     if (!word)
         return;
-    if (word->memory)
-        ucp_mem_unmap(word->transport->context, word->memory);
-    free(word->key);
+    for (at = &word->transport->words; *at != word; at = &(*at)->next)
+        ;
+    *at = word->next;
     free(word);
 }
 
 const void *ant_word_key(const struct ant_word *word, size_t *bytes)
 {
-    *bytes = word->key_bytes;
-    return word->key;
+    *bytes = sizeof(word->key);
+    return &word->key;
 }
 
-struct ant_far_word *ant_far_word_open(struct ant_transport *transport, int peer, const void *key,
-                                       size_t bytes)
+struct ant_far_word *ant_far_word_open(struct ant_transport *transport, int self, int peer,
+                                       const void *key, size_t bytes)
 {
     struct ant_far_word *word = ant_xcalloc(1, sizeof(*word));
-    struct peer *to = transport->peers[peer];
 
     word->transport = transport;
     word->peer = peer;
+    word->message.from = (uint32_t)self;
     word->failed = UCS_ERR_INVALID_PARAM;
-    if (bytes <= sizeof(word->address))
+    word->next = transport->far_words;
+    transport->far_words = word;
+    if (bytes != sizeof(word->message.key))
         return word;
-    memcpy(&word->address, key, sizeof(word->address));
-    word->failed = connect_peer(transport, to);
-    if (word->failed == UCS_OK)
-        word->failed =
-            ucp_ep_rkey_unpack(to->ep, (const char *)key + sizeof(word->address), &word->key);
+    memcpy(&word->message.key, key, bytes);
+    word->failed = connect_peer(transport, transport->peers[peer]);
     return word;
 }
 
 void ant_far_word_close(struct ant_far_word *word)
 {
+    struct ant_far_word **at;
+
     if (!word)
         return;
-    if (word->key)
-        ucp_rkey_destroy(word->key);
+    for (at = &word->transport->far_words; *at != word; at = &(*at)->next)
+        ;
+    *at = word->next;
     free(word);
 }
 
 void ant_far_word_add(struct ant_far_word *word, int64_t n)
 {
-    struct peer *to = word->transport->peers[word->peer];
-    ucp_request_param_t param = {
-        .op_attr_mask = UCP_OP_ATTR_FIELD_DATATYPE | UCP_OP_ATTR_FIELD_REPLY_BUFFER,
-        .datatype = ucp_dt_make_contig(sizeof(word->n)),
-        .reply_buffer = &word->before,
-    };
-
-    word->n = n;
-    word->outcome = UCS_STATUS_PTR(word->failed);
-    if (word->failed != UCS_OK)
-        return;
-    if (to->broken != UCS_OK)
-        word->outcome = UCS_STATUS_PTR(to->broken);
-    else
-        word->outcome = ucp_atomic_op_nbx(to->ep, UCP_ATOMIC_OP_ADD, &word->n, 1, word->address,
-                                          word->key, &param);
+    word->message.n = n;
+    word->message.serial = ++word->transport->serial;
+    word->is_done = false;
+    if (word->failed == UCS_OK)
+        send_small(word->transport, word->peer, ADD_ID, &word->message, sizeof(word->message));
 }
 
 int ant_far_word_poll(struct ant_far_word *word, int64_t *before, struct ant_error *err)
 {
-    ucs_status_t status = UCS_PTR_STATUS(word->outcome);
+    const struct peer *peer = word->transport->peers[word->peer];
 
-    if (UCS_PTR_IS_PTR(word->outcome)) {
-        ucp_worker_progress(word->transport->worker);
-        status = ucp_request_check_status(word->outcome);
-        if (status == UCS_INPROGRESS)
-            return 0;
-        ucp_request_free(word->outcome);
-        word->outcome = NULL;
+    if (!word->is_done)
+        advance(word->transport);
+    if (word->is_done) {
+        *before = word->message.n;
+        return 1;
     }
-    if (status != UCS_OK)
-        return fail_peer(word->transport, word->peer, status, err);
-    *before = word->before;
-    return 1;
+    if (word->failed != UCS_OK || peer->broken != UCS_OK)
+        return fail_peer(word->transport, word->peer,
+                         word->failed != UCS_OK ? word->failed : peer->broken, err);
+    return 0;
 }

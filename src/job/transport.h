@@ -82,11 +82,12 @@ int ant_word_open(struct ant_word **out, struct ant_transport *transport, int64_
 void ant_word_close(struct ant_word *word);
 const void *ant_word_key(const struct ant_word *word, size_t *bytes);
 
-/* The word of another rank. One addition at a time; poll returns 1 when it is done, with what the
- * word was before, 0 when it is not, or ANT_EPEER. Close after the last has been polled. */
+/* The word of rank `peer`, for rank `self`, which is this process. One addition at a time; poll
+ * returns 1 when it is done, with what the word was before, 0 when it is not, or ANT_EPEER. Close
+ * after the last has been polled. */
 struct ant_far_word;
-struct ant_far_word *ant_far_word_open(struct ant_transport *transport, int peer, const void *key,
-                                       size_t bytes);
+struct ant_far_word *ant_far_word_open(struct ant_transport *transport, int self, int peer,
+                                       const void *key, size_t bytes);
 void ant_far_word_close(struct ant_far_word *word);
 void ant_far_word_add(struct ant_far_word *word, int64_t n);
 int ant_far_word_poll(struct ant_far_word *word, int64_t *before, struct ant_error *err);

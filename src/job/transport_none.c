@@ -142,10 +142,10 @@ const void *ant_word_key(const struct ant_word *word, size_t *bytes)
     return NULL;
 }
 
-struct ant_far_word *ant_far_word_open(struct ant_transport *transport, int peer, const void *key,
-                                       size_t bytes)
+struct ant_far_word *ant_far_word_open(struct ant_transport *transport, int self, int peer,
+                                       const void *key, size_t bytes)
 {
-    (void)transport, (void)peer, (void)key, (void)bytes;
+    (void)transport, (void)self, (void)peer, (void)key, (void)bytes;
     return NULL;
 }
 
