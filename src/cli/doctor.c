@@ -216,7 +216,9 @@ static int see(struct doctor *doctor, bool *has_failed, struct ant_error *err)
 {
     struct doctor_finding *findings = ant_xcalloc(N_CHECKS, sizeof(*findings));
 
-    int rc = ant_job_open(&doctor->job, err);
+    int rc = ant_store_start_first(ant_job_env_size(), err);
+    if (rc == 0)
+        rc = ant_job_open(&doctor->job, err);
     if (rc == 0) {
         doctor->rank = ant_job_rank(doctor->job);
         doctor->size = ant_job_size(doctor->job);

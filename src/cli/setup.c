@@ -140,6 +140,7 @@ static int choose_ep(struct run *run, struct ant_error *err)
 
 int ant_run_launch(struct run *run, struct ant_error *err)
 {
+    ANT_TRY(ant_store_start_first(ant_job_env_size(), err));
     ANT_TRY(ant_job_open(&run->job, err));
     ANT_TRY(ant_transport_open(&run->transport, ant_job_size(run->job) == 1, err));
     ANT_TRY(exchange_cards(run, err));

@@ -99,6 +99,13 @@ int ant_job_env_rank(void)
     return 0;
 }
 
+int ant_job_env_size(void)
+{
+    const char *launcher;
+
+    return getenv("PMIX_NAMESPACE") ? (int)env_size(&launcher) : 1;
+}
+
 /* Nobody offers PMIx: alone, unless others were started beside us. Each of them would otherwise
  * take itself for the whole job, and all would write the same files. */
 static int open_alone(struct ant_job *job, struct ant_error *err)

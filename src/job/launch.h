@@ -45,6 +45,8 @@ struct ant_job;
 /* What rank this process will have, by the environment alone, before anything is set up: so that a
  * usage error is printed once. 0 when not launched in parallel. */
 int ant_job_env_rank(void);
+/* As much about the number of ranks that PMIx will tell; 1 when not launched in parallel. */
+int ant_job_env_size(void);
 
 /* Learn rank and size from the launcher. */
 int ant_job_open(struct ant_job **out, struct ant_error *err);

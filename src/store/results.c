@@ -32,25 +32,45 @@ enum { METADATA_BYTES = 32 << 20 };
  */
 
 #ifdef HAVE_PARALLEL_HDF5
+#if defined(OMPI_MAJOR_VERSION) && OMPI_MAJOR_VERSION >= 5
+enum { OMPI_5 = true };
+#else
+enum { OMPI_5 = false };
+#endif
+
 static bool mpi_is_ours;
+
+static int start_mpi(int n_ranks, struct ant_error *err)
+{
+    int is_there = 0, provided = 0;
+
+    MPI_Initialized(&is_there);
+    if (is_there)
+        return 0;
+    /* Open MPI's ranks spin while they wait; where some share a core that stops those they wait
+     * for. It moves nothing here whose speed depends on it. */
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+        return ant_fail(err, ANT_EPEER,
+                        "MPI does not start: without it %d ranks cannot write one results file",
+                        n_ranks);
+    mpi_is_ours = true;
+    return 0;
+}
+
+int ant_store_start_first(int n_ranks, struct ant_error *err)
+{
+    return OMPI_5 && n_ranks > 1 ? start_mpi(n_ranks, err) : 0;
+}
 
 int ant_store_start(int world_size, struct ant_error *err)
 {
-    int is_there = 0, provided = 0, size = 0;
+    int size = 0;
 
     ant_h5_start();
     if (world_size == 1)
         return 0;
-    MPI_Initialized(&is_there);
-    /* Open MPI's ranks spin while they wait; where some share a core that stops those they wait
-     * for. It moves nothing here whose speed depends on it. */
-    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
-    if (!is_there && MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
-        return ant_fail(err, ANT_EPEER,
-                        "MPI does not start: without it %d ranks cannot write one "
-                        "results file",
-                        world_size);
-    mpi_is_ours = !is_there;
+    ANT_TRY(start_mpi(world_size, err));
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (size != world_size)
@@ -91,6 +111,12 @@ static int access_by_mpi(hid_t access, struct ant_error *err)
     return 0;
 }
 #else
+int ant_store_start_first(int n_ranks, struct ant_error *err)
+{
+    (void)n_ranks, (void)err;
+    return 0;
+}
+
 int ant_store_start(int world_size, struct ant_error *err)
 {
     ant_h5_start();

@@ -23,6 +23,9 @@
  * than one rank (its start is a fence that must not wait for hours), ended here. No-ops in a world
  * of one. Without parallel HDF5 more ranks than one are ANT_EUNSUPP. */
 int ant_store_start(int world_size, struct ant_error *err);
+/* Before ant_job_open, with what ant_job_env_size says: Open MPI 5 does not start any more once the
+ * process has PMIx, so it starts here. With another MPI this does nothing. */
+int ant_store_start_first(int n_ranks, struct ant_error *err);
 void ant_store_stop(void);
 const char *ant_store_versions(void); /* "HDF5 1.10.8, MPI-IO of Open MPI 4.1.4", or ", serial" */
 

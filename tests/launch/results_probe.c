@@ -47,6 +47,7 @@ static int open_probe(struct probe *probe, struct ant_error *err)
 {
     struct ant_card card = {0};
 
+    ANT_TRY(ant_store_start_first(ant_job_env_size(), err));
     ANT_TRY(ant_job_open(&probe->job, err));
     probe->rank = ant_job_rank(probe->job);
     probe->size = ant_job_size(probe->job);
