@@ -87,14 +87,14 @@ libantiphon_a_SOURCES += \
 	src/store/timeline.c
 
 # text
-noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/charsmap.h src/text/chat.h \
+noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/charsmap.h src/text/chat.h src/text/cuts.h \
 	src/text/automaton.h src/text/constraint.h \
 	src/text/decode.h src/text/grammar.h src/text/grammar_json.h src/text/grammar_number.h \
 	src/text/grammar_read.h src/text/jinja.h src/text/jinja_tree.h src/text/jinja_value.h \
 	src/text/normal.h src/text/pattern.h src/text/pipeline_json.h src/text/pre.h \
 	src/text/sentencepiece.h src/text/split.h src/text/token_tree.h src/text/tokenizer.h src/text/unicode.h \
 	src/text/unigram.h src/text/vocab.h
-libantiphon_a_SOURCES += src/text/added.c src/text/automaton.c src/text/bpe.c src/text/charsmap.c \
+libantiphon_a_SOURCES += src/text/added.c src/text/automaton.c src/text/bpe.c src/text/charsmap.c src/text/cuts.c \
 	src/text/chat.c src/text/chat_find.c src/text/constraint.c src/text/decode.c \
 	src/text/grammar.c src/text/grammar_json.c src/text/grammar_number.c \
 	src/text/grammar_regex.c src/text/grammar_schema.c src/text/jinja_eval.c src/text/jinja_filter.c \

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "text/bpe.h"
+#include "text/cuts.h"
 #include "text/unicode.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ enum {
     CACHE_BITS = 15, /* 2^15 slots of 64 bytes */
     CACHE_KEY = 24,  /* bytes */
     CACHE_IDS = 9,   /* so that a slot is one cache line */
+    MEMO_BITS = 15,  /* 2^15 pairs */
     NO_RANK = -1,    /* as uint32_t: later than any */
     UNKNOWN = -1,    /* a symbol that is no token (scores only) */
     SPACE_BYTES = 3,
@@ -36,8 +38,7 @@ struct ant_bpe {
     size_t longest;        /* bytes of the longest token */
     int32_t bytes[256];    /* byte-level: the id of each byte; else of U+0000 to U+00FF */
     int32_t fallback[256]; /* the id of "<0x..>" */
-    bool cut_words;        /* words merge alone: no token reaches over the start of one ... */
-    bool joins[256];       /* ... unless the byte before that is one of these */
+    struct ant_cuts *cuts; /* owned: the parts between them merge alone; NULL: the piece as one */
 };
 
 struct symbol {
@@ -65,6 +66,7 @@ struct ant_bpe_work {
     struct candidate *heap; /* owned */
     size_t n_heap, cap_heap;
     struct ant_buf spelled;
+    struct pair *memo;    /* owned, scores only: what pairs of tokens were found to become */
     void *memory;         /* owned: that of the cache */
     struct cached *cache; /* aligned within memory */
 };
@@ -138,28 +140,28 @@ static int build_bytes(struct ant_bpe *bpe, struct ant_error *err)
     return 0;
 }
 
-/* Looks at every token: its length, and whether it holds the start of a word further on. */
-static void build_words(struct ant_bpe *bpe)
+static void measure_tokens(struct ant_bpe *bpe)
 {
-    const struct ant_vocab *vocab = bpe->vocab;
-    int id;
-
-    /* A character that is dropped lets its neighbours meet, even over the start of a word. */
-    bpe->cut_words = !vocab->byte_level && !vocab->ignore_merges &&
-                     (vocab->model == ANT_VOCAB_SCORES || vocab->unknown >= 0) &&
-                     ant_vocab_find(vocab, space, SPACE_BYTES) >= 0;
-    for (id = 0; id < vocab->size; id++) {
+    for (int id = 0; id < bpe->vocab->size; id++) {
         size_t bytes;
-        const char *text = ant_vocab_text(vocab, id, &bytes), *end = text + bytes, *found;
 
+        ant_vocab_text(bpe->vocab, id, &bytes);
         if (bytes > bpe->longest)
             bpe->longest = bytes;
-        if (!bpe->cut_words || bytes < SPACE_BYTES)
-            continue;
-        for (text++; (found = memmem(text, (size_t)(end - text), space, SPACE_BYTES));
-             text = found + SPACE_BYTES)
-            bpe->joins[(unsigned char)found[-1]] = true;
     }
+}
+
+/* With merges, unknown characters side by side may be one token, so that there only words merge
+ * alone; and where they are dropped, their neighbours meet, even over the start of a word. */
+static void build_cuts(struct ant_bpe *bpe)
+{
+    const struct ant_vocab *vocab = bpe->vocab;
+    bool has_words = ant_vocab_find(vocab, space, SPACE_BYTES) >= 0;
+
+    if (vocab->model == ANT_VOCAB_SCORES)
+        bpe->cuts = ant_cuts_open(vocab, false);
+    else if (!vocab->byte_level && !vocab->ignore_merges && vocab->unknown >= 0 && has_words)
+        bpe->cuts = ant_cuts_open(vocab, true);
 }
 
 int ant_bpe_open(struct ant_bpe **out, const struct ant_vocab *vocab, struct ant_error *err)
@@ -177,7 +179,8 @@ int ant_bpe_open(struct ant_bpe **out, const struct ant_vocab *vocab, struct ant
         build_pairs(bpe);
     else
         build_ranks(bpe);
-    build_words(bpe);
+    measure_tokens(bpe);
+    build_cuts(bpe);
     *out = bpe;
     return 0;
 }
@@ -188,6 +191,7 @@ void ant_bpe_close(struct ant_bpe *bpe)
         return;
     free(bpe->pairs);
     free(bpe->ranks);
+    ant_cuts_close(bpe->cuts);
     free(bpe);
 }
 
@@ -198,6 +202,7 @@ struct ant_bpe_work *ant_bpe_work_open(void)
 
     /* Fresh zero pages cost nothing until they are used; hence no aligned_alloc and memset. */
     work->memory = ant_xcalloc(((size_t)1 << CACHE_BITS) + 1, slot);
+    work->memo = ant_xcalloc((size_t)1 << MEMO_BITS, sizeof *work->memo);
     work->cache = (struct cached *)(((uintptr_t)work->memory + slot - 1) & ~(uintptr_t)(slot - 1));
     return work;
 }
@@ -209,6 +214,7 @@ void ant_bpe_work_close(struct ant_bpe_work *work)
     free(work->symbols);
     free(work->heap);
     ant_buf_release(&work->spelled);
+    free(work->memo);
     free(work->memory);
     free(work);
 }
@@ -294,30 +300,51 @@ static void symbols_of_scores(const struct ant_bpe *bpe, struct ant_bpe_work *wo
     }
 }
 
-/* The rank and result of merging two neighbours; false: they do not merge. */
-static inline bool look_up(const struct ant_bpe *bpe, const char *piece, const struct symbol *left,
-                           const struct symbol *right, uint32_t *rank, int32_t *result)
+static bool look_up_merge(const struct ant_bpe *bpe, uint64_t key, uint32_t *rank, int32_t *result)
 {
-    if (bpe->pairs) {
-        uint64_t key = (uint64_t)(uint32_t)left->id << 32 | (uint32_t)right->id;
-        size_t at = mix(key) >> bpe->pair_shift;
-        size_t mask = ((size_t)1 << (64 - bpe->pair_shift)) - 1;
+    size_t at = mix(key) >> bpe->pair_shift;
+    size_t mask = ((size_t)1 << (64 - bpe->pair_shift)) - 1;
 
-        for (;; at = (at + 1) & mask) {
-            const struct pair *pair = &bpe->pairs[at];
+    for (;; at = (at + 1) & mask) {
+        const struct pair *pair = &bpe->pairs[at];
 
-            if (pair->key == key) {
-                *rank = pair->rank;
-                *result = pair->result;
-                return true;
-            }
-            if (pair->key == UINT64_MAX)
-                return false;
+        if (pair->key == key) {
+            *rank = pair->rank;
+            *result = pair->result;
+            return true;
         }
+        if (pair->key == UINT64_MAX)
+            return false;
     }
+}
+
+static int32_t find_both(const struct ant_bpe *bpe, const char *piece, const struct symbol *left,
+                         const struct symbol *right)
+{
     if ((size_t)left->bytes + right->bytes > bpe->longest)
-        return false;
-    *result = ant_vocab_find(bpe->vocab, piece + left->start, left->bytes + right->bytes);
+        return -1;
+    return ant_vocab_find(bpe->vocab, piece + left->start, left->bytes + right->bytes);
+}
+
+/* The rank and result of merging two neighbours; false: they do not merge. */
+static inline bool look_up(const struct ant_bpe *bpe, struct ant_bpe_work *work, const char *piece,
+                           const struct symbol *left, const struct symbol *right, uint32_t *rank,
+                           int32_t *result)
+{
+    uint64_t key = (uint64_t)(uint32_t)left->id << 32 | (uint32_t)right->id;
+
+    if (bpe->pairs)
+        return look_up_merge(bpe, key, rank, result);
+    if (left->id == UNKNOWN || right->id == UNKNOWN) {
+        *result = find_both(bpe, piece, left, right);
+    } else {
+        /* Keys are kept inverted: a fresh slot is no pair's. */
+        struct pair *memo = &work->memo[mix(key) >> (64 - MEMO_BITS)];
+
+        if (memo->key != ~key)
+            *memo = (struct pair){.key = ~key, .result = find_both(bpe, piece, left, right)};
+        *result = memo->result;
+    }
     if (*result < 0)
         return false;
     *rank = bpe->ranks[*result];
@@ -325,15 +352,16 @@ static inline bool look_up(const struct ant_bpe *bpe, const char *piece, const s
 }
 
 /* Merge the first n symbols, which stand side by side; returns how many are left, at the front. */
-static size_t merge_short(const struct ant_bpe *bpe, struct symbol *symbols, const char *piece,
+static size_t merge_short(const struct ant_bpe *bpe, struct ant_bpe_work *work, const char *piece,
                           size_t n)
 {
+    struct symbol *symbols = work->symbols;
     uint32_t ranks[SHORT];
     int32_t results[SHORT];
     size_t i, best;
 
     for (i = 0; i + 1 < n; i++)
-        if (!look_up(bpe, piece, &symbols[i], &symbols[i + 1], &ranks[i], &results[i]))
+        if (!look_up(bpe, work, piece, &symbols[i], &symbols[i + 1], &ranks[i], &results[i]))
             ranks[i] = (uint32_t)NO_RANK;
     while (n > 1) {
         for (best = 0, i = 1; i + 1 < n; i++)
@@ -350,7 +378,7 @@ static size_t merge_short(const struct ant_bpe *bpe, struct symbol *symbols, con
             results[i - 1] = results[i];
         }
         for (i = best > 0 ? best - 1 : 0; i <= best && i + 1 < n; i++)
-            if (!look_up(bpe, piece, &symbols[i], &symbols[i + 1], &ranks[i], &results[i]))
+            if (!look_up(bpe, work, piece, &symbols[i], &symbols[i + 1], &ranks[i], &results[i]))
                 ranks[i] = (uint32_t)NO_RANK;
     }
     return n;
@@ -407,7 +435,7 @@ static void consider(const struct ant_bpe *bpe, struct ant_bpe_work *work, const
 
     if (left < 0 || symbols[left].next < 0)
         return;
-    if (!look_up(bpe, piece, &symbols[left], &symbols[symbols[left].next], &rank,
+    if (!look_up(bpe, work, piece, &symbols[left], &symbols[symbols[left].next], &rank,
                  &candidate.result))
         return;
     candidate.key = (uint64_t)rank << 32 | (uint32_t)left;
@@ -502,7 +530,7 @@ static void encode(const struct ant_bpe *bpe, struct ant_bpe_work *work, const c
     if (n > SHORT)
         n = merge_long(bpe, work, piece);
     else if (n > 0)
-        n = merge_short(bpe, work->symbols, piece, n);
+        n = merge_short(bpe, work, piece, n);
     put_symbols(bpe, work, n, piece, out);
 }
 
@@ -535,32 +563,11 @@ static void encode_cached(const struct ant_bpe *bpe, struct ant_bpe_work *work, 
         memcpy(slot->ids, out->data + before, n * sizeof *out->data);
 }
 
-/* The start of the next word behind `at`: a word mark that no token joins to what is before it. */
-static size_t next_word(const struct ant_bpe *bpe, const char *piece, size_t bytes, size_t at)
-{
-    const char *found;
-
-    for (at++; at < bytes; at = (size_t)(found - piece) + SPACE_BYTES) {
-        found = memmem(piece + at, bytes - at, space, SPACE_BYTES);
-        if (!found)
-            break;
-        if (!bpe->joins[(unsigned char)found[-1]])
-            return (size_t)(found - piece);
-    }
-    return bytes;
-}
-
 void ant_bpe_encode(const struct ant_bpe *bpe, struct ant_bpe_work *work, const char *piece,
                     size_t bytes, struct ant_ids *out)
 {
-    size_t at = 0;
-
-    while (bpe->cut_words && at < bytes) {
-        size_t end = next_word(bpe, piece, bytes, at);
-
+    for (size_t at = 0, end; at < bytes; at = end) {
+        end = bpe->cuts ? ant_cuts_next(bpe->cuts, piece, bytes, at) : bytes;
         encode_cached(bpe, work, piece + at, end - at, out);
-        at = end;
     }
-    if (at < bytes)
-        encode_cached(bpe, work, piece, bytes, out);
 }
