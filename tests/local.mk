@@ -144,7 +144,7 @@ EXTRA_DIST += tests/golden/text/get-vectors tests/golden/text/make_golden.py \
 	tests/golden/text/texts.json tests/golden/text/variants.json \
 	tests/golden/text/bpe.model tests/golden/text/models.json \
 	tests/golden/text/unigram-bytes.model tests/golden/text/unigram.json \
-	tests/golden/text/unigram.model
+	tests/golden/text/unigram.gguf tests/golden/text/unigram.model
 
 EXTRA_DIST += tests/golden/chat/make_golden.py tests/golden/chat/conversations.json \
 	tests/golden/chat/templates

@@ -122,6 +122,29 @@ static void test_variant(void **state)
     ant_tokenizer_close(tokenizer);
 }
 
+static struct ant_tokenizer *open_gguf(const char *path)
+{
+    struct ant_gguf *gguf;
+    struct ant_tokenizer *tokenizer = NULL;
+    struct ant_error err;
+    if (ant_gguf_open(&gguf, path, &err) < 0 || ant_tokenizer_open_gguf(&tokenizer, gguf, &err) < 0)
+        fail_msg("%s", err.text);
+    ant_gguf_close(gguf); /* the tokenizer has copied what it needs */
+    return tokenizer;
+}
+
+static struct ant_tokenizer *open_model(const char *path)
+{
+    struct ant_tokenizer *tokenizer;
+    struct ant_error err;
+
+    if (strcmp(path + strlen(path) - strlen(".gguf"), ".gguf") == 0)
+        return open_gguf(path);
+    if (ant_tokenizer_open_model(&tokenizer, path, &err) < 0)
+        fail_msg("%s", err.text);
+    return tokenizer;
+}
+
 /* Models of SentencePiece: its own ids. */
 static void test_models(void **state)
 {
@@ -129,16 +152,13 @@ static void test_models(void **state)
     json_t *all = load("models.json"), *expected, *crc;
     const char *top = getenv("TOP_SRCDIR"), *name;
     struct ant_ids ids = {0};
-    struct ant_error err;
     size_t i, wrong = 0;
 
     assert_non_null(all);
     json_object_foreach(all, name, expected)
     {
         char *path = ant_xasprintf("%s/tests/golden/text/%s", top ? top : ".", name);
-        struct ant_tokenizer *tokenizer;
-        if (ant_tokenizer_open_model(&tokenizer, path, &err) < 0)
-            fail_msg("%s", err.text);
+        struct ant_tokenizer *tokenizer = open_model(path);
         json_array_foreach(expected, i, crc)
         {
             const json_t *text = json_array_get(texts, i);
@@ -158,17 +178,6 @@ static void test_models(void **state)
     ant_ids_release(&ids);
     if (wrong)
         fail_msg("%zu texts differ", wrong);
-}
-
-static struct ant_tokenizer *open_gguf(const char *path)
-{
-    struct ant_gguf *gguf;
-    struct ant_tokenizer *tokenizer = NULL;
-    struct ant_error err;
-    if (ant_gguf_open(&gguf, path, &err) < 0 || ant_tokenizer_open_gguf(&tokenizer, gguf, &err) < 0)
-        fail_msg("%s", err.text);
-    ant_gguf_close(gguf); /* the tokenizer has copied what it needs */
-    return tokenizer;
 }
 
 static void test_smollm2(void **state)

@@ -13,6 +13,7 @@ Writes beside itself
   unigram.json     a unigram model
   *.model          models of SentencePiece, and in models.json a CRC-32C of the ids that it makes of
                    every text, null for texts with its special tokens, which it does not look for
+  unigram.gguf     unigram.model in the metadata of a GGUF file, as T5's are; its ids likewise
   variants.json    ways to change those two, and for each a CRC-32C of the ids of every text (with
                    special tokens; int32, little-endian) and one of what they decode to (with and
                    without special tokens, a NUL between); no "decode" where Hugging Face's is no
@@ -320,12 +321,46 @@ def train_sentencepiece(name, **options):
             for text in TEXTS for i in [bos + processor.encode(text)]]
 
 
-def charsmap_of(name):
+def proto_of(name):
     from sentencepiece import sentencepiece_model_pb2
     proto = sentencepiece_model_pb2.ModelProto()
     with open(os.path.join(HERE, name), "rb") as f:
         proto.ParseFromString(f.read())
-    return base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+    return proto
+
+
+def charsmap_of(name):
+    return base64.b64encode(proto_of(name).normalizer_spec.precompiled_charsmap).decode()
+
+
+def wrap_gguf(name, out):
+    """A model of SentencePiece as the metadata of a GGUF file, in the way T5's are converted; every
+    text then ends in </s>."""
+    import sentencepiece
+    from gguf import GGUFWriter
+    proto = proto_of(name)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    w = GGUFWriter(os.path.join(HERE, out), "t5")
+    w.add_tokenizer_model("t5")
+    w.add_tokenizer_pre("default")
+    w.add_token_list([piece.piece for piece in proto.pieces])
+    w.add_token_scores([piece.score for piece in proto.pieces])
+    w.add_token_types([piece.type for piece in proto.pieces])
+    w.add_add_space_prefix(proto.normalizer_spec.add_dummy_prefix)
+    w.add_remove_extra_whitespaces(proto.normalizer_spec.remove_extra_whitespaces)
+    w.add_precompiled_charsmap(proto.normalizer_spec.precompiled_charsmap)
+    w.add_unk_token_id(processor.unk_id())
+    w.add_bos_token_id(processor.bos_id())
+    w.add_eos_token_id(processor.eos_id())
+    w.add_add_bos_token(False)
+    w.add_add_eos_token(True)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    return [None if any(s in text for s in SPECIAL) else
+            crc32c(struct.pack(f"<{len(i)}i", *i))
+            for text in TEXTS for i in [processor.encode(text) + [processor.eos_id()]]]
 
 
 def train_bytes():
@@ -433,6 +468,7 @@ def main():
         "unigram-bytes.model": dict(model_type="unigram", vocab_size=700, byte_fallback=True,
                                     add_dummy_prefix=False, normalization_rule_name="identity"),
     }.items()}
+    found["unigram.gguf"] = wrap_gguf("unigram.model", "unigram.gguf")
     variants = []
     for name, base, change, decode in [
             *byte_variants(bases["bytes"]["model"]["vocab"]), *char_variants(),
