@@ -828,8 +828,8 @@ int ant_far_word_poll(struct ant_far_word *word, int64_t *before, struct ant_err
 {
     const struct peer *peer = word->transport->peers[word->peer];
 
-    if (!word->is_done)
-        advance(word->transport);
+    if (!word->is_done && advance(word->transport) == 0)
+        sched_yield(); /* the owner may need this core */
     if (word->is_done) {
         *before = word->message.n;
         return 1;
