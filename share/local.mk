@@ -14,7 +14,7 @@ dist_templates_DATA = job-templates/array.sbatch job-templates/chain.sbatch job-
 
 dist_noinst_SCRIPTS += share/quickstart share/install-packages share/get-smollm2 \
 	share/private-slurm
-dist_noinst_SCRIPTS += share/benchmarks/side-by-side
+dist_noinst_SCRIPTS += share/benchmarks/scaling share/benchmarks/side-by-side
 EXTRA_DIST += share/packages.debian share/benchmarks/peer.py
 
 # The pages of the commands and the completion are written by the program itself, out of the tables

@@ -123,16 +123,34 @@ static int lane_seqs(const struct ant_engine_config *config)
     return (config->max_seqs + n - 1) / n;
 }
 
-/* Requests move from the ring to the scheduler only as far as it can soon use them, so that the
- * ring's size bounds how far ahead prompts are read and tokenized. */
-static void take_in(struct ant_engine *engine, const struct lane *lane)
+/* The lane that has the fewest requests: so each has about as many rows in its steps. */
+static struct lane *emptiest_lane(struct ant_engine *engine, int *n_waiting)
 {
-    struct ant_sched_counts counts;
-    struct ant_request *request;
+    struct lane *emptiest = engine->lanes;
+    struct ant_sched_counts counts, fewest;
 
-    ant_sched_counts(lane->sched, &counts);
-    for (int n = counts.waiting; n < lane_seqs(&engine->config); n++) {
-        if (!(request = ant_ring_pop(engine->inbox)))
+    ant_sched_counts(emptiest->sched, &fewest);
+    for (int i = 1; i < engine->n_lanes; i++) {
+        ant_sched_counts(engine->lanes[i].sched, &counts);
+        if (counts.running + counts.waiting >= fewest.running + fewest.waiting)
+            continue;
+        emptiest = &engine->lanes[i];
+        fewest = counts;
+    }
+    *n_waiting = fewest.waiting;
+    return emptiest;
+}
+
+/* Requests move from the ring to the schedulers only as far as these can soon use them, so that the
+ * ring's size bounds how far ahead prompts are read and tokenized. */
+static void take_in(struct ant_engine *engine)
+{
+    struct ant_request *request;
+    int n_waiting;
+
+    for (;;) {
+        const struct lane *lane = emptiest_lane(engine, &n_waiting);
+        if (n_waiting >= lane_seqs(&engine->config) || !(request = ant_ring_pop(engine->inbox)))
             break;
         request->t_admitted = ant_now();
         if (request->has_prompt_logprobs && request->prompt_logprobs.n == 0)
@@ -321,7 +339,7 @@ static bool begin_lane(struct ant_engine *engine, int i)
     if (atomic_load_explicit(&engine->is_draining, memory_order_relaxed))
         ant_sched_hold(lane->sched);
     else
-        take_in(engine, lane);
+        take_in(engine);
     if (!ant_sched_plan(lane->sched, &batch))
         return false;
     put_in_flight(engine, i);
