@@ -76,6 +76,8 @@ struct ant_batch {
     const struct ant_draw *draws; /* (n_sampled); NULL on ranks that do not draw */
     const uint64_t *masks;        /* (n_masks, (vocab + 63) / 64) that draws point to */
     int n_masks;
+    bool is_open; /* nothing is drawn yet, and this step is not waited for: the next one, without
+                     rows, draws from its LOGITS; only where opens_steps */
 };
 
 /* What a step gives back, (n_sampled) each; arrays owned by the backend until
@@ -181,6 +183,7 @@ struct ant_backend_facts {
     bool ranks_logits;    /* draws may be given, and have n_top */
     bool in_company;      /* with `spread`: a step needs all ranks of parallel->experts, those that
                              have no rows take part with an empty batch; else each takes its own */
+    bool opens_steps;     /* what a step draws by may be said while it runs */
     int steps_in_flight;  /* steps that may have ended but not been waited for, 1 or 2: a device
                              is given its next step while it works on one */
 };

@@ -30,6 +30,7 @@ enum { COMPANY = -1 };
 struct lane {
     struct ant_sched *sched;
     int n_in_flight;
+    bool is_open; /* the step handed over last: its draws are not */
 };
 
 struct ant_engine {
@@ -297,6 +298,12 @@ static void end_lane(struct ant_engine *engine, struct lane *lane, const struct 
         atomic_fetch_add_explicit(&engine->finished, 1, memory_order_relaxed);
         hand_back(engine, request);
     }
+    if (lane->is_open) {
+        struct ant_batch draws;
+        ant_sched_complete(lane->sched, &draws);
+        ant_model_draw(engine->model, &draws);
+        lane->is_open = false;
+    }
     count_requests(engine);
 }
 
@@ -344,6 +351,7 @@ static bool begin_lane(struct ant_engine *engine, int i)
         return false;
     put_in_flight(engine, i);
     lane->n_in_flight++;
+    lane->is_open = batch.is_open;
     ant_model_forward(engine->model, &batch);
     return true;
 }

@@ -85,6 +85,7 @@ struct ant_engine_config {
     int n_pages;            /* of the KV cache */
     int first_page;         /* of a scheduler that has a part of them */
     int steps_in_flight;    /* most steps at once, from the backend's facts; 0: one */
+    bool opens_steps;       /* of the backend's facts, and the replica is of one rank */
     int n_lanes;            /* pipeline stages, each with a step under way; 0: one */
     bool no_prefix_sharing; /* compute every prompt whole */
     int n_drafts;           /* tokens of an answer guessed ahead in a step, at most

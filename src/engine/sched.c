@@ -41,6 +41,7 @@ struct step {
     struct ant_edits edits;     /* of all draws, in their order */
     struct ant_masks masks;     /* of those that have one */
     int n_rows, n_seqs, n_sampled, n_drawn, decode_rows;
+    bool is_open;
 };
 
 struct ant_sched {
@@ -302,22 +303,23 @@ static int longest_answer(const struct ant_sched *sched, const struct ant_reques
     return request->sampling.max_tokens < room ? request->sampling.max_tokens : room;
 }
 
-/* One row of every sequence that decodes, taking pages from the youngest where they are short. One
- * whose draws depend on all tokens before them waits until they are known. */
-static int plan_rows(struct ant_sched *sched)
+/* One row of every sequence that decodes, taking pages from the youngest where they are short. */
+static int plan_rows(struct ant_sched *sched, struct step *step)
 {
     int rows = 0;
 
     for (int i = 0; i < sched->n_running; i++) {
         struct sequence *sequence = &sched->running[i];
         sequence->n_planned = 0;
-        if (!is_decoding(sequence) || rows == sched->config.max_step_rows || must_wait(sequence))
+        if (!is_decoding(sequence) || rows == sched->config.max_step_rows ||
+            (must_wait(sequence) && !sched->config.opens_steps))
             continue;
         while (i < sched->n_running && !take_pages(sched, sequence, sequence->n_cached + 1))
             preempt_youngest(sched); /* it may be this one: then it is gone */
         if (i == sched->n_running)
             break;
         sequence->n_planned = 1;
+        step->is_open |= must_wait(sequence);
         rows++;
     }
     return rows;
@@ -342,10 +344,10 @@ static int plan_drafts(struct ant_sched *sched, struct sequence *sequence, int r
     return sequence->n_drafts;
 }
 
-static int plan_decodes(struct ant_sched *sched)
+static int plan_decodes(struct ant_sched *sched, struct step *step)
 {
     const struct ant_engine_config *config = &sched->config;
-    int rows = plan_rows(sched), most = config->draft_rows;
+    int rows = plan_rows(sched, step), most = config->draft_rows;
 
     if (config->n_drafts == 0 || rows == 0 || sched->n_in_flight > 0)
         return rows;
@@ -588,11 +590,6 @@ static void emit_draw(struct step *step, struct sequence *sequence)
         .n_top = request->has_logprobs ? request->logprobs.n_top : 0,
     };
     ban_ends(draw, request, sequence->n_drawn + 1 < sampling->min_tokens);
-    if (request->constraint)
-        ant_masks_add(&step->masks, request);
-    int first = step->edits.n;
-    ant_edits_add(&step->edits, request);
-    draw->n_edits = step->edits.n - first;
     draw->only_edited = request->rules && request->rules->n_allowed > 0;
     sequence->n_drawn++;
     step->n_drawn++;
@@ -648,7 +645,28 @@ static void let_go(struct ant_sched *sched)
     }
 }
 
-/* Edits and masks of all draws are there and stay where they are. */
+/* A token that is drawn, and that somebody still wants to know. */
+static bool is_drawn(const struct ant_sample *sample)
+{
+    return sample->request && !sample->is_given;
+}
+
+/* Gather the edits and masks of all draws, whose tokens before are known, then hand them out: by
+ * then they stay where they are. */
+static void add_edits(struct step *step)
+{
+    for (int i = 0; i < step->n_sampled; i++) {
+        struct ant_request *request = step->samples[i].request;
+        int first = step->edits.n;
+        if (!is_drawn(&step->samples[i]))
+            continue;
+        if (request->constraint)
+            ant_masks_add(&step->masks, request);
+        ant_edits_add(&step->edits, request);
+        step->draws[i].n_edits = step->edits.n - first;
+    }
+}
+
 static void hand_out_edits(struct step *step)
 {
     const struct ant_edit *edits = step->edits.items;
@@ -659,7 +677,7 @@ static void hand_out_edits(struct step *step)
         if (draw->n_edits > 0)
             draw->edits = edits;
         edits += draw->n_edits;
-        if (!draw->is_given && step->samples[i].request->constraint)
+        if (is_drawn(&step->samples[i]) && step->samples[i].request->constraint)
             draw->mask = ant_masks_of(&step->masks, masked++);
     }
 }
@@ -678,7 +696,7 @@ static bool should_wait(const struct ant_sched *sched)
     for (int i = 0; i < sched->n_running; i++) {
         const struct sequence *sequence = &sched->running[i];
         n_decoding += is_decoding(sequence);
-        n_waiting += must_wait(sequence);
+        n_waiting += must_wait(sequence) && !sched->config.opens_steps;
         n_guessed += sequence->n_drafts;
     }
     bool may_guess = sched->config.n_drafts > 0 && n_decoding <= sched->config.draft_rows;
@@ -699,7 +717,8 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
     step->n_rows = step->n_seqs = step->n_sampled = step->n_drawn = 0;
     ant_edits_clear(&step->edits);
     ant_masks_clear(&step->masks);
-    step->decode_rows = plan_decodes(sched);
+    step->is_open = false;
+    step->decode_rows = plan_decodes(sched, step);
     plan_prefills(sched, sched->config.max_step_rows - step->decode_rows,
                   sched->config.max_sampled - step->decode_rows);
     for (int i = 0; i < sched->n_running; i++)
@@ -707,7 +726,10 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
             emit(sched, step, &sched->running[i]);
     if (step->n_rows == 0)
         return false;
-    hand_out_edits(step);
+    if (!step->is_open) {
+        add_edits(step);
+        hand_out_edits(step);
+    }
     let_go(sched);
     sched->n_drawn += step->n_drawn;
     sched->n_in_flight++;
@@ -725,8 +747,23 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
         .draws = step->draws,
         .masks = step->masks.words,
         .n_masks = step->masks.n,
+        .is_open = step->is_open,
     };
     return true;
+}
+
+void ant_sched_complete(struct ant_sched *sched, struct ant_batch *batch)
+{
+    struct step *step = &sched->steps[sched->oldest];
+
+    add_edits(step);
+    hand_out_edits(step);
+    *batch = (struct ant_batch){
+        .n_sampled = step->n_sampled,
+        .draws = step->draws,
+        .masks = step->masks.words,
+        .n_masks = step->masks.n,
+    };
 }
 
 /* ---- after the step ------------------------------------------------------------------------- */

@@ -25,8 +25,9 @@
  * is not known yet. If it turns out to have ended, what it draws in the later step is dropped.
  * Steps run in the order they were planned in: so a sequence's pages can be given to another as
  * soon as its last row is planned. Where draws depend on all tokens before them (penalties, shapes
- * of answers), the sequence is left out of the later step, or, unless such are few, there is no
- * later step before the one in flight is committed.
+ * of answers), the later step is open: what it draws by is said when the one before it has been
+ * committed. Where that cannot be (opens_steps), such a sequence is left out of the later step, or,
+ * unless they are few, there is no later step until then.
  *
  * With every check on (`ANTIPHON_CHECK=1`) the invariants are verified after each step. Thread:
  * engine. */
@@ -50,6 +51,10 @@ void ant_sched_add(struct ant_sched *sched, struct ant_request *request);
 
 /* True when there is a step to run; `batch` is valid until the step is committed. */
 bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch);
+
+/* An open step was planned, and the step before it is committed and its ended requests are taken
+ * back: `batch` becomes the step that draws. Before the next plan. */
+void ant_sched_complete(struct ant_sched *sched, struct ant_batch *batch);
 
 /* What the i-th sampled row of a step is. Those of a request follow each other, first to last. */
 struct ant_sample {

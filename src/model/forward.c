@@ -117,7 +117,7 @@ static void end_rows(const struct ant_model *model, const struct ant_batch *batc
     ops->gemm(be, model->output, ANT_SLOT_LAST, ANT_SLOT_LOGITS, ANT_EPILOGUE_STORE);
     if (model->shard.tp_size > 1)
         ops->gather_logits(be);
-    if (model->shard.tp_rank == 0)
+    if (model->shard.tp_rank == 0 && !batch->is_open)
         ops->sample(be);
 }
 
@@ -270,6 +270,21 @@ static struct ant_batch empty_batch(void)
         .page_start = nothing,
         .pages = nothing,
     };
+}
+
+void ant_model_draw(struct ant_model *model, const struct ant_batch *batch)
+{
+    struct ant_batch draws = empty_batch();
+
+    draws.n_sampled = batch->n_sampled;
+    draws.draws = batch->draws;
+    draws.masks = batch->masks;
+    draws.n_masks = batch->n_masks;
+    if (model->failed < 0)
+        return;
+    model->be->ops->step_begin(model->be, &draws);
+    model->be->ops->sample(model->be);
+    model->be->ops->step_end(model->be);
 }
 
 void ant_model_accompany(struct ant_model *model)

@@ -54,6 +54,8 @@ bool ant_model_leads(const struct ant_model *model);
  * each stage, none of them with the sequences of another. The batch's arrays are in use until then
  * in a pipeline. */
 void ant_model_forward(struct ant_model *model, const struct ant_batch *batch);
+/* Draw what the open step handed over last is to draw: `batch` says how. In a replica of one. */
+void ant_model_draw(struct ant_model *model, const struct ant_batch *batch);
 int ant_model_wait(struct ant_model *model, struct ant_drawn *out, struct ant_error *err);
 
 /* There is nothing to do now, but will be: call it every second or so, lest the others give up. */

@@ -648,7 +648,8 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
         .masks_logits = true,
         .ranks_logits = true,
         .in_company = cuda->config.spread != NULL,
-        .steps_in_flight = cuda->config.times_operations ? 1 : CUDA_STEPS,
+        .opens_steps = !cuda->config.spread,
+        .steps_in_flight = cuda->config.times_operations ? 1 : 2,
     };
     snprintf(out->device, sizeof(out->device), "%.80s, %d multiprocessors, %s", cuda->prop.name,
              cuda->prop.multiProcessorCount, cuda->level);

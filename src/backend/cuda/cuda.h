@@ -24,10 +24,12 @@
 #include "cuda/kern.h"
 
 enum {
-    CUDA_STEPS = 2,         /* in flight */
+    CUDA_STEPS = 4,         /* in flight: two, of which one or both draw in a step of their own */
     CUDA_GRAPH_ROWS = 2048, /* most rows of a captured step */
     CUDA_GRAPHS = 48,       /* sizes of captured steps */
-    CUDA_KINDS = 9,         /* of captured steps: by shared chunks, edits, best ids; without rows */
+    CUDA_EMPTY = 8,         /* kinds of captured steps: by shared chunks, edits, best ids; without */
+    CUDA_OPEN = 9,          /* rows; open ones, by shared chunks */
+    CUDA_KINDS = 11,
     CUDA_MAX_ROWS = 8448,   /* of a step: what products are planned for */
     CUDA_BANNED = 1 << 16,  /* ids that a step can ban, each list counted once */
     CUDA_EDITS = 1 << 20,   /* edits, and masks as so many, that are with a step's descriptor, which
@@ -96,6 +98,7 @@ struct cuda_step {
     int32_t *top;   /* (n_drawn, KERN_MAX_TOP) ids, then logprobs */
     cudaEvent_t done;
     int n_drawn;
+    bool is_open; /* nobody waits for it */
 };
 
 /* Where the parts of the descriptor lie, on the host as on the device. The places depend on the

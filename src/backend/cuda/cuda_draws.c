@@ -11,10 +11,10 @@ _Static_assert(sizeof(struct kern_edit) == sizeof(struct ant_edit) &&
                    (int)KERN_MAX_TOP == (int)ANT_MAX_TOP,
                "edits are copied as they are");
 
-/* Only the rank that draws knows how. */
+/* Only the rank that draws knows how, and of an open step nobody yet. */
 static int count_draws(const struct ant_batch *batch)
 {
-    return batch->draws ? batch->n_sampled : 0;
+    return batch->draws && !batch->is_open ? batch->n_sampled : 0;
 }
 
 static size_t mask_words(const struct cuda_backend *cuda)

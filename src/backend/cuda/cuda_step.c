@@ -251,8 +251,10 @@ static void choose_mode(struct cuda_backend *cuda, const struct ant_batch *batch
     if (cuda->config.spread)
         ant_cuda_spread_equal(cuda, rows);
     cuda->n_rows = cuda->n_sampled = is_empty ? 0 : rows;
-    int kind = is_empty ? CUDA_KINDS - 1
-                        : (cuda->plan.n_shared > 0) | cuda->has_edits << 1 | cuda->has_top << 2;
+    bool is_shared = cuda->plan.n_shared > 0;
+    int kind = is_empty         ? CUDA_EMPTY
+               : batch->is_open ? CUDA_OPEN + is_shared
+                                : is_shared | cuda->has_edits << 1 | cuda->has_top << 2;
     cuda->graph = &cuda->graphs[kind][size];
     cuda->mode = *cuda->graph ? CUDA_REPLAY : CUDA_CAPTURE;
 }
@@ -280,6 +282,7 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
         fail(cuda, ANT_EUNSUPP, "too many ids are banned at once: give fewer --stop-token-id");
     put_rows(cuda, batch, step->host);
     step->n_drawn = cuda->n_sampled;
+    step->is_open = batch->is_open;
     cuda->n_keys = count_keys(cuda, batch);
     fail_device(cuda, "cannot send a step to the GPU",
                 cudaMemcpyAsync(cuda->descriptor, step->host, cuda->at.tail + tail,
@@ -315,11 +318,11 @@ void ant_cuda_step_end(struct ant_backend *be)
     if (cuda->mode != CUDA_LAUNCH)
         fail_device(cuda, "cannot launch a step", cudaGraphLaunch(*cuda->graph, cuda->stream));
     cuda->mode = CUDA_LAUNCH;
-    if (step->n_drawn > 0)
+    if (step->n_drawn > 0 && !step->is_open)
         fail_device(cuda, "cannot fetch what a step drew",
                     cudaMemcpyAsync(step->drawn, cuda->drawn, 2 * (size_t)step->n_drawn * 4,
                                     cudaMemcpyDeviceToHost, cuda->stream));
-    if (step->n_drawn > 0 && cuda->has_top)
+    if (step->n_drawn > 0 && !step->is_open && cuda->has_top)
         fail_device(cuda, "cannot fetch what a step drew",
                     cudaMemcpyAsync(step->top, cuda->top,
                                     2 * (size_t)step->n_drawn * KERN_MAX_TOP * 4,
@@ -331,6 +334,8 @@ void ant_cuda_step_end(struct ant_backend *be)
 int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_error *err)
 {
     struct cuda_backend *cuda = cuda_of(be);
+    if (cuda->n_waited < cuda->n_begun && cuda->steps[cuda->n_waited % CUDA_STEPS].is_open)
+        cuda->n_waited++;
     struct cuda_step *step = &cuda->steps[cuda->n_waited % CUDA_STEPS];
 
     if (!cuda->failed && cuda->n_waited == cuda->n_begun)
