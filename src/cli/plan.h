@@ -25,6 +25,7 @@ struct plan_machine {
     double memory;                 /* bytes that are free at the start, of a GPU, or of a core */
     double peak;                   /* of products on registers, of a core; 0: not known */
     double flops[2];               /* of products: weights of 16 and more bits, and of fewer */
+    double expert_flops;           /* of products of experts */
     double bandwidth[2];           /* bytes/s of weights, likewise */
     double kv_bandwidth;           /* of the cache, in decode attention, */
     double decode_flops;           /* whose arithmetic binds hosts; 0: it does not */

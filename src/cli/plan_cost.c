@@ -121,12 +121,12 @@ static void add_operations(struct plan_cost *cost, const struct plan_machine *ma
 }
 
 /* A product is bound by arithmetic or by its weights; near the crossing by both. */
-static void add_product(struct plan_cost *cost, const struct plan_memory *memory,
-                        const struct plan_machine *machine, double rows, double elements_read,
-                        double elements_used)
+static void add_product_at(struct plan_cost *cost, const struct plan_memory *memory,
+                           const struct plan_machine *machine, double rate, double flops,
+                           double elements_read)
 {
     bool is_narrow = memory->weight_bytes < 1.9;
-    double compute = 2 * rows * elements_used / machine->flops[is_narrow];
+    double compute = flops / rate;
     double reading = elements_read * memory->weight_bytes / machine->bandwidth[is_narrow];
     double both = cbrt(compute * compute * compute + reading * reading * reading);
 
@@ -135,6 +135,13 @@ static void add_product(struct plan_cost *cost, const struct plan_memory *memory
         cost->products += both;
     else
         cost->weights += both;
+}
+
+static void add_product(struct plan_cost *cost, const struct plan_memory *memory,
+                        const struct plan_machine *machine, double rows, double elements)
+{
+    add_product_at(cost, memory, machine, machine->flops[memory->weight_bytes < 1.9],
+                   2 * rows * elements, elements);
 }
 
 /* Of `held` experts those that some row has chosen: each row chooses `used` of `n`. */
@@ -153,15 +160,16 @@ static void add_feed_forward(struct plan_cost *cost, const struct plan_memory *m
     double third = (double)arch->hidden * arch->ff, one = expert_elements(arch) / 3;
 
     if (!(arch->layers[layer] & ANT_LAYER_MOE)) {
-        add_product(cost, memory, machine, rows, 2 * third, 2 * third);
-        add_product(cost, memory, machine, rows, third, third);
+        add_product(cost, memory, machine, rows, 2 * third);
+        add_product(cost, memory, machine, rows, third);
         return;
     }
     double all = rows * memory->shard.experts.n; /* those of other replicas, too */
     double met = experts_met(moe, all), shared = (double)arch->hidden * moe->shared_ff;
     double each = (double)moe->n_used * moe->n_held / moe->n_experts * memory->shard.experts.n;
-    add_product(cost, memory, machine, rows, 2 * (one * met + shared), 2 * (one * each + shared));
-    add_product(cost, memory, machine, rows, one * met + shared, one * each + shared);
+    double flops = 2 * rows * (one * each + shared), rate = machine->expert_flops;
+    add_product_at(cost, memory, machine, rate, 2 * flops, 2 * (one * met + shared));
+    add_product_at(cost, memory, machine, rate, flops, one * met + shared);
     add_operations(cost, machine, 3); /* routing */
 }
 
@@ -274,16 +282,15 @@ double ant_plan_step(struct plan_cost *sum, const struct plan_memory *memory,
     struct plan_cost cost = {0};
 
     for (int i = 0; i < arch->n_layers; i++) {
-        add_product(&cost, memory, machine, rows, arch->hidden * (q + 2 * kv),
-                    arch->hidden * (q + 2 * kv));
-        add_product(&cost, memory, machine, rows, arch->hidden * q, arch->hidden * q);
+        add_product(&cost, memory, machine, rows, arch->hidden * (q + 2 * kv));
+        add_product(&cost, memory, machine, rows, arch->hidden * q);
         add_feed_forward(&cost, memory, machine, i, rows);
     }
     cost.elements = rows * arch->n_layers * element_traffic(arch) / machine->element_bandwidth;
     add_operations(&cost, machine, 4.0 * arch->n_layers); /* two norms, rotation, attention */
     add_attention(&cost, memory, machine, batch);
     if (batch->n_sampled > 0) {
-        add_product(&cost, memory, machine, batch->n_sampled, output, output);
+        add_product(&cost, memory, machine, batch->n_sampled, output);
         cost.elements +=
             2.0 * batch->n_sampled * memory->shard.vocab.count * 4.0 / machine->element_bandwidth;
     }

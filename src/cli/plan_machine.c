@@ -6,8 +6,9 @@
  *     A100 SXM   312 TFLOP/s, 2.04 TB/s (80 GB), 1.56 (40)    NVIDIA A100 data sheet
  *     L40S       362 TFLOP/s, 0.86 TB/s, 48 GB, PCIe 4        NVIDIA L40S data sheet
  *     B200 SXM   2250 TFLOP/s, 8.0 TB/s, 180 GB               NVIDIA HGX data sheet
- * The H100 reaches 73 % of its products under its power limit, 90 % of its memory's rate. Free
- * memory is a little less than what is printed on the box. Of hosts a row is one core. */
+ * The H100 reaches 73 % of its products under its power limit, 90 % of its memory's rate. Products
+ * of experts reach two thirds of that (BENCHMARKS). Free memory is a little less than what is
+ * printed on the box. Of hosts a row is one core. */
 #include "config.h"
 
 #include <math.h>
@@ -24,19 +25,21 @@
 #define GPU(name_, source_, memory_, flops_, bandwidth_, attn_, link_)                             \
     {                                                                                              \
         .name = name_, .source = source_, .memory = memory_, .flops = {flops_, flops_},            \
-        .bandwidth = {bandwidth_, bandwidth_}, .kv_bandwidth = 0.95 * (bandwidth_),                \
-        .prefill_flops = attn_, .element_bandwidth = 0.87 * (bandwidth_), .op_s = 2.1e-6,          \
-        .link_bandwidth = link_, .link_s = 19e-6, .default_seqs = 1024, .many_seqs = 2048,         \
-        .default_rows = 8448, .kv_share = 0.98                                                     \
+        .expert_flops = 0.67 * (flops_), .bandwidth = {bandwidth_, bandwidth_},                    \
+        .kv_bandwidth = 0.95 * (bandwidth_), .prefill_flops = attn_,                               \
+        .element_bandwidth = 0.87 * (bandwidth_), .op_s = 2.1e-6, .link_bandwidth = link_,         \
+        .link_s = 19e-6, .default_seqs = 1024, .many_seqs = 2048, .default_rows = 8448,            \
+        .kv_share = 0.98                                                                           \
     }
 #define CORE(name_, source_, peak_, flops16, flops8, bw16, bw8, most_, prefill_, decode_,          \
              elements_)                                                                            \
     {                                                                                              \
         .name = name_, .source = source_, .is_host = true, .memory = 4 * G, .peak = peak_,         \
-        .flops = {flops16, flops8}, .bandwidth = {bw16, bw8}, .most_bandwidth = most_,             \
-        .kv_bandwidth = bw16, .prefill_flops = prefill_, .decode_flops = decode_,                  \
-        .element_bandwidth = elements_, .op_s = 4.5e-6, .link_bandwidth = 3 * G, .link_s = 60e-6,  \
-        .default_seqs = 256, .many_seqs = 256, .default_rows = 512, .kv_share = 0.8                \
+        .flops = {flops16, flops8}, .expert_flops = flops16, .bandwidth = {bw16, bw8},             \
+        .most_bandwidth = most_, .kv_bandwidth = bw16, .prefill_flops = prefill_,                  \
+        .decode_flops = decode_, .element_bandwidth = elements_, .op_s = 4.5e-6,                   \
+        .link_bandwidth = 3 * G, .link_s = 60e-6, .default_seqs = 256, .many_seqs = 256,           \
+        .default_rows = 512, .kv_share = 0.8                                                       \
     }
 
 static const char measured[] = "measured", sheet[] = "by its data sheet";
@@ -46,7 +49,7 @@ static const struct plan_machine machines[] = {
     GPU("a100", sheet, 84 * G, 228 * T, 1.84 * T, 125 * T, 150 * G),
     GPU("l40s", sheet, 47 * G, 264 * T, 0.78 * T, 145 * T, 20 * G),
     GPU("h100", measured, 85.1 * G, 720 * T, 3.02 * T, 390 * T, 180 * G),
-    GPU("h200", measured, 150 * G, 720 * T, 4.3 * T, 390 * T, 180 * G),
+    GPU("h200", measured, 150 * G, 720 * T, 4.2 * T, 390 * T, 180 * G),
     GPU("b200", sheet, 190 * G, 1640 * T, 7.2 * T, 890 * T, 360 * G),
     CORE("zen4", "measured on two cores", 236 * G, 204 * G, 185 * G, 17 * G, 17 * G, 400 * G,
          110 * G, 34 * G, 6.7 * G),
@@ -104,6 +107,7 @@ int ant_plan_measured(struct plan_machine *machine, const char *path, struct ant
         machine->bandwidth[i] *= faster;
         machine->flops[i] *= stronger;
     }
+    machine->expert_flops *= stronger;
     machine->kv_bandwidth *= faster;
     machine->element_bandwidth *= is_host ? stronger : faster;
     machine->prefill_flops *= stronger;
@@ -122,6 +126,7 @@ struct plan_machine ant_plan_cores(const struct plan_machine *core, int cores, i
     rank.memory *= cores;
     rank.flops[0] *= cores;
     rank.flops[1] *= cores;
+    rank.expert_flops *= cores;
     rank.bandwidth[0] *= cores * share;
     rank.bandwidth[1] *= cores * share;
     rank.kv_bandwidth *= cores * share;

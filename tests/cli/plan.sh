@@ -49,6 +49,10 @@ near "two cores, shared beginning" 241 --dummy $small --prompts 200 --shared 100
 near "H100, a mixture" 33971 --dummy phi-mini-moe --prompts 2000 --in 128 --out 128 --gpus h100:1 \
     --max-model-len 4096 --max-num-seqs 2048
 near "H100, one answer of a small model" 1637 --dummy $small --prompts 1 --in 128 --out 256 --gpus h100:1
+near "two H200, experts over the job" 55183 --dummy phi-mini-moe --prompts 4000 --in 128 --out 128 \
+    --gpus h200:2 --max-model-len 4096 --dp-size 2 --enable-ep --ep-scope job
+near "two H200, experts over a replica" 38962 --dummy phi-mini-moe --prompts 4000 --in 128 --out 128 \
+    --gpus h200:2 --max-model-len 4096 --tp-size 2 --enable-ep
 near "H200, one answer" 240 --dummy $big --prompts 1 --in 128 --out 256 --gpus h200:1
 
 try "$antiphon" plan --dummy llama-3.1-70b --prompts 100000 --in 1000 --out 300 --gpus h100:32 \
