@@ -36,9 +36,9 @@ CUDA_KERNELS += \
 	kernels/cuda/attn_decode.cu kernels/cuda/attn_prefill.cu kernels/cuda/attn_prefill90.cu kernels/cuda/attn_shared.cu \
 	kernels/cuda/attn_e4m3.cu kernels/cuda/digest.cu kernels/cuda/e4m3.cu kernels/cuda/edit.cu \
 	kernels/cuda/chain.cu kernels/cuda/few_rows.cu kernels/cuda/few_rows_e4m3.cu kernels/cuda/grouped.cu kernels/cuda/grouped90.cu \
-	kernels/cuda/norm.cu kernels/cuda/rope.cu kernels/cuda/route.cu kernels/cuda/rows.cu kernels/cuda/sample.cu kernels/cuda/spread.cu
+	kernels/cuda/norm.cu kernels/cuda/peers.cu kernels/cuda/rope.cu kernels/cuda/route.cu kernels/cuda/rows.cu kernels/cuda/sample.cu kernels/cuda/spread.cu
 noinst_HEADERS += \
-	kernels/cuda/attn_tile.cuh kernels/cuda/attn_warp.cuh kernels/cuda/grouped.cuh kernels/cuda/kern.h kernels/cuda/launch.cuh kernels/cuda/prefill.cuh kernels/cuda/vec.cuh \
+	kernels/cuda/attn_tile.cuh kernels/cuda/attn_warp.cuh kernels/cuda/grouped.cuh kernels/cuda/kern.h kernels/cuda/launch.cuh kernels/cuda/peers.cuh kernels/cuda/prefill.cuh kernels/cuda/vec.cuh \
 	kernels/cuda/wgmma.cuh kernels/cuda/attn_parts.cuh kernels/cuda/e4m3.cuh kernels/cuda/sample.cuh kernels/cuda/few_rows.cuh
 
 EXTRA_DIST += $(CUDA_KERNELS)

@@ -137,7 +137,7 @@ noinst_HEADERS += src/backend/cuda/attn_plan.h src/backend/cuda/cuda.h src/backe
 if HAVE_CUDA
 libantiphon_a_SOURCES += \
 	src/backend/cuda/attn_plan.c src/backend/cuda/cuda.c src/backend/cuda/cuda_draws.c src/backend/cuda/cuda_look.c src/backend/cuda/cuda_meter.c src/backend/cuda/cuda_moe.c src/backend/cuda/cuda_ops.c \
-	src/backend/cuda/cuda_parallel.c src/backend/cuda/cuda_share.c src/backend/cuda/cuda_spread.c \
+	src/backend/cuda/cuda_parallel.c src/backend/cuda/cuda_peers.c src/backend/cuda/cuda_share.c src/backend/cuda/cuda_spread.c \
 	src/backend/cuda/cuda_step.c src/backend/cuda/cuda_weight.c src/backend/cuda/gemm_plan.c
 else
 libantiphon_a_SOURCES += src/backend/gpu_none.c

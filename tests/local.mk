@@ -90,7 +90,7 @@ check-gpu:
 endif
 tests_gpu_check_gpu_SOURCES = \
 	tests/gpu/check.c tests/gpu/check_attention.c tests/gpu/check_gemm.c \
-	tests/gpu/check_e4m3.c tests/gpu/check_model.c tests/gpu/check_moe.c tests/gpu/check_rows.c tests/gpu/check_sampling.c tests/gpu/check_spread.c
+	tests/gpu/check_e4m3.c tests/gpu/check_model.c tests/gpu/check_moe.c tests/gpu/check_peers.c tests/gpu/check_rows.c tests/gpu/check_sampling.c tests/gpu/check_spread.c
 CLEANFILES += tests/gpu/check-gpu
 .PHONY: check-gpu
 

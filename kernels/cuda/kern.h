@@ -29,8 +29,24 @@ enum {
     KERN_DECODE_ROWS = 16,   /* (token, query head) rows of a decode item */
     KERN_PREFILL_ROWS = 128, /* (token, query head) rows of a prefill item */
     KERN_FEW_ROWS = 16,      /* rows of a product that is bound by reading its weights */
-    KERN_MAX_TOP = 20        /* best ids that are told of a row */
+    KERN_MAX_TOP = 20,       /* best ids that are told of a row */
+    KERN_MAX_PEERS = 8,      /* GPUs that sum together */
+    KERN_SUM_BLOCKS = 128,   /* most blocks of what they do together */
+    KERN_SUM_FEW_ROWS = 64   /* rows that kern_norm sums over them */
 };
+
+/* GPUs of one host that have memory of each other, and one of their sums. All of them run the same
+ * sums in the same order; `call` counts those of a step from 1 on, and is the last one's number for
+ * what is no sum. A kernel here ends when the others have come to it, or when the host says that
+ * they will not. */
+struct kern_peers {
+    int rank, n;               /* n 0: alone */
+    int call;                  /* of this step */
+    const int32_t *base;       /* sums before this step, on the device */
+    const int32_t *stop;       /* the host's memory: other than 0 when nobody is to wait any more */
+    void *box[KERN_MAX_PEERS]; /* (n) kern_peers_bytes of each GPU's memory, zero at first */
+};
+size_t kern_peers_bytes(int n, int hidden);
 
 /* Attention over the paged cache. Cache of one layer: [page][kv head][token of
  * the page][head_dim], K and V alike; head_dim is 64, 128 or 256.
@@ -125,10 +141,12 @@ struct kern_terms {
 
 /* out = x / rms(x) * weight (+ bias), for the rows named by `index`, or all. */
 struct kern_norm {
-    float *x;              /* (.., hidden) residual stream; written when delta or terms are given */
-    const uint16_t *shift; /* (hidden) added to x first, or NULL; not written by itself */
-    const uint16_t *delta; /* (rows, hidden) added to x then, or NULL */
+    float *x; /* (.., hidden) residual stream; written when delta, terms or peers are given */
+    const uint16_t *shift;   /* (hidden) added to x first, or NULL; not written by itself */
+    const uint16_t *delta;   /* (rows, hidden) added to x then, or NULL */
     struct kern_terms terms; /* and these */
+    struct kern_peers peers; /* then x becomes its sum over them; at most
+                                KERN_SUM_FEW_ROWS rows, without index */
     const float *weight;     /* (hidden) */
     const float *bias;       /* (hidden) or NULL */
     const int32_t *index;    /* (rows) row of x of each row of out, or NULL: the same */
@@ -213,8 +231,8 @@ struct kern_sample {
     int rows, vocab, stride;
 };
 cudaError_t kern_sample(struct kern_sample args, cudaStream_t stream);
-/* Before it: change the logits of rows that have edits or masks; what edited ones were is kept in the
- * lists. */
+/* Before it: change the logits of rows that have edits or masks; what edited ones were is kept in
+ * the lists. */
 cudaError_t kern_edit(struct kern_sample args, cudaStream_t stream);
 /* Before both: the best ids of rows that want them, of equals the lower first; -1 where there are
  * too few. */
@@ -399,6 +417,34 @@ struct kern_find {
     int rows, used;
 };
 cudaError_t kern_find(struct kern_find args, cudaStream_t stream);
+
+/* ---- what GPUs do together, see struct kern_peers ---- */
+
+/* Every GPU's data = their sum, in the order of ranks. */
+struct kern_sum {
+    struct kern_peers peers;
+    float *data[KERN_MAX_PEERS]; /* (n) of each GPU */
+    size_t n;                    /* a multiple of 4 */
+};
+cudaError_t kern_sum(struct kern_sum args, cudaStream_t stream);
+
+/* The part of each GPU to its columns of the first one's logits. */
+struct kern_gather {
+    struct kern_peers peers;
+    const float *part;       /* (rows, part_stride) this GPU's */
+    float *logits;           /* the first one's, from this GPU's columns on: (rows, stride) */
+    int rows, width, stride; /* width: of the columns */
+    int part_stride;
+};
+cudaError_t kern_gather(struct kern_gather args, cudaStream_t stream);
+
+/* ids[0] of the first GPU to the others. */
+struct kern_share {
+    struct kern_peers peers;
+    int32_t *ids[KERN_MAX_PEERS]; /* (n) of each GPU */
+    int n;
+};
+cudaError_t kern_share(struct kern_share args, cudaStream_t stream);
 
 /* Noise around 0, uniform in [-scale, scale): a function of the index alone. */
 cudaError_t kern_fill_noise(uint16_t *out, size_t n, float scale, cudaStream_t stream);

@@ -307,6 +307,9 @@ struct ant_backend_ops {
     void (*all_reduce)(struct ant_backend *be, enum ant_slot slot);
     /* LOGITS of the stage's first rank = the columns of all its ranks, side by side. */
     void (*gather_logits)(struct ant_backend *be);
+    /* The stage's other ranks learn what its first has drawn, for a next step that is begun before
+     * this one is waited for; with one step in flight there is nothing to do. */
+    void (*share_drawn)(struct ant_backend *be);
     /* RESIDUAL to, and from, a rank of the replica. */
     void (*send)(struct ant_backend *be, enum ant_slot slot, int to);
     void (*receive)(struct ant_backend *be, enum ant_slot slot, int from);

@@ -309,8 +309,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     run->settings.threads = backend.n_threads;
     ANT_TRY(run->ops->open(&run->be, &backend, err));
     run->ops->facts(run->be, &run->facts);
-    config->steps_in_flight =
-        run->layout.tp_size * run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
+    config->steps_in_flight = run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
     config->opens_steps =
         run->layout.tp_size * run->layout.pp_size == 1 && run->facts.opens_steps;
     ANT_TRY(plan_drafts(run, err));

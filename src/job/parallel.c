@@ -70,6 +70,17 @@ static int open_groups(struct ant_parallel *parallel, const struct ant_layout *l
     return rc;
 }
 
+/* Are the ranks of the stage on one host? */
+static bool is_one_host(const struct ant_layout *layout, const struct ant_card *cards)
+{
+    int first = layout->rank - layout->tp_rank;
+
+    for (int i = 1; i < layout->tp_size; i++)
+        if (cards[first + i].node != cards[first].node)
+            return false;
+    return true;
+}
+
 int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
                       struct ant_job *job, bool with_devices, struct ant_group *world,
                       const struct ant_card *cards, double timeout, struct ant_error *err)
@@ -79,6 +90,7 @@ int ant_parallel_open(struct ant_parallel *out, const struct ant_layout *layout,
         .tp_size = layout->tp_size,
         .pp_rank = layout->pp_rank,
         .pp_size = layout->pp_size,
+        .is_one_host = is_one_host(layout, cards),
     };
     if (with_devices && layout->world > 1)
         ANT_TRY(exchange_ids(out, layout, job, err));

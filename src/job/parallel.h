@@ -18,6 +18,7 @@
 
 struct ant_parallel {
     int tp_rank, tp_size, pp_rank, pp_size;
+    bool is_one_host;          /* the ranks of the stage are */
     struct ant_group *stage;   /* those that share this rank's layers, by tp_rank; NULL: alone */
     struct ant_group *replica; /* all, by pp_rank * tp_size + tp_rank; NULL: alone */
     struct ant_group *experts; /* those who have the experts that this rank adds to its rows, by

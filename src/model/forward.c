@@ -119,6 +119,8 @@ static void end_rows(const struct ant_model *model, const struct ant_batch *batc
         ops->gather_logits(be);
     if (model->shard.tp_rank == 0 && !batch->is_open)
         ops->sample(be);
+    if (model->shard.tp_size > 1 && model->shard.pp_size == 1)
+        ops->share_drawn(be);
 }
 
 static void run_stage(const struct ant_model *model, const struct ant_batch *batch)
@@ -360,11 +362,21 @@ int ant_model_dismiss(struct ant_model *model, struct ant_error *err)
  * ------------------------------------------------------------------------------
  */
 
+/* The oldest step of a rank that has nothing to draw. */
+static int end_followed(struct ant_model *model, struct ant_error *err)
+{
+    struct ant_drawn nothing;
+
+    ANT_TRY(model->be->ops->step_wait(model->be, &nothing, err));
+    model->n_run++;
+    return 0;
+}
+
+/* The next plan is heard while a step runs, where the backend takes more than one. */
 static int follow_step(struct ant_model *model, struct ant_error *err)
 {
     struct ant_replica *replica = &model->replica;
     struct ant_batch batch;
-    struct ant_drawn drawn;
 
     ant_plan_read(&replica->head, replica->body.data, &batch);
     if (model->shard.pp_size > 1) {
@@ -373,7 +385,8 @@ static int follow_step(struct ant_model *model, struct ant_error *err)
         return begin_stage(model, &batch, err);
     }
     run_stage(model, &batch);
-    return model->be->ops->step_wait(model->be, &drawn, err);
+    model->n_begun++;
+    return model->n_begun - model->n_run == model->depth ? end_followed(model, err) : 0;
 }
 
 int ant_model_follow(struct ant_model *model, struct ant_error *err)
@@ -388,6 +401,8 @@ int ant_model_follow(struct ant_model *model, struct ant_error *err)
             ANT_TRY(end_stage(model, err));
             break;
         case ANT_PLAN_END:
+            while (model->shard.pp_size == 1 && model->n_run < model->n_begun)
+                ANT_TRY(end_followed(model, err));
             return leave(model, err);
         default: /* there is nothing to do */
             break;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check-gpu [--quick] [--seed N] [attention|gemm|model|moe|rows|sampling|spread]
- * check-gpu --bench [decode|prefill|gemm|moe|rows|sampling]
+/* check-gpu [--quick] [--seed N] [attention|e4m3|gemm|model|moe|peers|rows|sampling|spread]
+ * check-gpu --bench [decode|prefill|gemm|moe|peers|rows|sampling]
  * Exit status 0: all passed, 1: something failed, 77: no GPU to check on. */
 #include "config.h"
 
@@ -264,7 +264,8 @@ int main(int argc, char **argv)
                  {"prefill", NULL, bench_prefill},     {"gemm", check_gemm, bench_gemm},
                  {"rows", check_rows, bench_rows},     {"sampling", check_sampling, bench_sampling},
                  {"e4m3", check_e4m3_rows, NULL},      {"moe", check_moe, bench_moe},
-                 {"spread", check_spread, NULL},       {"model", check_model, NULL}};
+                 {"spread", check_spread, NULL},       {"model", check_model, NULL},
+                 {"peers", check_peers, bench_peers}};
     const char *only = NULL;
     bool bench = false;
 

@@ -557,6 +557,7 @@ const struct ant_backend_ops ant_backend_cpu = {
     .clear = ant_cpu_clear,
     .all_reduce = ant_cpu_all_reduce,
     .gather_logits = ant_cpu_gather_logits,
+    .share_drawn = ant_cpu_share_drawn,
     .send = ant_cpu_send,
     .receive = ant_cpu_receive,
     .sample = sample,

@@ -277,6 +277,7 @@ int ant_cpu_most_columns(const struct cpu_backend *cpu);
 void ant_cpu_clear(struct ant_backend *be, enum ant_slot slot);
 void ant_cpu_all_reduce(struct ant_backend *be, enum ant_slot slot);
 void ant_cpu_gather_logits(struct ant_backend *be);
+void ant_cpu_share_drawn(struct ant_backend *be);
 void ant_cpu_send(struct ant_backend *be, enum ant_slot slot, int to);
 void ant_cpu_receive(struct ant_backend *be, enum ant_slot slot, int from);
 

@@ -136,6 +136,12 @@ void ant_cpu_gather_logits(struct ant_backend *be)
     note(cpu, rc, &err, start);
 }
 
+/* Tokens of a next step are known when it begins. */
+void ant_cpu_share_drawn(struct ant_backend *be)
+{
+    (void)be;
+}
+
 /* ---- weights -------------------------------------------------------------------------------- */
 
 int ant_cpu_weight_share(struct ant_backend *be, const struct ant_weight_parts *parts,

@@ -165,7 +165,8 @@ static int list_shapes(const struct cuda_backend *cuda, struct ant_gemm_shape *o
 {
     const struct ant_arch *a = &cuda->arch;
     int q = a->n_heads * cuda->head_dim, kv = a->n_kv_heads * cuda->head_dim, n = 0;
-    enum ant_gemm_out branch = a->has_post_norm ? ANT_GEMM_F32 : ANT_GEMM_ADD;
+    bool adds = !cuda->config.parallel || cuda->config.parallel->tp_rank == 0;
+    enum ant_gemm_out branch = a->has_post_norm || !adds ? ANT_GEMM_F32 : ANT_GEMM_ADD;
 
     bool e4m3 = cuda->config.weight_type == ANT_WEIGHT_FP8;
 
@@ -339,6 +340,8 @@ static void place(struct cuda_backend *cuda, struct arena *arena)
                          1);
     cuda->arrived = take(arena, cuda->n_arrived, 4);
     cuda->drawn = take(arena, 2 * sampled, 4);
+    if (ant_cuda_peers_wanted(cuda))
+        cuda->box = take(arena, kern_peers_bytes(cuda->config.parallel->tp_size, a->hidden), 1);
     cuda->top = take(arena, 2 * sampled * KERN_MAX_TOP, 4);
     cuda->totals = take(arena, 2 * sampled, 4);
     cuda->descriptor = take(arena, cuda->descriptor_bytes, 1);
@@ -474,6 +477,8 @@ static void close_cuda(struct ant_backend *be)
     if (cuda == NULL)
         return;
     cudaSetDevice(cuda->device);
+    if (cuda->failed)
+        ant_cuda_peers_stop(cuda);
     if (cuda->stream)
         cudaStreamSynchronize(cuda->stream);
     for (int i = 0; i < CUDA_KINDS * CUDA_GRAPHS; i++)
@@ -700,6 +705,7 @@ const struct ant_backend_ops ant_backend_cuda = {
     .clear = ant_cuda_clear,
     .all_reduce = ant_cuda_all_reduce,
     .gather_logits = ant_cuda_gather_logits,
+    .share_drawn = ant_cuda_share_drawn,
     .send = ant_cuda_send,
     .receive = ant_cuda_receive,
     .sample = ant_cuda_sample,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the CUDA backend: what its files share. cuda.c opens, closes and tells facts; cuda_ops.c
  * enqueues the operations, cuda_moe.c those of experts, cuda_spread.c brings rows to those of other
- * replicas; cuda_draws.c draws; cuda_step.c uploads a
- * step's integers, captures and replays graphs, fetches what was drawn; cuda_weight.c brings
- * weights to the device, cuda_share.c those that others have read; cuda_meter.c counts energy and time. Nothing outside src/backend/cuda
+ * replicas; cuda_draws.c draws; cuda_step.c uploads a step's integers, captures and replays graphs,
+ * fetches what was drawn; cuda_parallel.c and cuda_peers.c are about the replica's other GPUs;
+ * cuda_weight.c brings weights to the device, cuda_share.c those that others have read;
+ * cuda_meter.c counts energy and time. Nothing outside src/backend/cuda
  * includes this.
  *
  * One stream does everything in order, so that activations, the descriptor of a step and what it
@@ -34,6 +35,8 @@ enum {
     CUDA_BANNED = 1 << 16,  /* ids that a step can ban, each list counted once */
     CUDA_EDITS = 1 << 20,   /* edits, and masks as so many, that are with a step's descriptor, which
                                has room for one mask more; others go one after another */
+    CUDA_COUNTS = 4,        /* integers that the descriptor begins with: struct kern_attn.count, */
+    CUDA_SUMS_AT = 3,       /* and here the stage's sums before this step */
 };
 
 struct ant_weight {
@@ -76,6 +79,17 @@ struct cuda_spread {
     int32_t *ids;                /* (ranks * most, used) */
     uint16_t *back;              /* (most * widths, hidden) */
     int32_t *places;             /* (most, used) in that */
+};
+
+/* The GPUs of the stage, when they have memory of each other. */
+struct cuda_peers {
+    bool is_open;
+    char *memory[KERN_MAX_PEERS]; /* their workspaces, opened here; the own one among them */
+    struct kern_peers kern;       /* `call` is not set */
+    int32_t *stop;                /* owned, pinned */
+    float *residual[KERN_MAX_PEERS], *branch[KERN_MAX_PEERS], *logits; /* the first one's */
+    int32_t *drawn[KERN_MAX_PEERS];
+    uint32_t n_sums, n_before; /* so far, and before this step */
 };
 
 struct cuda_slot {
@@ -141,6 +155,7 @@ struct cuda_backend {
     float *rope, *local_rope; /* (max_context, dim/2, 2); local_rope NULL: no layer has it */
     float *partial;           /* of decode attention */
     float *part; /* (max_sampled, columns of any rank): logits of a rank, in a stage of several */
+    char *box;   /* of struct kern_peers; NULL: not wanted */
     int32_t *arrived; /* (n_arrived) */
     size_t n_arrived;
     int32_t *drawn;   /* ids of the last step, then logprobs at the step's n_drawn */
@@ -160,7 +175,8 @@ struct cuda_backend {
     uint16_t *landing; /* owned: rows in bf16 that become e4m3; the load stream's */
     struct ant_weight *weights;
 
-    struct ant_device_group *stage, *replica; /* owned; NULL: of one rank */
+    struct ant_device_group *stage, *replica; /* owned; NULL: of one rank, or not needed */
+    struct cuda_peers peers;
 
     struct ant_cuda_energy *energy; /* owned; NULL: it is not known */
     struct ant_cuda_marks *marks;   /* owned; NULL: operations are not timed */
@@ -173,6 +189,8 @@ struct cuda_backend {
     const struct ant_batch *batch; /* until step_end */
     const uint16_t *late_shift;    /* what RESIDUAL still lacks: a bias, */
     struct kern_terms late_terms;  /* then the sum of experts; the next norm adds them */
+    bool has_late_sum;             /* and then sums RESIDUAL over the stage */
+    bool has_late_clear;           /* RESIDUAL is to be 0 before anything is added to it */
     int edits_at;                  /* place of the edits in the tail, in integers */
     bool has_edits, has_top;       /* some draw has; a mask is one */
     bool has_late_edits;           /* more than the descriptor has room for */
@@ -308,9 +326,22 @@ int ant_cuda_columns(const struct cuda_backend *cuda, int rank);
 int ant_cuda_most_columns(const struct cuda_backend *cuda);
 void ant_cuda_clear(struct ant_backend *be, enum ant_slot slot);
 void ant_cuda_all_reduce(struct ant_backend *be, enum ant_slot slot);
+void ant_cuda_share_drawn(struct ant_backend *be);
+/* Parts of ant_cuda_settle: what was put off. */
+void ant_cuda_settle_clear(struct cuda_backend *cuda);
+void ant_cuda_sum(struct cuda_backend *cuda, enum ant_slot slot);
+/* Until `done` has come, or the other ranks are gone. */
+int ant_cuda_parallel_wait(struct cuda_backend *cuda, cudaEvent_t done, struct ant_error *err);
 void ant_cuda_gather_logits(struct ant_backend *be);
 void ant_cuda_send(struct ant_backend *be, enum ant_slot slot, int to);
 void ant_cuda_receive(struct ant_backend *be, enum ant_slot slot, int from);
+
+/* cuda_peers.c. Whether room for a box is to be made; the others are of help to each other. */
+bool ant_cuda_peers_wanted(const struct cuda_backend *cuda);
+int ant_cuda_peers_open(struct cuda_backend *cuda, struct ant_error *err);
+void ant_cuda_peers_close(struct cuda_backend *cuda);
+void ant_cuda_peers_stop(struct cuda_backend *cuda); /* kernels wait no longer for others */
+struct kern_peers ant_cuda_peers_of(const struct cuda_backend *cuda);
 
 /* cuda_weight.c */
 size_t ant_cuda_weight_bytes(const struct ant_backend *be, const struct ant_weight_spec *spec);

@@ -69,10 +69,9 @@ void ant_cuda_embed(struct ant_backend *be, const struct ant_weight *table)
                   "embedding of %d rows", cuda->n_rows);
 }
 
-void ant_cuda_settle(struct cuda_backend *cuda)
+/* RESIDUAL += the bias and the experts that it lacks. */
+static void combine(struct cuda_backend *cuda)
 {
-    if (!cuda->late_shift && cuda->late_terms.used == 0)
-        return;
     ant_cuda_done(cuda,
                   kern_combine((struct kern_combine){.terms = cuda->late_terms,
                                                      .shift = cuda->late_shift,
@@ -83,6 +82,16 @@ void ant_cuda_settle(struct cuda_backend *cuda)
                   "sum over the experts of %d rows", cuda->n_rows);
     cuda->late_shift = NULL;
     cuda->late_terms.used = 0;
+}
+
+void ant_cuda_settle(struct cuda_backend *cuda)
+{
+    ant_cuda_settle_clear(cuda);
+    if (cuda->late_shift || cuda->late_terms.used > 0)
+        combine(cuda);
+    if (cuda->has_late_sum)
+        ant_cuda_sum(cuda, ANT_SLOT_RESIDUAL);
+    cuda->has_late_sum = false;
 }
 
 /* The norm of rows of RESIDUAL to a slot, or that of BRANCH, added to RESIDUAL. Only the norm of
@@ -97,6 +106,7 @@ static void norm_rows(struct cuda_backend *cuda, const struct ant_weight *w, enu
         .x = cuda->slots[is_added ? ANT_SLOT_BRANCH : ANT_SLOT_RESIDUAL].data,
         .shift = cuda->late_shift,
         .terms = cuda->late_terms,
+        .peers = cuda->has_late_sum ? ant_cuda_peers_of(cuda) : (struct kern_peers){0},
         .weight = w->vector,
         .bias = w->vector_bias,
         .index = index,
@@ -125,9 +135,10 @@ static void norm_rows(struct cuda_backend *cuda, const struct ant_weight *w, enu
                       "norm of %d rows", args.rows);
     else
         ant_cuda_done(cuda, kern_norm(args, cuda->stream), "norm of %d rows", args.rows);
-    if (args.terms.used > 0) {
+    if (args.terms.used > 0 || args.peers.n > 0) {
         cuda->late_shift = NULL;
         cuda->late_terms.used = 0;
+        cuda->has_late_sum = false;
     }
 }
 
@@ -243,37 +254,9 @@ static void cap_logits(struct cuda_backend *cuda, float *logits, int columns)
                       "softcap of %d rows", cuda->n_sampled);
 }
 
-void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
-                   enum ant_slot out, enum ant_epilogue epilogue)
+static void multiply_gated(struct cuda_backend *cuda, const struct ant_weight *w, enum ant_slot in,
+                           enum ant_slot out)
 {
-    struct cuda_backend *cuda = cuda_of(be);
-    bool is_glu = epilogue == ANT_EPILOGUE_GLU;
-    bool is_part = out == ANT_SLOT_LOGITS && cuda->stage;
-    int cols = is_glu ? 2 * cuda->slots[out].cols : is_part ? cuda->columns : cuda->slots[out].cols;
-
-    cuda->counts.weight_bytes += (double)w->bytes;
-    cuda->counts.flops += 2.0 * ant_cuda_rows_of(cuda, in) * w->n * w->k;
-    if (w->matrix == NULL || w->k != cuda->slots[in].cols || w->n != cols)
-        fail(cuda, "a product whose weight does not fit its slots");
-    if (!ant_cuda_is_on(cuda) || ant_cuda_rows_of(cuda, in) == 0)
-        return;
-    if (epilogue == ANT_EPILOGUE_SHARE || out == ANT_SLOT_RESIDUAL)
-        ant_cuda_settle(cuda);
-    if (epilogue == ANT_EPILOGUE_SHARE) {
-        multiply(cuda, w, in, cuda->moe.out, ANT_GEMM_BF16);
-        ant_cuda_add_share(cuda);
-        return;
-    }
-    if (!is_glu) {
-        void *to = is_part ? cuda->part : cuda->slots[out].data;
-        multiply(cuda, w, in, to,
-                 epilogue == ANT_EPILOGUE_ADD ? ANT_GEMM_ADD
-                 : cuda->slots[out].is_float  ? ANT_GEMM_F32
-                                              : ANT_GEMM_BF16);
-        if (out == ANT_SLOT_LOGITS && cuda->arch.logit_softcap > 0)
-            cap_logits(cuda, to, w->n);
-        return;
-    }
     if (cuda->n_rows <= KERN_FEW_ROWS && !w->bias && !w->scales && cuda->arch.act == ANT_ACT_SILU) {
         ant_cuda_done(cuda,
                       kern_few_rows_glu((struct kern_chain){.in = cuda->slots[in].data,
@@ -305,6 +288,44 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
                                                  .is_gelu = cuda->arch.act == ANT_ACT_GELU},
                                cuda->stream),
                       "gated activation of %d rows", cuda->n_rows);
+}
+
+void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,
+                   enum ant_slot out, enum ant_epilogue epilogue)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    bool is_glu = epilogue == ANT_EPILOGUE_GLU;
+    bool is_part = out == ANT_SLOT_LOGITS && cuda->part;
+    int cols = is_glu ? 2 * cuda->slots[out].cols : is_part ? cuda->columns : cuda->slots[out].cols;
+
+    cuda->counts.weight_bytes += (double)w->bytes;
+    cuda->counts.flops += 2.0 * ant_cuda_rows_of(cuda, in) * w->n * w->k;
+    if (w->matrix == NULL || w->k != cuda->slots[in].cols || w->n != cols)
+        fail(cuda, "a product whose weight does not fit its slots");
+    if (!ant_cuda_is_on(cuda) || ant_cuda_rows_of(cuda, in) == 0)
+        return;
+    bool is_stored =
+        epilogue == ANT_EPILOGUE_ADD && cuda->has_late_clear && cuda->late_terms.used == 0;
+    if (is_stored)
+        cuda->has_late_clear = false;
+    if (epilogue == ANT_EPILOGUE_SHARE || out == ANT_SLOT_RESIDUAL)
+        ant_cuda_settle(cuda);
+    if (epilogue == ANT_EPILOGUE_SHARE) {
+        multiply(cuda, w, in, cuda->moe.out, ANT_GEMM_BF16);
+        ant_cuda_add_share(cuda);
+        return;
+    }
+    if (is_glu) {
+        multiply_gated(cuda, w, in, out);
+        return;
+    }
+    void *to = is_part ? cuda->part : cuda->slots[out].data;
+    multiply(cuda, w, in, to,
+             epilogue == ANT_EPILOGUE_ADD && !is_stored ? ANT_GEMM_ADD
+             : cuda->slots[out].is_float                ? ANT_GEMM_F32
+                                                        : ANT_GEMM_BF16);
+    if (out == ANT_SLOT_LOGITS && cuda->arch.logit_softcap > 0)
+        cap_logits(cuda, to, w->n);
 }
 
 static void *layer_cache(const struct cuda_backend *cuda, int layer, bool is_value)

@@ -71,7 +71,7 @@ struct cuda_layout ant_cuda_layout(int rows, int sampled)
     struct cuda_layout at;
     size_t end = 0;
 
-    at.count = piece(&end, 3, sizeof(int32_t));
+    at.count = piece(&end, CUDA_COUNTS, sizeof(int32_t));
     at.draws = piece(&end, sampled, sizeof(struct kern_draw));
     at.tokens = piece(&end, rows, sizeof(int32_t));
     at.positions = piece(&end, rows, sizeof(int32_t));
@@ -200,6 +200,7 @@ static size_t put_tail(struct cuda_backend *cuda, const struct ant_batch *b, cha
     count[0] = plan->n_decode;
     count[1] = plan->n_shared;
     count[2] = shared;
+    count[CUDA_SUMS_AT] = (int32_t)cuda->peers.n_before;
     int end = ant_cuda_put_draws(cuda, b, (struct kern_draw *)(void *)(to + cuda->at.draws),
                                  tail.to, tail.n);
     return end < 0 ? SIZE_MAX : (size_t)end * sizeof(int32_t);
@@ -274,6 +275,8 @@ void ant_cuda_step_begin(struct ant_backend *be, const struct ant_batch *batch)
                   cuda->plan_window);
     cuda->late_shift = NULL;
     cuda->late_terms.used = 0;
+    cuda->has_late_sum = cuda->has_late_clear = false;
+    cuda->peers.n_before = cuda->peers.n_sums;
     ant_cuda_survey_draws(cuda, batch);
     choose_mode(cuda, batch);
     cuda->at = ant_cuda_layout(cuda->n_rows, cuda->n_sampled);
@@ -318,11 +321,12 @@ void ant_cuda_step_end(struct ant_backend *be)
     if (cuda->mode != CUDA_LAUNCH)
         fail_device(cuda, "cannot launch a step", cudaGraphLaunch(*cuda->graph, cuda->stream));
     cuda->mode = CUDA_LAUNCH;
-    if (step->n_drawn > 0 && !step->is_open)
+    bool is_mine = !cuda->config.parallel || cuda->config.parallel->tp_rank == 0;
+    if (step->n_drawn > 0 && is_mine && !step->is_open)
         fail_device(cuda, "cannot fetch what a step drew",
                     cudaMemcpyAsync(step->drawn, cuda->drawn, 2 * (size_t)step->n_drawn * 4,
                                     cudaMemcpyDeviceToHost, cuda->stream));
-    if (step->n_drawn > 0 && !step->is_open && cuda->has_top)
+    if (step->n_drawn > 0 && is_mine && !step->is_open && cuda->has_top)
         fail_device(cuda, "cannot fetch what a step drew",
                     cudaMemcpyAsync(step->top, cuda->top,
                                     2 * (size_t)step->n_drawn * KERN_MAX_TOP * 4,
@@ -340,6 +344,8 @@ int ant_cuda_step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant
 
     if (!cuda->failed && cuda->n_waited == cuda->n_begun)
         fail(cuda, ANT_EBUG, "a wait without a step");
+    if (!cuda->failed && cuda->config.parallel && cuda->config.parallel->replica)
+        cuda->failed = ant_cuda_parallel_wait(cuda, step->done, &cuda->error);
     if (!cuda->failed)
         fail_device(cuda, "a step on the GPU (ANTIPHON_CHECK=1 finds the operation)",
                     cudaEventSynchronize(step->done));
