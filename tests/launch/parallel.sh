@@ -62,8 +62,8 @@ for how in "--top-p 0.9" "--frequency-penalty 0.5 --min-tokens 5 --stop-token-id
     same "drawn tokens are the same: $how" one.h5 many.h5
 done
 
-# What was begun with one layout goes on with another.
-awk 'BEGIN { for (i = 0; i < 80; i++) printf "{\"prompt\": \"prompt %d\"}\n", i }' >prompts.jsonl
+# What was begun with one layout goes on with another. Two prompts at once: slow enough to be halted.
+awk 'BEGIN { for (i = 0; i < 160; i++) printf "{\"prompt\": \"prompt %d\"}\n", i }' >prompts.jsonl
 "$antiphon" pack prompts.jsonl -o p.h5 --force >/dev/null || exit 1
 long="--max-tokens 250 --save-every 0.2"
 last=
@@ -75,7 +75,7 @@ for how in "llama 4 2 2 1 1 1" "llama 2 1 2 4 2 1" "mixtral 4 1 2 2 2 1" "phimoe
     last=$1
     rm -rf many.h5 many.h5.journal
     # shellcheck disable=SC2086  # options
-    job 2 "$2" "$1" many.h5 $long --tp-size "$3" --pp-size "$4" &
+    job 2 "$2" "$1" many.h5 $long --max-num-seqs 2 --tp-size "$3" --pp-size "$4" &
     while [ "$(du -sb many.h5.journal 2>/dev/null | cut -f 1)" -lt 8000 ] 2>/dev/null ||
         [ ! -e many.h5.journal ]; do
         sleep 0.1
@@ -88,7 +88,7 @@ for how in "llama 4 2 2 1 1 1" "llama 2 1 2 4 2 1" "mixtral 4 1 2 2 2 1" "phimoe
     fi
     # shellcheck disable=SC2086  # options
     job 2 "$5" "$1" many.h5 $long --tp-size "$6" --pp-size "$7"
-    expect "$1, from tp $3 x pp $4 to tp $6 x pp $7" 0 "80/80 rows"
+    expect "$1, from tp $3 x pp $4 to tp $6 x pp $7" 0 "160/160 rows"
     same "$1, from tp $3 x pp $4 to tp $6 x pp $7: the same answers" one.h5 many.h5
 done
 
@@ -110,10 +110,10 @@ for model in $models; do
     job 1 1 "$model" one.h5 --restart-over
     antiphon=$tmp/apart
     job 2 4 "$model" many.h5 --restart-over --load read
-    expect "$model, read on each host" 0 "80/80 rows"
+    expect "$model, read on each host" 0 "160/160 rows"
     all=$(bytes one.h5) twice=$(bytes many.h5)
     job 2 4 "$model" many.h5 --restart-over --load broadcast
-    expect "$model, broadcast" 0 "80/80 rows" "a part on each host, and broadcast"
+    expect "$model, broadcast" 0 "160/160 rows" "a part on each host, and broadcast"
     same "$model, broadcast: the same answers" one.h5 many.h5
     what="$model: one rank reads $all bytes, two hosts $twice, broadcast $(bytes many.h5)"
     if [ "$all" -gt 0 ] && [ "$twice" -eq $((2 * all)) ] && [ "$(bytes many.h5)" -eq "$all" ]; then
@@ -122,7 +122,7 @@ for model in $models; do
         not_ok "$what" "not once, twice and once"
     fi
     job 2 8 "$model" many.h5 --restart-over --load broadcast --tp-size 2 --pp-size 2
-    expect "$model, broadcast of parts" 0 "80/80 rows"
+    expect "$model, broadcast of parts" 0 "160/160 rows"
     same "$model, broadcast of parts: the same answers" one.h5 many.h5
     antiphon=$TOP_BUILDDIR/src/antiphon
 done
