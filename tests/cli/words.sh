@@ -69,7 +69,7 @@ fi
 for command in "show x.h5" "template gpu" "params -m $model" "manual run"; do
     [ "$command" != "show x.h5" ] || "$antiphon" run -m "$model" -i p.h5 -o x.h5 --max-tokens 1 \
         --log-level error >/dev/null 2>&1
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2016,SC2086
     try sh -c '"$0" "$@" >/dev/full' "$antiphon" $command
     expect "$command to a full disk" 74 "cannot write to standard output"
 done
