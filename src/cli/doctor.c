@@ -42,6 +42,8 @@ static const struct ant_command_help help = {
 /* What a check can do without. */
 enum need { ALONE, FENCE, CARDS, WORLD };
 
+enum { FENCE_CHECK = 1 }; /* where it stands below */
+
 /* In this order on all ranks. A check whose needs are not met says nothing: the one before it,
  * which should have met them, has failed. */
 static const struct check {
@@ -50,7 +52,7 @@ static const struct check {
     enum need need;
 } checks[] = {
     {"launcher", ant_doctor_launcher, ALONE},
-    {"fence", ant_doctor_fence, ALONE},
+    [FENCE_CHECK] = {"fence", ant_doctor_fence, ALONE},
     {"program", ant_doctor_program, FENCE},
     {"interfaces", ant_doctor_interfaces, ALONE},
     {"devices", ant_doctor_names, ALONE},
@@ -115,7 +117,7 @@ int ant_doctor_share(struct doctor *doctor, const void *mine, size_t bytes, void
 static bool is_met(const struct doctor *doctor, const struct doctor_finding *findings,
                    enum need need)
 {
-    if (need >= FENCE && findings[1].verdict == DOCTOR_FAIL)
+    if (need >= FENCE && findings[FENCE_CHECK].verdict == DOCTOR_FAIL)
         return false;
     if (need >= CARDS && !doctor->cards)
         return false;
@@ -192,7 +194,7 @@ static int report(struct doctor *doctor, const struct doctor_finding *mine, bool
     struct doctor_finding *all = ant_xcalloc((size_t)doctor->size, bytes);
     int rc = 0;
 
-    if (mine[1].verdict == DOCTOR_FAIL) { /* nothing can be said to others */
+    if (mine[FENCE_CHECK].verdict == DOCTOR_FAIL) { /* nothing can be said to others */
         for (int i = 0; i < N_CHECKS && doctor->rank == 0; i++)
             print_check(i, mine, 1);
         *has_failed = true;

@@ -5,9 +5,7 @@
 
 #include <string.h>
 
-/* ---- the layers
- * ------------------------------------------------------------------------------
- */
+/* ---- the layers ------------------------------------------------------------------------------ */
 
 /* Where each rank of a stage has a summand of what is added to the residual,
  * the first brings the residual itself as well, and their sum is everybody's.
@@ -83,9 +81,7 @@ static void forward_layer(const struct ant_model *model, int i)
     add(model, layer->down, ANT_SLOT_HIDDEN, layer->mlp_post_norm);
 }
 
-/* ---- one stage
- * -------------------------------------------------------------------------------
- */
+/* ---- one stage ------------------------------------------------------------------------------- */
 
 static void begin_rows(const struct ant_model *model)
 {
@@ -194,8 +190,7 @@ static int end_stage(struct ant_model *model, struct ant_error *err)
     return model->n_run == model->n_ended++ ? wait_oldest(model, err) : 0;
 }
 
-/* ---- the replica's first rank
- * ---------------------------------------------------------------- */
+/* ---- the replica's first rank ---------------------------------------------------------------- */
 
 bool ant_model_leads(const struct ant_model *model)
 {
@@ -358,9 +353,7 @@ int ant_model_dismiss(struct ant_model *model, struct ant_error *err)
     return leave(model, err);
 }
 
-/* ---- the others
- * ------------------------------------------------------------------------------
- */
+/* ---- the others ------------------------------------------------------------------------------ */
 
 /* The oldest step of a rank that has nothing to draw. */
 static int end_followed(struct ant_model *model, struct ant_error *err)
