@@ -160,7 +160,7 @@ void antiphon_where(const struct antiphon *antiphon, struct antiphon_place *out)
     };
 }
 
-/* ---- groups --------------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 static struct ant_group *find(const struct antiphon *antiphon, enum antiphon_group group)
 {
@@ -241,7 +241,7 @@ int antiphon_device_group(struct antiphon *antiphon, enum antiphon_group group, 
     return ant_api_result(rc, &err, error);
 }
 
-/* ---- parameters ----------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 int64_t antiphon_parameters(const struct antiphon *antiphon)
 {

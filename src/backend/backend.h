@@ -46,10 +46,10 @@ struct ant_draw {
     int32_t n_banned;
     const struct ant_edit *edits; /* (n_edits) each id once; only where edits_logits */
     int32_t n_edits;
-    bool only_edited; /* no other ids may be drawn than those in `edits` */
+    bool only_edited;     /* no other ids may be drawn than those in `edits` */
     const uint64_t *mask; /* (vocab + 63) / 64: bit i % 64 of word i / 64 is set where id i may be
                              drawn; NULL: any. One of the batch's; only where masks_logits */
-    bool is_given;    /* nothing is drawn: `given` is the id, what is wanted is its logprob */
+    bool is_given;        /* nothing is drawn: `given` is the id, what is wanted is its logprob */
     int32_t given;
     int32_t n_top; /* so many of the most probable ids are wanted too; only where ranks_logits */
 };
@@ -63,16 +63,16 @@ struct ant_draw {
  * sequences it is a step for company (facts.in_company). */
 struct ant_batch {
     int n_rows, n_seqs, n_sampled;
-    const int32_t *tokens;     /* (n_rows) token ids; ~i: what the i-th sampled row of the
-                                  step before drew (only where steps_in_flight > 1) */
-    const int32_t *positions;  /* (n_rows) position in its sequence */
-    const int32_t *row_start;  /* (n_seqs + 1) first row of each sequence */
-    const int32_t *context;    /* (n_seqs) tokens in the cache when the step is done */
-    const int32_t *page_start; /* (n_seqs + 1) first entry of each sequence in `pages` */
-    const int32_t *pages;      /* (page_start[n_seqs], at most max_seqs times the pages of
-                                  max_context) page ids: token t of a sequence is in its page
-                                  t / ANT_PAGE_TOKENS */
-    const int32_t *sampled;    /* (n_sampled) rows whose next token is wanted, ascending */
+    const int32_t *tokens;        /* (n_rows) token ids; ~i: what the i-th sampled row of the
+                                     step before drew (only where steps_in_flight > 1) */
+    const int32_t *positions;     /* (n_rows) position in its sequence */
+    const int32_t *row_start;     /* (n_seqs + 1) first row of each sequence */
+    const int32_t *context;       /* (n_seqs) tokens in the cache when the step is done */
+    const int32_t *page_start;    /* (n_seqs + 1) first entry of each sequence in `pages` */
+    const int32_t *pages;         /* (page_start[n_seqs], at most max_seqs times the pages of
+                                     max_context) page ids: token t of a sequence is in its page
+                                     t / ANT_PAGE_TOKENS */
+    const int32_t *sampled;       /* (n_sampled) rows whose next token is wanted, ascending */
     const struct ant_draw *draws; /* (n_sampled); NULL on ranks that do not draw */
     const uint64_t *masks;        /* (n_masks, (vocab + 63) / 64) that draws point to */
     int n_masks;
@@ -201,8 +201,8 @@ enum { ANT_MAX_OPERATIONS = 32 };
 struct ant_backend_counts {
     double weight_bytes, kv_bytes, flops;
     double seconds_gemm, seconds_attention, seconds_other; /* of operations; 0: not timed */
-    struct ant_operation operations[ANT_MAX_OPERATIONS]; /* in the order of their first use */
-    int n_operations;                                    /* 0: not told apart */
+    struct ant_operation operations[ANT_MAX_OPERATIONS];   /* in the order of their first use */
+    int n_operations;                                      /* 0: not told apart */
     double joules; /* that the device has taken since kv_open; 0: not known */
 };
 
@@ -225,7 +225,7 @@ struct ant_backend; /* each backend's own; begins with `const struct
                        ant_backend_ops *ops` */
 
 struct ant_backend_ops {
-    const char *name;               /* "cuda", "cpu" */
+    const char *name; /* "cuda", "cpu" */
     /* If nobody says: prompts in flight, those of models that want many (ant_arch_wants_many), and
      * rows of a step. */
     int default_seqs, many_seqs, default_rows;

@@ -16,7 +16,7 @@
 
 #include "base/mem.h"
 
-/* --- CRC32C ---------------------------------------------------------------------------------- */
+/* ---- CRC32C ---------------------------------------------------------------------------------- */
 
 static const uint32_t polynomial = 0x82F63B78; /* Castagnoli, lowest bit first */
 
@@ -118,7 +118,7 @@ uint32_t ant_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_byt
     return first ^ second;
 }
 
-/* --- digests --------------------------------------------------------------------------------- */
+/* ---- digests --------------------------------------------------------------------------------- */
 
 static struct ant_digest from_xxh(XXH128_hash_t hash)
 {

@@ -27,7 +27,7 @@ static void *member(void *settings, const struct ant_option *option)
     return (char *)settings + option->offset;
 }
 
-/* --- values ---------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static int fail_value(struct ant_error *err, const struct ant_option *option, const char *value,
                       const char *expected)
@@ -174,7 +174,7 @@ static int parse_value(const struct ant_option *option, void *settings, const ch
     return ant_fail(err, ANT_EBUG, "option '--%s' takes no value", option->name);
 }
 
-/* --- the words of the command line ----------------------------------------------------------- */
+/* ---- the words of the command line ----------------------------------------------------------- */
 
 int ant_word_distance(const char *a, const char *b)
 {

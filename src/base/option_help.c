@@ -25,7 +25,7 @@ static char *argument_of(const struct ant_option *option)
     return text.data;
 }
 
-/* --- --help ---------------------------------------------------------------------------------- */
+/* ---- --help ---------------------------------------------------------------------------------- */
 
 enum { HELP_COLUMN = 30, NARROWEST = 60, WIDEST = 120 };
 
@@ -103,7 +103,7 @@ void ant_option_help(FILE *out, const struct ant_option *table, const struct ant
         fprintf(out, "\n%s\n", help->epilog);
 }
 
-/* --- manual page ------------------------------------------------------------------------------ */
+/* ---- manual page ----------------------------------------------------------------------------- */
 
 /* Plain text for troff: nothing in it is a request, an escape or a typographic hyphen. A newline of
  * the text ends the line there, too. */
@@ -172,7 +172,7 @@ void ant_option_man(FILE *out, const struct ant_option *table, const struct ant_
           out);
 }
 
-/* --- completion ------------------------------------------------------------------------------- */
+/* ---- completion ------------------------------------------------------------------------------ */
 
 void ant_option_completion(FILE *out, const struct ant_option *table,
                            const struct ant_command_help *help)

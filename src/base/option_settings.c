@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 
-/* --- the settings that answers depend on ------------------------------------------------------ */
+/* ---- the settings that answers depend on ----------------------------------------------------- */
 
 /* One value on one line: a line break within it is escaped. */
 static void add_line(struct ant_buf *out, const char *name, const char *value)
@@ -128,7 +128,7 @@ char **ant_option_words(const struct ant_option *table, const char *answers, int
     return words;
 }
 
-/* --- the settings in full --------------------------------------------------------------------- */
+/* ---- the settings in full -------------------------------------------------------------------- */
 
 /* JSON is UTF-8, a path or a stop text need not be: what is foreign becomes '?'. */
 static json_t *text_value(const char *text)

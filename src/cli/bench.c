@@ -133,7 +133,7 @@ static const struct ant_command_help help = {
               "  W6      1000 x 1088 x 64     prompts that begin with the same 1024 tokens",
 };
 
-/* ---- what to measure ------------------------------------------------------------------------ */
+/* ---- what to measure ------------------------------------------------------------------------- */
 
 static int add_work(struct bench *bench, const struct bench_settings *settings, const char *name,
                     size_t bytes, struct ant_error *err)
@@ -222,7 +222,7 @@ static int set_up(struct bench *bench, const struct bench_settings *settings, st
     return 0;
 }
 
-/* ---- measuring ------------------------------------------------------------------------------ */
+/* ---- measuring ------------------------------------------------------------------------------- */
 
 static struct ant_request *make_request(const struct bench *bench, const struct bench_work *work,
                                         int repetition, int i)

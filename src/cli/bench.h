@@ -6,7 +6,7 @@
 
 #include "cli/run.h"
 
-/* ---- bench_work.c: prompts of random tokens, the same for the same workload everywhere ---- */
+/* ---- bench_work.c: prompts of random tokens, the same for the same workload everywhere ------- */
 
 struct bench_work {
     const char *name;
@@ -25,7 +25,7 @@ const struct bench_work *ant_bench_works(int *n);
 void ant_bench_lengths(const struct bench_work *work, int i, int *n_prompt, int *n_output);
 int32_t *ant_bench_prompt(const struct bench_work *work, int vocab, int repetition, int i);
 
-/* ---- bench_report.c ---- */
+/* ---- bench_report.c -------------------------------------------------------------------------- */
 
 /* One repetition: of one rank, or, summed up, of all. Plain data. */
 struct bench_sample {

@@ -59,7 +59,7 @@ double ant_bench_floor(const struct bench_limits *limits, const struct bench_sam
     return memory_s > products_s ? memory_s : products_s;
 }
 
-/* ---- the table ------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 void ant_bench_print_setup(const struct bench *bench)
 {
@@ -144,7 +144,7 @@ void ant_bench_print(const struct bench *bench, const struct bench_result *resul
     fflush(stdout);
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static json_t *sample_json(const struct bench *bench, const struct bench_sample *s)
 {

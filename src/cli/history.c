@@ -10,8 +10,7 @@
 
 enum { LONGEST_REASON = 240 };
 
-/* ---- the answers ------------------------------------------------------------------------------
- */
+/* ---- the answers ----------------------------------------------------------------------------- */
 
 static void add_value(struct history_spread *spread, double value)
 {
@@ -157,8 +156,7 @@ static int read_answers(struct history *h, struct ant_results *results, struct a
     return 0;
 }
 
-/* ---- the course of the job --------------------------------------------------------------------
- */
+/* ---- the course of the job ------------------------------------------------------------------- */
 
 /* Notes of one start of one replica are together in the table: [first, end) is the run of them
  * that begins at `first`. */

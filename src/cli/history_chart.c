@@ -137,8 +137,7 @@ static void add_sessions(struct ant_buf *out, const struct history *h)
                        WIDTH * h->sessions[i].at / h->seconds, HEIGHT);
 }
 
-/* ---- a rate over time -------------------------------------------------------------------------
- */
+/* ---- a rate over time ------------------------------------------------------------------------ */
 
 static double rate_at(const struct history *h, int step, size_t member)
 {
@@ -182,8 +181,7 @@ void ant_chart_rate(struct ant_buf *out, const struct history *h, const char *ti
     ant_buf_printf(out, "</figure>\n");
 }
 
-/* ---- who did what when ------------------------------------------------------------------------
- */
+/* ---- who did what when ----------------------------------------------------------------------- */
 
 enum { SHOWN_LANES = 64 };
 
@@ -287,8 +285,7 @@ void ant_chart_shares(struct ant_buf *out, const struct history_step *sum, doubl
     ant_buf_printf(out, "</div>");
 }
 
-/* ---- how values are spread --------------------------------------------------------------------
- */
+/* ---- how values are spread ------------------------------------------------------------------- */
 
 static void add_value_text(struct ant_buf *out, double value, bool is_time)
 {

@@ -102,7 +102,7 @@ int ant_run_want_logprobs(const struct run *run, const struct ant_prompt *prompt
     return 0;
 }
 
-/* ---- continuations -------------------------------------------------------------------------- */
+/* ---- continuations --------------------------------------------------------------------------- */
 
 /* What a text begins with where nothing comes before it: as evaluation harnesses do, an end of
  * text, unless the tokenizer puts something there itself. */

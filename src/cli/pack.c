@@ -56,16 +56,13 @@ static const struct ant_command_help help = {
     .summary = "make a prompt file of JSON lines, CSV or text",
     .synopsis = "INPUT... --output FILE [options]",
     .purpose = "Make a prompt file of JSON lines, CSV or text. '-' is standard input.",
-    .epilog = "A JSON line is a string, or an object with \"prompt\", \"text\" or \"messages\", or "
-              "a line of\n"
-              "an OpenAI batch. Beside the prompt these are kept a row, in CSV as columns: id or "
-              "custom_id,\n"
-              "continuation, logprobs, prompt_logprobs, choice, regex, json_schema (or "
-              "response_format),\n"
-              "max_tokens, min_tokens, temperature, top_p, top_k, min_p, typical_p, seed,\n"
-              "repetition_penalty, presence_penalty, frequency_penalty, n, stop, system. What would "
-              "change answers\n"
-              "and cannot be honoured is an error that names the line.",
+    .epilog = "A JSON line is a string, or an object with \"prompt\", \"text\" or \"messages\",\n"
+              "or a line of an OpenAI batch. Beside the prompt these are kept a row, in CSV as\n"
+              "columns: id or custom_id, continuation, logprobs, prompt_logprobs, choice, regex,\n"
+              "json_schema (or response_format), max_tokens, min_tokens, temperature, top_p,\n"
+              "top_k, min_p, typical_p, seed, repetition_penalty, presence_penalty,\n"
+              "frequency_penalty, n, stop, system. What would change answers and cannot be\n"
+              "honoured is an error that names the line.",
 };
 
 static bool ends_in(const char *name, const char *ending)

@@ -120,8 +120,7 @@ static const struct ant_command_help help = {
         "runs (see BENCHMARKS).",
 };
 
-/* ---- what there is to compute on ---------------------------------------------------------------
- */
+/* ---- what there is to compute on ------------------------------------------------------------- */
 
 struct site {
     struct plan_machine machine; /* of a rank */
@@ -189,8 +188,7 @@ static int find_site(struct site *out, const struct plan_settings *settings, str
     return 0;
 }
 
-/* ---- ways to share the model out ---------------------------------------------------------------
- */
+/* ---- ways to share the model out ------------------------------------------------------------- */
 
 struct candidate {
     struct plan_layout layout;
@@ -296,8 +294,7 @@ static int try_layouts(struct plan *plan, struct ant_error *err)
     return 0;
 }
 
-/* ---- telling -----------------------------------------------------------------------------------
- */
+/* ---- telling --------------------------------------------------------------------------------- */
 
 static const char *template_of(const struct plan *plan)
 {
@@ -459,8 +456,7 @@ static int write_json(const struct plan *plan, const char *path, struct ant_erro
     return rc < 0 ? ant_fail(err, ANT_EIO, "cannot write '%s'", path) : 0;
 }
 
-/* ---- the command -------------------------------------------------------------------------------
- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static int set_limits(struct plan *plan, struct ant_error *err)
 {

@@ -8,8 +8,7 @@
 #include "base/mem.h"
 #include "cli/plan.h"
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Bytes of an element of the file's matrices. */
 static double element_bytes(const struct ant_checkpoint *checkpoint)
@@ -104,8 +103,7 @@ int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkp
     return 0;
 }
 
-/* ---- time --------------------------------------------------------------------------------------
- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 double ant_plan_seconds(const struct plan_cost *cost)
 {

@@ -17,7 +17,7 @@
 /* What a token takes there: its number and about four bytes of text, twice. */
 #define TOKEN_BYTES 16
 
-/* ---- the journal: what is done already, what is left ---------------------------------------- */
+/* ---- the journal: what is done already, what is left ----------------------------------------- */
 
 void ant_run_identify(const struct run *run, struct run_identity *out)
 {
@@ -189,7 +189,7 @@ int ant_run_open_journal(struct run *run, struct ant_error *err)
     return ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
 }
 
-/* ---- the results ---------------------------------------------------------------------------- */
+/* ---- the results ----------------------------------------------------------------------------- */
 
 /* Collective: where every finished row's answer lies, from this start and earlier ones. */
 static int gather_all(struct run *run, struct ant_journal_index *out, struct ant_error *err)

@@ -21,7 +21,7 @@ static double gb(double bytes)
     return bytes / 1e9;
 }
 
-/* ---- at the start --------------------------------------------------------------------------- */
+/* ---- at the start ---------------------------------------------------------------------------- */
 
 static void print_model(const struct run *run)
 {
@@ -98,7 +98,7 @@ void ant_run_banner(const struct run *run)
     free(table);
 }
 
-/* ---- on the way ----------------------------------------------------------------------------- */
+/* ---- on the way ------------------------------------------------------------------------------ */
 
 static void print_progress(struct run *run, double now)
 {
@@ -175,7 +175,7 @@ void ant_run_tell_stopped(const struct run *run, const struct run_counts *sum)
     fflush(stdout);
 }
 
-/* ---- at the end ----------------------------------------------------------------------------- */
+/* ---- at the end ------------------------------------------------------------------------------ */
 
 void ant_run_report(const struct run *run, struct ant_rank_report *out)
 {

@@ -259,7 +259,7 @@ static int read_time_limit(struct run *run, struct ant_error *err)
     return 0;
 }
 
-/* ---- what to run: model, prompts, stop rules ------------------------------------------------ */
+/* ---- what to run: model, prompts, stop rules ------------------------------------------------- */
 
 int ant_run_open_inputs(struct run *run, struct ant_error *err)
 {
@@ -282,7 +282,7 @@ int ant_run_open_inputs(struct run *run, struct ant_error *err)
     return ant_run_collect_constraint(run, err);
 }
 
-/* ---- all of it ------------------------------------------------------------------------------ */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 /* 1 when there is nothing to do. */
 static int prepare(struct run *run, struct ant_error *err)

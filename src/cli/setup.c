@@ -49,7 +49,7 @@ void ant_run_set_defaults(struct run_settings *settings)
  * may be wanted. */
 enum { LEAST_SAMPLED = 64 };
 
-/* ---- launch: who are the ranks -------------------------------------------------------------- */
+/* ---- launch: who are the ranks --------------------------------------------------------------- */
 
 /* Every rank must have been started with the same arguments. */
 static struct ant_digest settings_digest(int argc, char **argv)
@@ -156,7 +156,7 @@ int ant_run_launch(struct run *run, struct ant_error *err)
                              ant_job_cards(run->job), START_TIMEOUT_S, err);
 }
 
-/* ---- memory: planned before anything is loaded ---------------------------------------------- */
+/* ---- memory: planned before anything is loaded ----------------------------------------------- */
 
 /* The rank's fair part of its cores. */
 static int default_threads(const struct ant_card *card)
@@ -310,8 +310,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     ANT_TRY(run->ops->open(&run->be, &backend, err));
     run->ops->facts(run->be, &run->facts);
     config->steps_in_flight = run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
-    config->opens_steps =
-        run->layout.tp_size * run->layout.pp_size == 1 && run->facts.opens_steps;
+    config->opens_steps = run->layout.tp_size * run->layout.pp_size == 1 && run->facts.opens_steps;
     ANT_TRY(plan_drafts(run, err));
     ANT_TRY(ant_run_check_edits(run, &run->sampling, err));
     ANT_TRY(ant_run_check_logprobs(run, err));
@@ -411,7 +410,7 @@ int ant_run_load(struct run *run, struct ant_error *err)
     return rc == ANT_EIO ? ANT_EPEER : rc; /* a thread that one rank alone cannot have */
 }
 
-/* ---- the end -------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 void ant_run_tear_down(struct run *run)
 {

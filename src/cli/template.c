@@ -63,8 +63,7 @@ static const struct ant_command_help help = {
               "--time 2:00:00 -- --max-tokens 512 | sbatch",
 };
 
-/* ---- the lines to be replaced ------------------------------------------------------------------
- */
+/* ---- the lines to be replaced ---------------------------------------------------------------- */
 
 enum { MOST_KEYS = 12 };
 
@@ -253,8 +252,7 @@ static void fill(struct filler *filler, const char *text, struct ant_buf *out)
     }
 }
 
-/* ---- the command -------------------------------------------------------------------------------
- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 /* The first sentence of its comment. */
 static void print_names(void)

@@ -74,8 +74,7 @@ struct verify {
     struct difference found;
 };
 
-/* ---- the settings of the job ------------------------------------------------------------------
- */
+/* ---- the settings of the job ----------------------------------------------------------------- */
 
 /* The command line of a job with the file's settings, in words that live as long as they do. */
 static int find_words(struct verify *v, const struct run_settings *asked, struct ant_error *err)
@@ -160,8 +159,7 @@ static int check_identity(const struct verify *v, struct ant_error *err)
     return rc;
 }
 
-/* ---- generating again -------------------------------------------------------------------------
- */
+/* ---- generating again ------------------------------------------------------------------------ */
 
 /* The first answer of each of `sample` even parts of the file, those of this replica: *out is NULL
  * when there are no more. */
@@ -244,8 +242,7 @@ static int generate(struct verify *v, struct ant_error *err)
     return rc;
 }
 
-/* ---- what came out ----------------------------------------------------------------------------
- */
+/* ---- what came out --------------------------------------------------------------------------- */
 
 /* Where the answers were made, if that is another kind of place than this one. */
 static char *other_place(const struct verify *v)
@@ -313,8 +310,7 @@ static int sum_up(struct verify *v, struct difference *out, struct ant_error *er
     return rc;
 }
 
-/* ---- the command ------------------------------------------------------------------------------
- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static int check_file(const struct verify *v, struct ant_error *err)
 {

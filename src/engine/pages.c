@@ -65,7 +65,7 @@ int ant_pages_available(const struct ant_pages *pages)
     return pages->n_free + pages->n_kept;
 }
 
-/* ---- finding a page by what it holds -------------------------------------------------------- */
+/* ---- finding a page by what it holds --------------------------------------------------------- */
 
 static int32_t bucket_of(const struct ant_pages *pages, int32_t before, const int32_t *tokens)
 {
@@ -114,7 +114,7 @@ static void unpublish(struct ant_pages *pages, int32_t page)
     pages->all[page].is_published = false;
 }
 
-/* ---- free, used, kept ----------------------------------------------------------------------- */
+/* ---- free, used, kept ------------------------------------------------------------------------ */
 
 static void keep(struct ant_pages *pages, int32_t page)
 {
@@ -172,7 +172,7 @@ int32_t ant_pages_share(struct ant_pages *pages, int32_t before, const int32_t *
     return page;
 }
 
-/* ---- invariants ----------------------------------------------------------------------------- */
+/* ---- invariants ------------------------------------------------------------------------------ */
 
 static void check_published(const struct ant_pages *pages, int32_t page, const int *kept_at)
 {

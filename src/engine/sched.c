@@ -105,7 +105,7 @@ static int32_t known_token(const struct ant_request *request, int t)
     return t < request->n_prompt ? request->prompt[t] : request->output.data[t - request->n_prompt];
 }
 
-/* ---- opening -------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void open_step(struct step *step, const struct ant_engine_config *config)
 {
@@ -184,7 +184,7 @@ void ant_sched_add(struct ant_sched *sched, struct ant_request *request)
     ant_queue_push_back(&sched->waiting, request);
 }
 
-/* ---- pages ---------------------------------------------------------------------------------- */
+/* ---- pages ----------------------------------------------------------------------------------- */
 
 /* Give the sequence pages for `tokens` tokens. False, and nothing changed, when too few are left.
  */
@@ -263,7 +263,7 @@ static void remove_running(struct ant_sched *sched, int i, struct sequence *out)
     *out = removed;
 }
 
-/* ---- planning ------------------------------------------------------------------------------- */
+/* ---- planning -------------------------------------------------------------------------------- */
 
 static void preempt_youngest(struct ant_sched *sched)
 {
@@ -766,7 +766,7 @@ void ant_sched_complete(struct ant_sched *sched, struct ant_batch *batch)
     };
 }
 
-/* ---- after the step ------------------------------------------------------------------------- */
+/* ---- after the step -------------------------------------------------------------------------- */
 
 const struct ant_sample *ant_sched_sampled(const struct ant_sched *sched, int i)
 {

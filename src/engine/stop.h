@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When an answer is over: end-of-answer ids, stop strings across token borders, a constraint that
- * is met, loops, length. Pure functions of the answer. Thread: any; engine if it has a constraint. */
+ * is met, loops, length. Pure functions of the answer. Thread: any; the engine thread if it has a
+ * constraint. */
 #ifndef ANT_ENGINE_STOP_H
 #define ANT_ENGINE_STOP_H
 

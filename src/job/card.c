@@ -15,7 +15,7 @@ enum {
     MAX_ADDRESS = 1 << 20, /* of a worker address; real ones have some hundred bytes */
 };
 
-/* --- this process ------------------------------------------------------------------------ */
+/* ---- this process ---------------------------------------------------------------------------- */
 
 /* "0-3,8,10-11"; what does not fit ends in "...". */
 static void list_cores(const cpu_set_t *set, size_t set_bytes, int limit, char *text, size_t bytes)
@@ -95,7 +95,7 @@ int ant_card_fill(struct ant_card *card, struct ant_error *err)
     return ant_digest_file(&card->binary, "/proc/self/exe", err);
 }
 
-/* --- to bytes and back ------------------------------------------------------------------- */
+/* ---- to bytes and back ----------------------------------------------------------------------- */
 
 static void put_number(struct ant_buf *out, uint64_t value, int bytes)
 {
@@ -228,7 +228,7 @@ void ant_card_release(struct ant_card *card)
     *card = (struct ant_card){0};
 }
 
-/* --- all together ------------------------------------------------------------------------ */
+/* ---- all together ---------------------------------------------------------------------------- */
 
 static int by_host(const void *left, const void *right)
 {

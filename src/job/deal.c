@@ -96,8 +96,7 @@ int ant_deal_level(const struct ant_deal *deal, int replica, int64_t i)
     return ANT_DEAL_LEVELS;
 }
 
-/* ---- by arithmetic ------------------------------------------------------------------------------
- */
+/* ---- by arithmetic --------------------------------------------------------------------------- */
 
 static int64_t block_count(int64_t n, int dp_size, int replica)
 {
@@ -121,8 +120,7 @@ static struct ant_deal *deal_plainly(enum ant_partition partition, int dp_size, 
     return deal;
 }
 
-/* ---- by a list ----------------------------------------------------------------------------------
- */
+/* ---- by a list ------------------------------------------------------------------------------- */
 
 static int compare(const void *left, const void *right, void *context)
 {

@@ -39,7 +39,7 @@ struct ant_group {
     struct sending *sendings; /* owned, newest first */
 };
 
-/* --- open and close ---------------------------------------------------------------------- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 static int check_ranks(const struct ant_group *group, int my_world_rank, struct ant_error *err)
 {
@@ -150,7 +150,7 @@ int ant_group_size(const struct ant_group *group)
     return group->n;
 }
 
-/* --- steps of a collective --------------------------------------------------------------- */
+/* ---- steps of a collective ------------------------------------------------------------------- */
 
 static void begin(struct ant_group *group)
 {
@@ -241,7 +241,7 @@ static int gather_blocks(struct ant_group *group, const char *what, const void *
     return rc;
 }
 
-/* --- collectives ------------------------------------------------------------------------- */
+/* ---- collectives ----------------------------------------------------------------------------- */
 
 int ant_group_barrier(struct ant_group *group, double timeout, struct ant_error *err)
 {
@@ -518,7 +518,7 @@ int ant_group_attend(struct ant_group *group, double seconds, bool (*is_over)(vo
     return ant_watch_attend(&group->watch, seconds, is_over, arg, err);
 }
 
-/* --- posts ------------------------------------------------------------------------------- */
+/* ---- posts ----------------------------------------------------------------------------------- */
 
 void ant_group_post(struct ant_group *group, int to, const void *data, size_t bytes)
 {

@@ -37,7 +37,7 @@ struct ant_job {
     struct own_value *own;
 };
 
-/* --- what the environment says ----------------------------------------------------------- */
+/* ---- what the environment says --------------------------------------------------------------- */
 
 static bool env_number(const char *name, long max, long *out)
 {
@@ -135,7 +135,7 @@ static struct own_value *find_own(struct ant_job *job, const char *key)
     return value;
 }
 
-/* --- the server -------------------------------------------------------------------------- */
+/* ---- the server ------------------------------------------------------------------------------ */
 
 #ifdef HAVE_PMIX
 
@@ -387,7 +387,7 @@ static int server_get(int rank, const char *key, struct ant_buf *out, struct ant
 
 #endif
 
-/* --- the job ----------------------------------------------------------------------------- */
+/* ---- the job --------------------------------------------------------------------------------- */
 
 static bool is_open; /* a server will have to be told when we go */
 

@@ -46,7 +46,7 @@ int ant_layout_init(struct ant_layout *out, int rank, int world, int dp_size, in
     return 0;
 }
 
-/* --- the table for people ---------------------------------------------------------------- */
+/* ---- the table for people -------------------------------------------------------------------- */
 
 /* A set of small numbers, and its text: "0-3,8". */
 struct set {

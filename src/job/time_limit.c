@@ -20,7 +20,7 @@
 
 extern char **environ;
 
-/* ---- times as Slurm writes them ------------------------------------------------------------- */
+/* ---- times as Slurm writes them -------------------------------------------------------------- */
 
 /* Numbers with ':' between them, at most `max`; their count, or -1. */
 static int read_numbers(const char *text, double *numbers, int max)
@@ -63,7 +63,7 @@ int ant_time_parse(double *seconds, const char *text, struct ant_error *err)
     return 0;
 }
 
-/* ---- Slurm ---------------------------------------------------------------------------------- */
+/* ---- Slurm ----------------------------------------------------------------------------------- */
 
 /* What a program writes, at most bytes - 1 of it. By posix_spawn: a fork would copy the page tables
  * of memory that a network card may be writing to. */

@@ -95,7 +95,7 @@ struct ant_message {
     ucs_status_t failed; /* at once, without a request */
 };
 
-/* --- start and end ----------------------------------------------------------------------- */
+/* ---- start and end --------------------------------------------------------------------------- */
 
 static bool is_set(const char *name)
 {
@@ -367,7 +367,7 @@ struct ant_watch_list *ant_transport_watches(struct ant_transport *transport)
     return &transport->watches;
 }
 
-/* --- peers ------------------------------------------------------------------------------- */
+/* ---- peers ----------------------------------------------------------------------------------- */
 
 void ant_transport_meet(struct ant_transport *transport, const struct ant_card *cards,
                         const int *ranks, int n)
@@ -526,7 +526,7 @@ static unsigned advance(struct ant_transport *transport)
     return n;
 }
 
-/* --- flights ----------------------------------------------------------------------------- */
+/* ---- flights --------------------------------------------------------------------------------- */
 
 static struct ant_message *add_message(struct ant_flight *flight, int peer, bool is_send,
                                        size_t bytes)
@@ -711,7 +711,7 @@ void ant_flight_release(struct ant_flight *flight)
     flight->count = flight->capacity = flight->landed = 0;
 }
 
-/* --- notes ------------------------------------------------------------------------------- */
+/* ---- notes ----------------------------------------------------------------------------------- */
 
 void ant_transport_send_note(struct ant_transport *transport, int peer, const void *data,
                              size_t bytes)
@@ -746,7 +746,7 @@ void ant_transport_flush_notes(struct ant_transport *transport, double seconds)
         advance(transport);
 }
 
-/* --- words ------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 /* Additions are messages like notes, not UCX's atomic operations: from 1.16 on those never end on
  * endpoints that report a peer's death. */

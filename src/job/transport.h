@@ -26,7 +26,7 @@ void ant_transport_meet(struct ant_transport *transport, const struct ant_card *
 int ant_transport_check(const struct ant_transport *transport, const int *ranks, int n,
                         struct ant_error *err);
 
-/* --- flights ----------------------------------------------------------------------------- */
+/* ---- flights --------------------------------------------------------------------------------- */
 
 struct ant_message; /* one segment of something sent or received */
 
@@ -57,7 +57,7 @@ int ant_flight_peers(const struct ant_flight *flight, int *peers, int max);
 void ant_flight_abandon(struct ant_flight *flight);
 void ant_flight_release(struct ant_flight *flight); /* of a landed or abandoned one */
 
-/* --- notes ------------------------------------------------------------------------------- */
+/* ---- notes ----------------------------------------------------------------------------------- */
 
 enum { ANT_NOTE_BYTES = 1024 }; /* at most */
 
@@ -72,7 +72,7 @@ void ant_transport_send_note(struct ant_transport *transport, int peer, const vo
 /* The oldest note received, NULL if none; caller frees. */
 struct ant_note *ant_transport_take_note(struct ant_transport *transport);
 
-/* --- words ------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 /* A number of this process that others can add to, in memory of the caller's, 8-byte aligned. The
  * key is what they need for it; borrowed. Additions are atomic beside those of this CPU. */

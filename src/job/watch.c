@@ -57,7 +57,7 @@ struct inquiry {
 /* How long a rank that is well may take to answer. */
 static const double answer_seconds = 1.0;
 
-/* --- notes ------------------------------------------------------------------------------- */
+/* ---- notes ----------------------------------------------------------------------------------- */
 
 static int my_rank(const struct ant_watch *watch)
 {
@@ -198,7 +198,7 @@ static void tell_members(struct ant_watch *watch)
     ant_transport_flush_notes(watch->transport, answer_seconds);
 }
 
-/* --- who is missing ---------------------------------------------------------------------- */
+/* ---- who is missing -------------------------------------------------------------------------- */
 
 /* "rank 3 (n2), rank 5 (n2)" of the witnesses that `is_meant` says. 0 if there is none. */
 static int name_witnesses(const struct inquiry *inquiry, bool (*is_meant)(const struct witness *),
@@ -289,7 +289,7 @@ out:
     return rc;
 }
 
-/* --- waiting ----------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 /* Others may need the core: spin shortly, then sleep in growing steps up to a millisecond. */
 static void pause_after(int idle)
@@ -380,7 +380,7 @@ int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const cha
     return 0;
 }
 
-/* --- posts ------------------------------------------------------------------------------- */
+/* ---- posts ----------------------------------------------------------------------------------- */
 
 void ant_watch_post(struct ant_watch *watch, int to, const void *data, size_t bytes)
 {
@@ -411,7 +411,7 @@ struct ant_post *ant_watch_take_post(struct ant_watch *watch)
     return post;
 }
 
-/* --- open and close ---------------------------------------------------------------------- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 int ant_watch_join(struct ant_watch *watch, struct ant_error *err)
 {

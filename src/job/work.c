@@ -108,8 +108,7 @@ int64_t ant_work_left(struct ant_work *work)
     return sum;
 }
 
-/* ---- taking ------------------------------------------------------------------------------------
- */
+/* ---- taking ---------------------------------------------------------------------------------- */
 
 /* A part of what is left, so that others find some too. */
 static int64_t portion(const struct ant_work *work, int replica, int64_t want)
@@ -182,8 +181,7 @@ static int settle(struct ant_work *work, struct ant_error *err)
     return 0;
 }
 
-/* ---- choosing ----------------------------------------------------------------------------------
- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 /* The highest level that may be left in the queues of others. */
 static int level_of_others(const struct ant_work *work)

@@ -218,7 +218,7 @@ double ant_arch_attn_scale(const struct ant_arch *arch)
     return arch->attn_scale > 0 ? arch->attn_scale : 1 / sqrt((double)arch->head_dim);
 }
 
-/* ---- What it needs ---- */
+/* ---- What it needs --------------------------------------------------------------------------- */
 
 static bool has_window_everywhere(const struct ant_arch *arch)
 {
@@ -287,7 +287,7 @@ int ant_arch_within(const struct ant_arch *arch, unsigned can, const char *who,
                     names[__builtin_ctz(missing)]);
 }
 
-/* ---- Counts ---- */
+/* ---- Counts ---------------------------------------------------------------------------------- */
 
 /* Elements of one layer's matrices; of experts, those of `n` of them. */
 static int64_t layer_matrices(const struct ant_arch *arch, int layer, int n)

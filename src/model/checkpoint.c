@@ -37,7 +37,7 @@ struct ant_checkpoint {
     struct ant_digest digest;
 };
 
-/* ---- Which tensor plays which role ---- */
+/* ---- Which tensor plays which role ----------------------------------------------------------- */
 
 /* Tensors without a role that may be there, by the end of their names: they only repeat what the
  * settings say. */
@@ -189,7 +189,7 @@ static int check_leftovers(const struct ant_checkpoint *checkpoint, struct ant_e
     return result;
 }
 
-/* ---- Opening ---- */
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 static void add_stop_id(struct ant_checkpoint *checkpoint, int64_t id)
 {
@@ -346,7 +346,7 @@ int ant_checkpoint_open(struct ant_checkpoint **out, const char *path, struct an
     return finish_open(out, checkpoint, open_path(checkpoint, err));
 }
 
-/* ---- A model of random weights ---- */
+/* ---- A model of random weights --------------------------------------------------------------- */
 
 /* A shape by its name, or a config.json, or the folder of one. */
 static int load_shape(json_t **out, const char *shape, struct ant_digest *digest,
@@ -437,7 +437,7 @@ void ant_checkpoint_close(struct ant_checkpoint *checkpoint)
     free(checkpoint);
 }
 
-/* ---- What was opened ---- */
+/* ---- What was opened ------------------------------------------------------------------------- */
 
 const char *ant_checkpoint_path(const struct ant_checkpoint *checkpoint)
 {

@@ -318,7 +318,7 @@ static int read_scales(struct ant_json config, const struct ant_family *family,
     return 0;
 }
 
-/* ---- Windows ---- */
+/* ---- Windows --------------------------------------------------------------------------------- */
 
 /* The layers that 'layer_types' lists as windowed: 1, or 0 when there is no such list. */
 static int read_layer_types(struct ant_json config, const struct ant_family *family,
@@ -384,7 +384,7 @@ static int read_window(struct ant_json config, const struct ant_family *family,
     return 0;
 }
 
-/* ---- Layers without rotation ---- */
+/* ---- Layers without rotation ----------------------------------------------------------------- */
 
 static int read_no_rope(struct ant_json config, const struct ant_family *family,
                         struct ant_arch *arch, struct ant_error *err)
@@ -410,7 +410,7 @@ static int read_no_rope(struct ant_json config, const struct ant_family *family,
     return 0;
 }
 
-/* ---- Experts ---- */
+/* ---- Experts --------------------------------------------------------------------------------- */
 
 /* Layers with experts: every `step`-th but those listed. */
 static int read_moe_layers(struct ant_json config, struct ant_arch *arch, struct ant_error *err)

@@ -27,7 +27,7 @@ struct ant_dummy {
     float *ones, *zeros; /* owned: what vectors are windows of */
 };
 
-/* ---- well-known shapes: all that decides speed, which scaled rotation does not ---- */
+/* ---- well-known shapes: all that decides speed, which scaled rotation does not --------------- */
 
 #define LLAMA(layers, hidden, ff, heads, kv_heads, vocab, context, theta, tied)                    \
     "{\"architectures\": [\"LlamaForCausalLM\"], \"num_hidden_layers\": " #layers                  \
@@ -80,7 +80,7 @@ const char *ant_dummy_config(const char *name, char *known, size_t bytes)
     return NULL;
 }
 
-/* ---- random blocks ---- */
+/* ---- random blocks --------------------------------------------------------------------------- */
 
 /* 64 random bits of a counter (the output function of SplitMix64). */
 static uint64_t bits_of(uint64_t counter)
@@ -161,7 +161,7 @@ static void fill_pool(struct ant_dummy *dummy, enum ant_type type)
             pthread_join(fillers[i].thread, NULL);
 }
 
-/* ---- tensors ---- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static bool is_vector(const struct ant_tensor *tensor)
 {

@@ -89,7 +89,7 @@ struct ant_gguf {
     size_t n_parts;
 };
 
-/* ---- Reading the header, front to back, never beyond its end ---- */
+/* ---- Reading the header, front to back, never beyond its end --------------------------------- */
 
 struct reader {
     const unsigned char *at, *end;
@@ -407,8 +407,7 @@ static int open_file(struct ant_gguf **out, const char *path, struct ant_error *
     return 0;
 }
 
-/* ---- Models in several files: NAME-00001-of-0000N.gguf and so on, all metadata in the first ----
- */
+/* ---- Models in several files: NAME-00001-of-0000N.gguf and so on, all metadata in the first -- */
 
 /* Which part a file says it is, of how many: 0 of 1 if it says nothing. */
 static int read_split(const struct ant_gguf *gguf, int64_t *part, int64_t *count,
@@ -534,7 +533,7 @@ void ant_gguf_close(struct ant_gguf *gguf)
     free(gguf);
 }
 
-/* ---- What was read ---- */
+/* ---- What was read --------------------------------------------------------------------------- */
 
 const char *ant_gguf_path(const struct ant_gguf *gguf)
 {

@@ -2,7 +2,8 @@
 /* The model made ready on a backend, and its forward pass: the one transformer of the program.
  *
  * A replica may be held by several ranks. Its first one leads: it says what each step is and how
- * tokens are drawn; the others follow. The first rank of the last stage draws. Thread: control until the engine starts, then the engine thread. */
+ * tokens are drawn; the others follow. The first rank of the last stage draws. Thread: control
+ * until the engine starts, then the engine thread. */
 #ifndef ANT_MODEL_MODEL_H
 #define ANT_MODEL_MODEL_H
 

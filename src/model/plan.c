@@ -78,7 +78,7 @@ void ant_plan_read(const struct ant_plan_head *head, const void *data, struct an
     };
 }
 
-/* ---- draws ---------------------------------------------------------------------------------- */
+/* ---- draws ----------------------------------------------------------------------------------- */
 
 /* Behind the plan: the draws as they are in memory, then where the lists of each begin, counted in
  * bytes from the first draw, then the masks of the step, then the lists. */

@@ -32,7 +32,8 @@ void ant_plan_read(const struct ant_plan_head *head, const void *data, struct an
  * `mask_words`: of each mask. */
 void ant_plan_add_draws(struct ant_plan_head *head, const struct ant_batch *batch,
                         size_t mask_words, struct ant_buf *body);
-/* These to `batch`, with their lists and masks, all inside `data`, where plan and draws are; once. */
+/* These to `batch`, with their lists and masks, all inside `data`, where plan and draws are;
+ * called once. */
 void ant_plan_read_draws(const struct ant_plan_head *head, void *data, struct ant_batch *batch);
 
 #endif

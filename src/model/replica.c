@@ -81,7 +81,7 @@ int ant_replica_hear(struct ant_replica *replica, struct ant_error *err)
     return share(replica, err);
 }
 
-/* ---- what was drawn ------------------------------------------------------------------------- */
+/* ---- what was drawn -------------------------------------------------------------------------- */
 
 /* Ids and logprobs, then the best of each row if they are wanted: so many values of 4 bytes. */
 static size_t drawn_values(int n, bool has_top)

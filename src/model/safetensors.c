@@ -35,7 +35,7 @@ struct ant_safetensors {
     struct ant_digest digest;
 };
 
-/* ---- One file ---- */
+/* ---- One file -------------------------------------------------------------------------------- */
 
 /* One entry of a header while the file's entries are put in order. */
 struct placed {
@@ -234,7 +234,7 @@ static int add_shard(struct ant_safetensors *files, const char *folder, const ch
     return read_shard(files, shard, err);
 }
 
-/* ---- The index of a sharded model ---- */
+/* ---- The index of a sharded model ------------------------------------------------------------ */
 
 /* A file beside the index, never elsewhere. */
 static bool is_shard_name(const char *name)
@@ -354,7 +354,7 @@ static int open_sharded(struct ant_safetensors *files, const char *folder, const
     return result;
 }
 
-/* ---- The folder ---- */
+/* ---- The folder ------------------------------------------------------------------------------ */
 
 static int open_folder(struct ant_safetensors *files, const char *folder, struct ant_error *err)
 {

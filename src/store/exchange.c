@@ -14,8 +14,7 @@
 
 enum { MOST_UNUSED = 16, LONGEST_NAME = 40 };
 
-/* ---- bytes and lines --------------------------------------------------------------------------
- */
+/* ---- bytes and lines ------------------------------------------------------------------------- */
 
 static bool refill(struct ant_exchange_reader *reader)
 {
@@ -108,8 +107,7 @@ static int begin(struct ant_exchange_reader *reader, struct ant_error *err)
     return 0;
 }
 
-/* ---- names ------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static const struct name {
     const char *name;
@@ -260,8 +258,7 @@ void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double valu
         prompt->priority = value;
 }
 
-/* ---- plain text -------------------------------------------------------------------------------
- */
+/* ---- plain text ------------------------------------------------------------------------------ */
 
 static void take_text(struct ant_exchange_reader *reader, struct ant_exchange_row *out)
 {
@@ -332,8 +329,7 @@ static int whole_file(struct ant_exchange_reader *reader, struct ant_exchange_ro
     return 1;
 }
 
-/* ---- the reader -------------------------------------------------------------------------------
- */
+/* ---- the reader ------------------------------------------------------------------------------ */
 
 int ant_exchange_open(struct ant_exchange_reader **out, FILE *file, const char *name,
                       const struct ant_exchange_settings *settings, struct ant_error *err)

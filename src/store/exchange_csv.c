@@ -149,8 +149,7 @@ static const char *cell(const struct ant_exchange_csv *csv, int i, size_t *bytes
     return csv->cells.data + begin;
 }
 
-/* ---- header -----------------------------------------------------------------------------------
- */
+/* ---- header ---------------------------------------------------------------------------------- */
 
 static int find_column(const struct ant_exchange_csv *csv, const char *name)
 {
@@ -267,8 +266,7 @@ static int read_header(struct ant_exchange_reader *reader, struct ant_error *err
     return 1;
 }
 
-/* ---- rows -------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static int take_number(struct ant_exchange_reader *reader, const struct column *column,
                        const char *text, size_t bytes, struct ant_prompt *prompt,

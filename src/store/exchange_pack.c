@@ -91,8 +91,7 @@ struct ant_pack {
     struct ant_buf columns;
 };
 
-/* ---- growing datasets -------------------------------------------------------------------------
- */
+/* ---- growing datasets ------------------------------------------------------------------------ */
 
 static bool is_open(const struct growing *g)
 {
@@ -181,8 +180,7 @@ static void close_growing(struct growing *g)
     g->dataset = 0;
 }
 
-/* ---- strings ----------------------------------------------------------------------------------
- */
+/* ---- strings --------------------------------------------------------------------------------- */
 
 /* Pending are pointers to strings of our own. */
 static int flush_strings(struct growing *g, struct ant_error *err)
@@ -246,8 +244,7 @@ static int check_id(struct ant_pack *pack, const struct ant_exchange_row *row,
     return 0;
 }
 
-/* ---- rows -------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static int open_number(struct ant_pack *pack, int c, struct ant_error *err)
 {
@@ -377,8 +374,7 @@ int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, stru
     return add_number(pack, OFFSETS, true, pack->bytes, 0, err);
 }
 
-/* ---- the file ---------------------------------------------------------------------------------
- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 int ant_pack_open(struct ant_pack **out, const char *path, struct ant_error *err)
 {

@@ -36,8 +36,7 @@ char *ant_journal_timeline_path(const char *out_path, int rank, int start)
     return ant_xasprintf("%s.journal/r%d.s%d.csv", out_path, rank, start);
 }
 
-/* ---- files of the folder ----------------------------------------------------------------------
- */
+/* ---- files of the folder --------------------------------------------------------------------- */
 
 /* Exactly what ant_journal_file_path makes: no signs, no leading zeros. */
 static bool parse_name(const char *text, struct ant_journal_name *out)
@@ -150,8 +149,7 @@ void ant_journal_tidy(const char *out_path)
         ant_journal_remove(out_path, NULL);
 }
 
-/* ---- manifest ---------------------------------------------------------------------------------
- */
+/* ---- manifest -------------------------------------------------------------------------------- */
 
 /* JSON wants UTF-8; an option's value may be any bytes. Caller frees. */
 static char *printable(const char *text, size_t n)
@@ -406,8 +404,7 @@ int ant_manifest_compare(const char *path, const struct ant_manifest *was,
     return rc;
 }
 
-/* ---- the start of a job -----------------------------------------------------------------------
- */
+/* ---- the start of a job ---------------------------------------------------------------------- */
 
 static int make_folder(const char *out_path, struct ant_error *err)
 {

@@ -15,8 +15,7 @@ enum {
     LIST = 8, /* of a list of log probabilities, before its values */
 };
 
-/* ---- bytes ------------------------------------------------------------------------------------
- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 static void put_u16(unsigned char *at, uint32_t value)
 {
@@ -68,8 +67,7 @@ static float get_float(const unsigned char *at)
     return value;
 }
 
-/* ---- frames -----------------------------------------------------------------------------------
- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 /* Of the length, and of everything behind the checksum itself. */
 static uint32_t frame_crc(const unsigned char *frame, size_t length)
@@ -96,8 +94,7 @@ static unsigned char *put_tokens(unsigned char *p, const int32_t *tokens, uint32
     return p;
 }
 
-/* ---- lists of log probabilities ---------------------------------------------------------------
- */
+/* ---- lists of log probabilities -------------------------------------------------------------- */
 
 static size_t list_bytes(uint64_t n, uint64_t n_top)
 {
@@ -177,8 +174,7 @@ static const unsigned char *get_list(struct ant_logprobs *out, const unsigned ch
     return p;
 }
 
-/* ---- answers and parts ------------------------------------------------------------------------
- */
+/* ---- answers and parts ----------------------------------------------------------------------- */
 
 size_t ant_frame_answer_bytes(const struct ant_answer *answer)
 {

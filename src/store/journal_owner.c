@@ -38,8 +38,7 @@ static struct claim {
     bool is_over;
 } claim = {.fd = -1, .mutex = PTHREAD_MUTEX_INITIALIZER, .is_over_cond = PTHREAD_COND_INITIALIZER};
 
-/* ---- who it is --------------------------------------------------------------------------------
- */
+/* ---- who it is ------------------------------------------------------------------------------- */
 
 static void read_boot_id(char *out, size_t bytes)
 {
@@ -89,8 +88,7 @@ static int write_owner(int fd, const struct owner *owner, const char *path, stru
     return 0;
 }
 
-/* ---- does it live -----------------------------------------------------------------------------
- */
+/* ---- does it live ---------------------------------------------------------------------------- */
 
 enum lock { LOCK_NONE, LOCK_OURS, LOCK_THEIRS }; /* NONE: the file system has no locks */
 
@@ -146,8 +144,7 @@ static bool is_alive(const struct owner *owner, enum lock lock, const char *path
     return is_beating(path);
 }
 
-/* ---- the claim --------------------------------------------------------------------------------
- */
+/* ---- the claim ------------------------------------------------------------------------------- */
 
 static void *beat(void *data)
 {
@@ -243,8 +240,7 @@ void ant_journal_release(void)
     claim.path = NULL;
 }
 
-/* ---- halt -------------------------------------------------------------------------------------
- */
+/* ---- halt ------------------------------------------------------------------------------------ */
 
 int ant_journal_halt(const char *out_path, bool now, char *owner, size_t bytes,
                      struct ant_error *err)

@@ -22,8 +22,7 @@ enum {
     MAX_OPEN_FILES = 64,
 };
 
-/* ---- replay -----------------------------------------------------------------------------------
- */
+/* ---- replay ---------------------------------------------------------------------------------- */
 
 struct replay {
     struct ant_journal_index index;
@@ -181,8 +180,7 @@ int ant_journal_replay(struct ant_journal_index *out, const char *out_path, int 
     return 0;
 }
 
-/* ---- the index --------------------------------------------------------------------------------
- */
+/* ---- the index ------------------------------------------------------------------------------- */
 
 #define COMPARE(x, y)                                                                              \
     do {                                                                                           \
@@ -293,8 +291,7 @@ void ant_journal_index_release(struct ant_journal_index *index)
     *index = (struct ant_journal_index){0};
 }
 
-/* ---- reading back -----------------------------------------------------------------------------
- */
+/* ---- reading back ---------------------------------------------------------------------------- */
 
 struct open_file {
     int fd, rank, start;

@@ -573,9 +573,9 @@ static void note_prompt(struct ant_buf *facts, const struct ant_prompt *prompt)
         (long long)prompt->row, prompt->text_bytes, prompt->n_tokens, prompt->has,
         (long long)prompt->max_tokens, (long long)prompt->min_tokens, (long long)prompt->top_k,
         prompt->temperature, prompt->top_p, prompt->min_p, prompt->typical_p,
-        prompt->repetition_penalty,
-        prompt->presence_penalty, prompt->frequency_penalty, (unsigned long long)prompt->seed,
-        (long long)prompt->logprobs, (long long)prompt->prompt_logprobs, (long long)prompt->n);
+        prompt->repetition_penalty, prompt->presence_penalty, prompt->frequency_penalty,
+        (unsigned long long)prompt->seed, (long long)prompt->logprobs,
+        (long long)prompt->prompt_logprobs, (long long)prompt->n);
     ant_buf_add(facts, prompt->continuation, prompt->continuation_bytes);
     ant_buf_add(facts, prompt->constraint, prompt->constraint_bytes);
     ant_buf_add(facts, prompt->stop, prompt->stop_bytes);

@@ -75,7 +75,7 @@ struct ant_prompt {
     int64_t logprobs, prompt_logprobs; /* most probable ids with each; below 0: none at all */
     const char *continuation; /* (continuation_bytes), to be scored; NULL: the file has none */
     size_t continuation_bytes;
-    int64_t n;        /* answers to it */
+    int64_t n; /* answers to it */
     enum ant_constraint_kind constraint_kind;
     const char *constraint; /* (constraint_bytes) */
     size_t constraint_bytes;

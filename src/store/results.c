@@ -28,8 +28,7 @@
 /* Beside the columns: superblock, headers, attributes, alignment. */
 enum { METADATA_BYTES = 32 << 20 };
 
-/* ---- MPI --------------------------------------------------------------------------------------
- */
+/* ---- MPI ------------------------------------------------------------------------------------- */
 
 #ifdef HAVE_PARALLEL_HDF5
 #if defined(OMPI_MAJOR_VERSION) && OMPI_MAJOR_VERSION >= 5
@@ -155,8 +154,7 @@ const char *ant_store_versions(void)
     return text;
 }
 
-/* ---- space ------------------------------------------------------------------------------------
- */
+/* ---- space ----------------------------------------------------------------------------------- */
 
 int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *err)
 {
@@ -180,8 +178,7 @@ int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *e
     return rc;
 }
 
-/* ---- deadline ---------------------------------------------------------------------------------
- */
+/* ---- deadline -------------------------------------------------------------------------------- */
 
 /* A collective of MPI on a file system that hangs never comes back. Agreements have their own
  * deadlines; this one ends the job when nothing else does. */
@@ -236,8 +233,7 @@ static void stop_deadline(struct deadline *deadline)
     pthread_mutex_destroy(&deadline->mutex);
 }
 
-/* ---- the steps --------------------------------------------------------------------------------
- */
+/* ---- the steps ------------------------------------------------------------------------------- */
 
 /* Enough for a slow file system (5 MB/s and rank is slow), and then some. */
 #define LEAST_TIMEOUT_S     900.0
@@ -473,8 +469,7 @@ int ant_results_write(const struct ant_results_plan *plan, struct ant_prompts *p
     return 0;
 }
 
-/* ---- a try ------------------------------------------------------------------------------------
- */
+/* ---- a try ----------------------------------------------------------------------------------- */
 
 enum { TRY_CELLS = 16384 }; /* of each rank */
 

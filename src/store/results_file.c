@@ -70,8 +70,7 @@ hid_t ant_results_type_open(const struct ant_results_column *column)
     return H5I_INVALID_HID;
 }
 
-/* ---- creating ---------------------------------------------------------------------------------
- */
+/* ---- creating -------------------------------------------------------------------------------- */
 
 /* Fixed size, allocated at once, never filled: what a rank has written is there whatever happens
  * to others, and no write needs another rank. */
@@ -216,8 +215,7 @@ int ant_results_file_create(const char *part, const struct ant_results_plan *pla
     return rc == 0 ? reserve(part, err) : rc;
 }
 
-/* ---- putting it in place ----------------------------------------------------------------------
- */
+/* ---- putting it in place --------------------------------------------------------------------- */
 
 static int put_seal(hid_t file, const struct ant_results_seal *seal, struct ant_error *err)
 {

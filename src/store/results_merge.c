@@ -65,8 +65,7 @@ struct merger {
     struct ant_results_counts counts;
 };
 
-/* ---- the parts: all there, all of one job ------------------------------------------------------
- */
+/* ---- the parts: all there, all of one job ---------------------------------------------------- */
 
 static int read_part(struct part *part, struct ant_error *err)
 {
@@ -239,8 +238,7 @@ static int find_parts(struct merger *m, struct ant_error *err)
     return rc;
 }
 
-/* ---- the columns -------------------------------------------------------------------------------
- */
+/* ---- the columns ----------------------------------------------------------------------------- */
 
 static int open_group(const struct part *part, hid_t *file, hid_t *group, struct ant_error *err)
 {
@@ -372,8 +370,7 @@ static int measure_part(struct merger *m, int i, struct ant_error *err)
     return rc;
 }
 
-/* ---- the new file ------------------------------------------------------------------------------
- */
+/* ---- the new file ---------------------------------------------------------------------------- */
 
 /* As seen from the folder of the virtual file where the part lies in it or below, so that both can
  * be moved together. */
@@ -517,8 +514,7 @@ static int create_file(struct merger *m, struct ant_error *err)
     return rc;
 }
 
-/* ---- copying -----------------------------------------------------------------------------------
- */
+/* ---- copying --------------------------------------------------------------------------------- */
 
 static int transfer(hid_t dataset, hid_t memory, int64_t first, int64_t n, void *data,
                     bool is_write)
@@ -650,8 +646,7 @@ static int copy_part(struct merger *m, int i, struct ant_error *err)
     return rc;
 }
 
-/* ---- reading back ------------------------------------------------------------------------------
- */
+/* ---- reading back ---------------------------------------------------------------------------- */
 
 /* What is in the file now. Only referred to, a column was read by nobody, and need not be. */
 static int verify_column(struct merger *m, struct column *column, struct ant_error *err)

@@ -97,8 +97,7 @@ static size_t width_of(const struct member *member)
                                   : sizeof(int64_t);
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int put_total(hid_t group, const struct member *member, const char *values, size_t n,
                      struct ant_error *err)
@@ -166,8 +165,7 @@ int ant_results_put_performance(hid_t file, const struct ant_results_plan *plan,
     return put_table(file, &timeline_table, plan->timeline.items, plan->timeline.n, err);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* The rows of a table as they grow, shard by shard. */
 struct rows {
@@ -325,8 +323,7 @@ int ant_results_timeline(const struct ant_results *results, struct ant_moments *
     return 0;
 }
 
-/* ---- provenance --------------------------------------------------------------------------------
- */
+/* ---- provenance ------------------------------------------------------------------------------ */
 
 static int note_text(hid_t group, const char *name, const char *path, char **out,
                      struct ant_error *err)

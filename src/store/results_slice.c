@@ -43,8 +43,7 @@ struct ant_results_slice {
     struct ant_logprobs room, prompt_room; /* a result's, as wide as the columns are */
 };
 
-/* ---- ids --------------------------------------------------------------------------------------
- */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 static void drop_ids(struct id_window *ids)
 {
@@ -98,8 +97,7 @@ int ant_results_measure_ids(struct ant_results_ids *out, const struct ant_result
     return rc;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Elements [first, first + n) of a column's dataset, from or to `data`. */
 static int transfer(const struct ant_results_slice *slice, int c, int64_t first, int64_t n,

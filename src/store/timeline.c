@@ -19,8 +19,7 @@
 
 enum { LONGEST_LINE = 512, LONGEST_FILE = 1 << 30 };
 
-/* ---- moments -----------------------------------------------------------------------------------
- */
+/* ---- moments --------------------------------------------------------------------------------- */
 
 bool ant_moment_is_sane(const struct ant_moment *m)
 {
@@ -72,8 +71,7 @@ void ant_moments_release(struct ant_moments *moments)
     *moments = (struct ant_moments){0};
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 struct ant_timeline {
     struct ant_timeline_head head;
@@ -134,8 +132,7 @@ void ant_timeline_close(struct ant_timeline *timeline)
     free(timeline);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool parse_line(const char *line, const struct ant_timeline_head *head,
                        struct ant_moment *out)

@@ -84,7 +84,7 @@ static uint32_t hash_of(const void *data, size_t bytes)
     return (uint32_t)XXH3_64bits(data, bytes);
 }
 
-/* ---- opening -------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void find_classes(struct ant_automaton *a)
 {
@@ -295,7 +295,7 @@ static uint32_t make_state(struct ant_automaton *a, const struct place *places, 
     return made;
 }
 
-/* ---- a step --------------------------------------------------------------------------------- */
+/* ---- a step ---------------------------------------------------------------------------------- */
 
 static void begin_step(struct ant_automaton *a)
 {
@@ -484,7 +484,7 @@ uint32_t ant_automaton_next(struct ant_automaton *a, uint32_t state, uint8_t byt
     return a->next[at];
 }
 
-/* ---- outlines ------------------------------------------------------------------------------- */
+/* ---- outlines -------------------------------------------------------------------------------- */
 
 /* The frames of `stack` down to the innermost call. */
 static uint32_t cut_stack(struct ant_automaton *a, uint32_t stack)
@@ -527,7 +527,7 @@ uint32_t ant_automaton_outline(struct ant_automaton *a, uint32_t state)
     return a->states[state].outline;
 }
 
-/* ---- what is known of a state --------------------------------------------------------------- */
+/* ---- what is known of a state ---------------------------------------------------------------- */
 
 bool ant_automaton_accepts(const struct ant_automaton *a, uint32_t state)
 {

@@ -95,8 +95,7 @@ bool ant_chat_uses_clock(const struct ant_chat *chat)
     return ant_jinja_uses_clock(chat->jinja);
 }
 
-/* ---- messages ----------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 /* What a model thought before it spoke has three names; templates read the first, or the second.
  */
@@ -139,8 +138,7 @@ static int complete_messages(const struct ant_chat *chat, json_t *messages, stru
     return 0;
 }
 
-/* ---- variables ---------------------------------------------------------------------------------
- */
+/* ---- variables ------------------------------------------------------------------------------- */
 
 struct variables {
     struct ant_jinja_variable items[MOST_VARIABLES];

@@ -38,7 +38,7 @@ struct ant_constraint {
     bool is_too_big;
 };
 
-/* ---- opening -------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int read_choice(struct ant_grammar *grammar, const char *text, size_t bytes, uint32_t *out,
                        struct ant_error *err)
@@ -145,7 +145,7 @@ size_t ant_constraint_words(const struct ant_constraint *constraint)
     return ant_token_tree_words(constraint->tree);
 }
 
-/* ---- following ------------------------------------------------------------------------------ */
+/* ---- following ------------------------------------------------------------------------------- */
 
 static struct ant_automaton *automaton_of(struct ant_constraint *constraint)
 {
@@ -221,7 +221,7 @@ int ant_constraint_follow(struct ant_constraint *constraint, struct ant_constrai
     return fail_too_big(err);
 }
 
-/* ---- masks ---------------------------------------------------------------------------------- */
+/* ---- masks ----------------------------------------------------------------------------------- */
 
 static struct entry *entry_of(struct ant_constraint *constraint, uint32_t state)
 {

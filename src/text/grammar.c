@@ -218,7 +218,7 @@ uint32_t ant_grammar_call(struct ant_grammar *grammar, int32_t rule)
     return add_node(grammar, (struct node){.kind = CALL, .min = rule});
 }
 
-/* ---- compiling: every node from what comes after it ----------------------------------------- */
+/* ---- compiling: every node from what comes after it ------------------------------------------ */
 
 enum { MOST_INSTRUCTIONS = 1 << 21 };
 

@@ -61,7 +61,7 @@ int32_t ant_grammar_add_rule(struct ant_grammar *grammar);
 void ant_grammar_define(struct ant_grammar *grammar, int32_t rule, uint32_t node);
 uint32_t ant_grammar_call(struct ant_grammar *grammar, int32_t rule);
 
-/* ---- programs ------------------------------------------------------------------------------- */
+/* ---- programs -------------------------------------------------------------------------------- */
 
 enum ant_op {
     ANT_OP_NEVER,

@@ -32,8 +32,7 @@ static int eval(struct ant_jrun *run, struct ant_jframe *frame, const struct ant
                 struct ant_jv *out);
 static int execute(struct ant_jrun *run, struct ant_jframe *frame, const struct ant_jnode *node);
 
-/* ---- variables ---------------------------------------------------------------------------------
- */
+/* ---- variables ------------------------------------------------------------------------------- */
 
 static const struct ant_jv *find(const struct ant_jframe *frame, int id)
 {
@@ -99,8 +98,7 @@ static int assign(struct ant_jrun *run, struct ant_jframe *frame, const struct a
     return 0;
 }
 
-/* ---- calls ---------------------------------------------------------------------------------
- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 const struct ant_jbuiltin *ant_jinja_find(const struct ant_jbuiltin *list, const char *name,
                                           size_t bytes)
@@ -289,8 +287,7 @@ static int apply(struct ant_jrun *run, struct ant_jframe *frame, const struct an
     return invoke(run, node->builtin, &input, &args, out);
 }
 
-/* ---- expressions -------------------------------------------------------------------------------
- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 /* a < b < c: as long as each holds. */
 static int comparison(struct ant_jrun *run, struct ant_jframe *frame, const struct ant_jnode *node,
@@ -495,8 +492,7 @@ static int eval(struct ant_jrun *run, struct ant_jframe *frame, const struct ant
     return rc;
 }
 
-/* ---- statements --------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 /* Those items of a loop for which its condition holds. */
 static int loop_items(struct ant_jrun *run, struct ant_jframe *frame, const struct ant_jnode *node,
@@ -635,8 +631,7 @@ static int execute(struct ant_jrun *run, struct ant_jframe *frame, const struct 
     return rc;
 }
 
-/* ---- templates ---------------------------------------------------------------------------------
- */
+/* ---- templates ------------------------------------------------------------------------------- */
 
 int ant_jinja_name(struct ant_jnames *names, struct ant_arena *arena, const char *text,
                    size_t bytes)

@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- arguments ---------------------------------------------------------------------------------
- */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
 static bool flag(const struct ant_jv *arg)
 {
@@ -46,8 +45,7 @@ static int path_of(struct ant_jrun *run, const struct ant_jv *item, const struct
     return 0;
 }
 
-/* ---- texts -------------------------------------------------------------------------------------
- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 /* Call a method of str on what str makes of the input. */
 static int as_method(struct ant_jrun *run, const struct ant_jv *in, const char *method,
@@ -243,8 +241,7 @@ static int filter_join(struct ant_jrun *run, const struct ant_jv *in, const stru
     return ant_jinja_work(run, items->n);
 }
 
-/* ---- numbers -----------------------------------------------------------------------------------
- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* The number that all of a text spells, white space around it left out. */
 static bool parse_number(const struct ant_jv *text, double *real, int64_t *integer,
@@ -352,8 +349,7 @@ static int filter_max(struct ant_jrun *run, const struct ant_jv *in, const struc
     return extreme(run, in, 1, out);
 }
 
-/* ---- sequences ---------------------------------------------------------------------------------
- */
+/* ---- sequences ------------------------------------------------------------------------------- */
 
 static int filter_length(struct ant_jrun *run, const struct ant_jv *in,
                          const struct ant_jcall *call, struct ant_jv *out)
@@ -614,8 +610,7 @@ static int filter_rejectattr(struct ant_jrun *run, const struct ant_jv *in,
     return choose(run, in, call, true, false, out);
 }
 
-/* ---- anything ----------------------------------------------------------------------------------
- */
+/* ---- anything -------------------------------------------------------------------------------- */
 
 static int filter_default(struct ant_jrun *run, const struct ant_jv *in,
                           const struct ant_jcall *call, struct ant_jv *out)

@@ -96,8 +96,7 @@ static int fail(const struct lexer *lexer, const char *what)
     return ant_fail(lexer->err, ANT_EDATA, "line %d: %s", lexer->line, what);
 }
 
-/* ---- text between tags -------------------------------------------------------------------------
- */
+/* ---- text between tags ----------------------------------------------------------------------- */
 
 /* Text before a tag with this sign, without the white space that the tag takes away. */
 static size_t text_before_tag(const struct lexer *lexer, size_t start, size_t end, char sign,
@@ -193,8 +192,7 @@ static int read_comment(struct lexer *lexer)
     return 0;
 }
 
-/* ---- within tags -------------------------------------------------------------------------------
- */
+/* ---- within tags ----------------------------------------------------------------------------- */
 
 static int hex_value(const char *digits, size_t n, uint32_t *out)
 {
@@ -402,8 +400,7 @@ static int read_tag(struct lexer *lexer, bool is_variable)
     }
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------
- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static int read_source(struct lexer *lexer)
 {

@@ -41,8 +41,7 @@ static bool begins(const struct ant_jv *text, size_t at, const struct ant_jv *wi
     return text->bytes - at >= with->bytes && memcmp(text->text + at, with->text, with->bytes) == 0;
 }
 
-/* ---- str: cases --------------------------------------------------------------------------------
- */
+/* ---- str: cases ------------------------------------------------------------------------------ */
 
 enum casing { LOWER, UPPER, FIRST, WORDS };
 
@@ -98,8 +97,7 @@ FUNCTION(str_title)
     return change_case(run, self, WORDS, out);
 }
 
-/* ---- str: what characters there are ------------------------------------------------------------
- */
+/* ---- str: what characters there are ---------------------------------------------------------- */
 
 static int all_are(struct ant_jrun *run, const struct ant_jv *self, bool (*is)(uint32_t),
                    struct ant_jv *out)
@@ -142,8 +140,7 @@ FUNCTION(str_isupper)
     return ant_jinja_find(ant_jinja_tests, "upper", 5)->call(run, self, call, out);
 }
 
-/* ---- str: ends ---------------------------------------------------------------------------------
- */
+/* ---- str: ends ------------------------------------------------------------------------------- */
 
 /* Is the character at `at` one of those to take away? NULL: white space. */
 static bool is_among(const struct ant_jv *self, size_t at, const struct ant_jv *chars)
@@ -247,8 +244,7 @@ FUNCTION(str_removesuffix)
     return 0;
 }
 
-/* ---- str: parts --------------------------------------------------------------------------------
- */
+/* ---- str: parts ------------------------------------------------------------------------------ */
 
 /* Where `what` is at or behind `at`, or SIZE_MAX; from the end: the last place. */
 static size_t place_of(const struct ant_jv *self, size_t at, const struct ant_jv *what,
@@ -492,8 +488,7 @@ FUNCTION(str_format)
     return ant_jinja_work(run, self->bytes);
 }
 
-/* ---- dict and list -----------------------------------------------------------------------------
- */
+/* ---- dict and list --------------------------------------------------------------------------- */
 
 FUNCTION(dict_get)
 {
@@ -583,8 +578,7 @@ FUNCTION(any_change)
     return ant_jinja_fail(run, ANT_EDATA, "templates may not change a %s", ant_jv_type(self));
 }
 
-/* ---- functions ---------------------------------------------------------------------------------
- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 FUNCTION(function_range)
 {
@@ -668,8 +662,7 @@ FUNCTION(function_strftime)
     return 0;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static const struct ant_jbuiltin str_methods[] = {
     {"capitalize", "", str_capitalize},

@@ -24,8 +24,7 @@ struct parser {
 static int expression(struct parser *parser, bool with_choice, struct ant_jnode **out);
 static int statements(struct parser *parser, const char *const *ends, struct ant_jnode **out);
 
-/* ---- tokens and nodes --------------------------------------------------------------------------
- */
+/* ---- tokens and nodes ------------------------------------------------------------------------ */
 
 static int fail(const struct parser *parser, enum ant_err code, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
@@ -147,8 +146,7 @@ static int deeper(struct parser *parser)
     return 0;
 }
 
-/* ---- expressions -------------------------------------------------------------------------------
- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 static bool ends_tuple(const struct parser *parser, const char *end_word)
 {
@@ -578,8 +576,7 @@ static int expression(struct parser *parser, bool with_choice, struct ant_jnode 
     return 0;
 }
 
-/* ---- statements --------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 /* name, namespace.name, or several of them. */
 static int target(struct parser *parser, const char *end_word, struct ant_jnode **out)

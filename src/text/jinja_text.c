@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- growing texts -----------------------------------------------------------------------------
- */
+/* ---- growing texts --------------------------------------------------------------------------- */
 
 int ant_jtext_add(struct ant_jrun *run, struct ant_jtext *text, const char *data, size_t n)
 {
@@ -82,8 +81,7 @@ size_t ant_jv_line(const char *text, size_t bytes, size_t *end)
     return bytes;
 }
 
-/* ---- str and repr ------------------------------------------------------------------------------
- */
+/* ---- str and repr ---------------------------------------------------------------------------- */
 
 /* The shortest digits that give the number again, written as Python does. */
 static void write_real(char out[40], double real)
@@ -237,8 +235,7 @@ int ant_jv_string(struct ant_jrun *run, const struct ant_jv *value, struct ant_j
     return 0;
 }
 
-/* ---- JSON --------------------------------------------------------------------------------------
- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static int json_unit(struct ant_jrun *run, struct ant_jtext *out, uint32_t unit)
 {
@@ -397,8 +394,7 @@ int ant_jv_json(struct ant_jrun *run, struct ant_jtext *out, const struct ant_jv
     return rc;
 }
 
-/* ---- sorting -----------------------------------------------------------------------------------
- */
+/* ---- sorting --------------------------------------------------------------------------------- */
 
 /* Merge [low, mid) and [mid, high) of `from` into `to`; both are indices into the keys. */
 static int merge(struct ant_jrun *run, const struct ant_jv *keys, const size_t *from, size_t *to,

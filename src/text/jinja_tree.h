@@ -10,8 +10,7 @@
 
 #include "base/error.h"
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 struct ant_arena {
     struct ant_arena_chunk *chunks; /* owned; the newest first */
@@ -22,8 +21,7 @@ void *ant_arena_take(struct ant_arena *arena, size_t bytes);
 bool ant_arena_extend(struct ant_arena *arena, const void *piece, size_t bytes, size_t more);
 void ant_arena_release(struct ant_arena *arena);
 
-/* ---- tokens ------------------------------------------------------------------------------------
- */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
 enum ant_jtoken_kind {
     ANT_JTOKEN_END, /* of the source */
@@ -55,8 +53,7 @@ struct ant_jtokens {
 int ant_jinja_lex(struct ant_jtokens *out, struct ant_arena *arena, const char *source,
                   size_t bytes, struct ant_error *err);
 
-/* ---- the tree ----------------------------------------------------------------------------------
- */
+/* ---- the tree -------------------------------------------------------------------------------- */
 
 enum ant_jnode_kind {
     /* statements, chained by next */

@@ -17,8 +17,7 @@ enum {
     MOST_MEMORY = 512 << 20, /* of one rendering */
 };
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 struct ant_arena_chunk {
     struct ant_arena_chunk *next;
@@ -116,8 +115,7 @@ void *ant_jinja_take(struct ant_jrun *run, size_t bytes)
     return NULL;
 }
 
-/* ---- making values -----------------------------------------------------------------------------
- */
+/* ---- making values --------------------------------------------------------------------------- */
 
 struct ant_jv ant_jv_bool(bool truth)
 {
@@ -274,8 +272,7 @@ int ant_jv_from_json(struct ant_jrun *run, const json_t *json, struct ant_jv *ou
     return 0;
 }
 
-/* ---- what values are ---------------------------------------------------------------------------
- */
+/* ---- what values are ------------------------------------------------------------------------- */
 
 bool ant_jv_is(const struct ant_jv *value, enum ant_jkind kind)
 {
@@ -453,8 +450,7 @@ int ant_jv_compare(struct ant_jrun *run, const struct ant_jv *a, const struct an
     return rc;
 }
 
-/* ---- containers --------------------------------------------------------------------------------
- */
+/* ---- containers ------------------------------------------------------------------------------ */
 
 const struct ant_jv *ant_jv_get(const struct ant_jdict *dict, const char *key, size_t bytes)
 {

@@ -120,8 +120,7 @@ extern const struct ant_jbuiltin ant_jinja_filters[], ant_jinja_tests[], ant_jin
 const struct ant_jbuiltin *ant_jinja_method(const struct ant_jv *self, const char *name,
                                             size_t bytes);
 
-/* ---- values (jinja_value.c) -------------------------------------------------------------------
- */
+/* ---- values (jinja_value.c) ------------------------------------------------------------------ */
 
 /* ANT_EDATA with the line that is being evaluated before the text. */
 int ant_jinja_fail(struct ant_jrun *run, enum ant_err code, const char *format, ...)
@@ -174,8 +173,7 @@ int ant_jv_index(struct ant_jrun *run, const struct ant_jv *value, const struct 
 int ant_jv_slice(struct ant_jrun *run, const struct ant_jv *value, const struct ant_jv *from,
                  const struct ant_jv *to, const struct ant_jv *step, struct ant_jv *out);
 
-/* ---- values as text (jinja_text.c) ------------------------------------------------------------
- */
+/* ---- values as text (jinja_text.c) ----------------------------------------------------------- */
 
 int ant_jtext_add(struct ant_jrun *run, struct ant_jtext *text, const char *data, size_t n);
 struct ant_jv ant_jtext_value(const struct ant_jtext *text);
@@ -201,8 +199,7 @@ int ant_jv_json(struct ant_jrun *run, struct ant_jtext *out, const struct ant_jv
 int ant_jv_sort(struct ant_jrun *run, struct ant_jv *keys, struct ant_jv *items, size_t n,
                 bool descending);
 
-/* ---- operators (jinja_operator.c) -------------------------------------------------------------
- */
+/* ---- operators (jinja_operator.c) ------------------------------------------------------------ */
 
 int ant_jinja_binary(struct ant_jrun *run, enum ant_jop op, const struct ant_jv *a,
                      const struct ant_jv *b, struct ant_jv *out);
@@ -211,8 +208,7 @@ int ant_jinja_holds(struct ant_jrun *run, enum ant_jop op, const struct ant_jv *
                     const struct ant_jv *b, bool *out);
 int ant_jinja_sign(struct ant_jrun *run, bool is_negative, struct ant_jv *value);
 
-/* ---- evaluation (jinja_eval.c) ----------------------------------------------------------------
- */
+/* ---- evaluation (jinja_eval.c) --------------------------------------------------------------- */
 
 /* Call a filter or test by its name, arguments as map and select have them. */
 int ant_jinja_apply(struct ant_jrun *run, const struct ant_jbuiltin *list,

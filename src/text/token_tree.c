@@ -33,7 +33,7 @@ struct ant_token_tree {
     struct tree later, first; /* `first`: only with has_first */
 };
 
-/* ---- opening -------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 struct token {
     const char *text;
@@ -183,7 +183,7 @@ void ant_token_tree_close(struct ant_token_tree *tree)
     free(tree);
 }
 
-/* ---- what is known of ids ------------------------------------------------------------------- */
+/* ---- what is known of ids -------------------------------------------------------------------- */
 
 size_t ant_token_tree_words(const struct ant_token_tree *tree)
 {
@@ -212,7 +212,7 @@ bool ant_token_tree_has_first(const struct ant_token_tree *tree)
     return tree->has_first;
 }
 
-/* ---- walking -------------------------------------------------------------------------------- */
+/* ---- walking --------------------------------------------------------------------------------- */
 
 /* Where a walk is: the states after each byte on the way to the node at hand, and whether more
  * might be possible there than they show. */

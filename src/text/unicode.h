@@ -49,14 +49,14 @@ size_t ant_utf8_put(char out[4], uint32_t character); /* returns the length */
  * U+FFFD. */
 void ant_utf8_lossy(struct ant_buf *out, const char *bytes, size_t n);
 
-bool ant_is_space(uint32_t character);       /* the property White_Space */
+bool ant_is_space(uint32_t character);        /* the property White_Space */
 bool ant_is_python_space(uint32_t character); /* ... and U+001C to U+001F: Python's str.isspace */
-bool ant_is_printable(uint32_t character);   /* Python's str.isprintable */
-bool ant_is_numeric(uint32_t character);     /* categories Nd, Nl, No */
-bool ant_is_punctuation(uint32_t character); /* categories P., and all of ASCII's */
-bool ant_is_word(uint32_t character);        /* letters, marks, digits, connectors, joiners */
-uint32_t ant_to_lower(uint32_t character);   /* one to one; U+0130 is the caller's */
-uint32_t ant_to_upper(uint32_t character);   /* one to one */
+bool ant_is_printable(uint32_t character);    /* Python's str.isprintable */
+bool ant_is_numeric(uint32_t character);      /* categories Nd, Nl, No */
+bool ant_is_punctuation(uint32_t character);  /* categories P., and all of ASCII's */
+bool ant_is_word(uint32_t character);         /* letters, marks, digits, connectors, joiners */
+uint32_t ant_to_lower(uint32_t character);    /* one to one; U+0130 is the caller's */
+uint32_t ant_to_upper(uint32_t character);    /* one to one */
 
 /* Byte-level vocabularies (since GPT-2) are written with one printable character a byte. */
 uint32_t ant_byte_character(unsigned char byte);

@@ -396,7 +396,7 @@ void check_attention(void)
     printf("attention: done\n");
 }
 
-/* --- speed --- */
+/* ---- speed ----------------------------------------------------------------------------------- */
 
 struct bench {
     struct kern_attn decode, prefill;

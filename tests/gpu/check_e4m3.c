@@ -34,7 +34,7 @@ static void compare_row(const char *name, const uint8_t *got, float largest, con
                check_e4m3(got[at]) * unit, want[at]);
 }
 
-/* ---- rows ---- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 enum kind { PLAIN, GATED, NORM };
 static const char *const names[] = {"row of e4m3", "gated row of e4m3", "norm of e4m3"};
@@ -92,7 +92,7 @@ static void check_rows_of(enum kind kind, int rows, int n)
     free(x), free(weight), free(scales), free(in), free(got), free(want);
 }
 
-/* ---- the cache ---- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 static void check_append(int rows, int heads, int kv_heads, int dim)
 {

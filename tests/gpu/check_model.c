@@ -29,7 +29,7 @@ static void demand(int result, const struct ant_error *err)
     exit(1);
 }
 
-/* ---- a model on a backend ---- */
+/* ---- a model on a backend -------------------------------------------------------------------- */
 
 struct model {
     const char *config;
@@ -86,7 +86,7 @@ static void close_model(struct model *m)
     ant_checkpoint_close(m->checkpoint);
 }
 
-/* ---- sequences and steps ---- */
+/* ---- sequences and steps --------------------------------------------------------------------- */
 
 struct sequence {
     int n_prompt, n_cached;
@@ -242,7 +242,7 @@ static void make_sequences(struct sequence *seqs, int n, int vocab)
     }
 }
 
-/* ---- the checks ---- */
+/* ---- the checks ------------------------------------------------------------------------------ */
 
 static void check_bits(const char *name, struct model *m)
 {

@@ -11,7 +11,7 @@
 
 #include "cuda/kern.h"
 
-/* --- choosing: what backend/cpu/cpu_moe.c does, in double --- */
+/* ---- choosing: what backend/cpu/cpu_moe.c does, in double ------------------------------------ */
 
 static int best_of(const double *x, int n)
 {
@@ -190,7 +190,7 @@ static void check_routes(void)
                       false, true);
 }
 
-/* --- the order of experts, products, sums --- */
+/* ---- the order of experts, products, sums ---------------------------------------------------- */
 
 struct problem {
     int rows, used, experts, first, held, k, ff;
@@ -478,7 +478,7 @@ void check_moe(void)
     printf("moe: done\n");
 }
 
-/* --- speed --- */
+/* ---- speed ----------------------------------------------------------------------------------- */
 
 struct bench {
     struct problem p;

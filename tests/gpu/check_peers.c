@@ -347,7 +347,7 @@ void check_peers(void)
     CU(cudaSetDevice(0));
 }
 
-/* ---- speed ---------------------------------------------------------------------------------- */
+/* ---- speed ----------------------------------------------------------------------------------- */
 
 /* Microseconds of a sum, among many in a graph. */
 static double time_sum(int rows, int hidden, bool is_norm)

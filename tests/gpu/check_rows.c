@@ -25,7 +25,7 @@ static bool same_rows(const void *a, const void *b, size_t bytes)
     return memcmp(a, b, bytes) == 0;
 }
 
-/* --- rope --- */
+/* ---- rope ------------------------------------------------------------------------------------ */
 
 enum { MAX_POSITION = 300 };
 
@@ -146,7 +146,7 @@ static void check_rope_shape(int rows, int heads, int kv_heads, int dim, int rop
     free(want);
 }
 
-/* --- norm --- */
+/* ---- norm ------------------------------------------------------------------------------------ */
 
 /* What a kind of norm also does. */
 enum { IS_LAYER = 1, HAS_BIAS = 2, IS_ADDED = 4 };
@@ -227,7 +227,7 @@ static void check_norm_shape(int rows, int hidden, bool with_delta, bool gathere
     free(after), free(f);
 }
 
-/* --- gated activation and embedding --- */
+/* ---- gated activation and embedding ---------------------------------------------------------- */
 
 static void check_glu_shape(int rows, int ff, bool is_gelu)
 {
@@ -407,7 +407,7 @@ void check_rows(void)
     printf("rows: done\n");
 }
 
-/* --- speed --- */
+/* ---- speed ----------------------------------------------------------------------------------- */
 
 struct bench {
     struct kern_rope_append rope;

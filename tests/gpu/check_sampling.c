@@ -396,7 +396,7 @@ void check_sampling(void)
     printf("sampling: done\n");
 }
 
-/* --- speed --- */
+/* ---- speed ----------------------------------------------------------------------------------- */
 
 static void run_sample(void *context, int i)
 {

@@ -21,7 +21,7 @@
 
 enum { MAX_CONTEXT = 160, MAX_ROWS = 320, MAX_SEQS = 40, N_PAGES = 220, MAX_LAYERS = 2 };
 
-/* ---- a small model ---- */
+/* ---- a small model --------------------------------------------------------------------------- */
 
 enum { W_NORM1, W_Q, W_K, W_V, W_BQ, W_BK, W_BV, W_O, W_NORM2, W_GATE, W_UP, W_DOWN, N_LAYER };
 
@@ -77,7 +77,7 @@ static void free_tiny(struct tiny *m)
             free((void *)m->layer[l][i].data);
 }
 
-/* ---- the plain forward pass ---- */
+/* ---- the plain forward pass ------------------------------------------------------------------ */
 
 static double *to_doubles(const struct ant_tensor *t)
 {
@@ -204,7 +204,7 @@ static void plain_forward(const struct tiny *m, const int32_t *tokens, int n, do
     free(t);
 }
 
-/* ---- the model on the backend ---- */
+/* ---- the model on the backend ---------------------------------------------------------------- */
 
 struct loaded {
     const struct tiny *m;
@@ -312,7 +312,7 @@ static void step(struct loaded *x, struct ant_batch *batch, float *logits, int32
         memcpy(ids, drawn.ids, (size_t)batch->n_sampled * sizeof *ids);
 }
 
-/* ---- running sequences in different ways ---- */
+/* ---- running sequences in different ways ----------------------------------------------------- */
 
 struct sequences {
     int n;
@@ -406,7 +406,7 @@ static void run_sequences(struct loaded *x, struct sequences *s, int chunk, int 
     free(logits);
 }
 
-/* ---- cases ---- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 struct shape {
     const char *name;

@@ -19,7 +19,7 @@
 
 static struct ant_dsp dsp; /* of the level under test */
 
-/* ---- buffers with guards ---- */
+/* ---- buffers with guards --------------------------------------------------------------------- */
 
 enum { GUARD = 128, MAX_BUFFERS = 12 };
 
@@ -69,7 +69,7 @@ static float *random_floats(size_t n, float size)
     return x;
 }
 
-/* ---- activations of the level ---- */
+/* ---- activations of the level ---------------------------------------------------------------- */
 
 static size_t act_bytes(void)
 {
@@ -107,7 +107,7 @@ static double act_tolerance(double value)
     return fabs(value) * (dsp.is_bf16 ? 1.0 / 256 : 2e-6) + 1e-7;
 }
 
-/* ---- decoding ---- */
+/* ---- decoding -------------------------------------------------------------------------------- */
 
 static void check_decode(enum ant_type type, int rows, int64_t cols)
 {
@@ -167,7 +167,7 @@ static void test_decode(void **state)
     on_levels(decode_level);
 }
 
-/* ---- tiles ---- */
+/* ---- tiles ----------------------------------------------------------------------------------- */
 
 static float panel_value(const void *panel, bool is_float, int row, int k)
 {
@@ -229,7 +229,7 @@ static void test_tile(void **state)
     on_levels(tile_level);
 }
 
-/* ---- quantized products ---- */
+/* ---- quantized products ---------------------------------------------------------------------- */
 
 /* What the integers of level c make of a row: what every level must make of it. */
 static void exact_row(const float *x, int n, double *out)
@@ -396,7 +396,7 @@ static void test_products(void **state)
     on_levels(products_level);
 }
 
-/* ---- what becomes of sums ---- */
+/* ---- what becomes of sums -------------------------------------------------------------------- */
 
 /* Columns between `cols` and the stride must stay 0xa5. */
 static void check_gap(const void *out, int rows, size_t cols, size_t ldo, size_t bytes,
@@ -470,7 +470,7 @@ static void test_epilogues(void **state)
     on_levels(epilogues_level);
 }
 
-/* ---- rows ---- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void check_rows(int n)
 {

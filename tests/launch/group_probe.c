@@ -46,7 +46,7 @@ struct probe {
     double transport_seconds, exchange_seconds;
 };
 
-/* --- open and close ---------------------------------------------------------------------- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 static int open_probe(struct probe *probe, struct ant_error *err)
 {
@@ -84,7 +84,7 @@ static void close_probe(struct probe *probe)
     ant_job_close(probe->job);
 }
 
-/* --- every collective -------------------------------------------------------------------- */
+/* ---- every collective ------------------------------------------------------------------------ */
 
 /* Byte i of what `rank` sends in round `round`. */
 static unsigned char pattern(int rank, int round, size_t i)
@@ -314,7 +314,7 @@ static int try_all(struct probe *probe, struct ant_error *err)
     return 0;
 }
 
-/* --- trouble ----------------------------------------------------------------------------- */
+/* ---- trouble --------------------------------------------------------------------------------- */
 
 static int try_trouble(struct probe *probe, struct ant_error *err)
 {
@@ -337,7 +337,7 @@ static int try_trouble(struct probe *probe, struct ant_error *err)
     return ant_group_barrier(probe->world, short_timeout, err);
 }
 
-/* --- counters ---------------------------------------------------------------------------- */
+/* ---- counters -------------------------------------------------------------------------------- */
 
 /* Until the addition is done. */
 static int add(struct ant_counters *counters, int owner, int64_t n, int64_t *before,
@@ -428,7 +428,7 @@ static int try_counters(struct probe *probe, struct ant_error *err)
     return rc;
 }
 
-/* --- company ----------------------------------------------------------------------------- */
+/* ---- company --------------------------------------------------------------------------------- */
 
 static bool is_called(void *company)
 {
@@ -486,7 +486,7 @@ static int try_company(struct probe *probe, struct ant_error *err)
     return 0;
 }
 
-/* --- times ------------------------------------------------------------------------------- */
+/* ---- times ----------------------------------------------------------------------------------- */
 
 static int time_barrier(struct probe *probe, struct ant_error *err)
 {

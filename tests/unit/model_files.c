@@ -18,7 +18,7 @@
 
 enum { U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9 };
 
-/* ---- Pieces ---- */
+/* ---- Pieces ---------------------------------------------------------------------------------- */
 
 static void put(struct ant_buf *buf, uint64_t value, int bytes)
 {
@@ -161,7 +161,7 @@ void write_in(const char *folder, const char *name, const void *data, size_t byt
     free(path);
 }
 
-/* ---- Random weights ---- */
+/* ---- Random weights -------------------------------------------------------------------------- */
 
 static uint64_t next_random(uint64_t *state)
 {
@@ -225,7 +225,7 @@ static void random_elements(struct ant_buf *out, enum ant_type type, int64_t n, 
     }
 }
 
-/* ---- The model ---- */
+/* ---- The model ------------------------------------------------------------------------------- */
 
 static const struct {
     const char *gguf, *hf; /* below the layer's prefix, or whole */
@@ -371,7 +371,7 @@ static void gguf_weights(struct ant_buf *out, const struct tiny_model *full, int
         interleave_rows(out, full->n_kv_heads, full->head_dim);
 }
 
-/* ---- The tokenizer ---- */
+/* ---- The tokenizer --------------------------------------------------------------------------- */
 
 static const char *const merges[][2] = {{"t", "h"}, {"th", "e"},       {"i", "n"},
                                         {"a", "n"}, {"\xc4\xa0", "t"}, {"\xc4\xa0", "a"}};
@@ -466,7 +466,7 @@ static void folder_tokenizer(const char *folder, const struct tiny_model *full)
     ant_buf_release(&out);
 }
 
-/* ---- Whole files ---- */
+/* ---- Whole files ----------------------------------------------------------------------------- */
 
 /* Calls `visit` for every tensor of the model in the usual order of files. */
 static void each_tensor(const struct tiny_model *full, void *context,

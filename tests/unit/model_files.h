@@ -13,7 +13,7 @@
 #include "model/arch.h"
 #include "model/tensor.h"
 
-/* ---- Pieces, added to the end of a buffer ---- */
+/* ---- Pieces, added to the end of a buffer ---------------------------------------------------- */
 
 void put_u32(struct ant_buf *buf, uint32_t value);
 void put_u64(struct ant_buf *buf, uint64_t value);
@@ -43,7 +43,7 @@ void write_file(const char *path, const void *data, size_t bytes);
 /* The file `name` in `folder`. */
 void write_in(const char *folder, const char *name, const void *data, size_t bytes);
 
-/* ---- Whole models ---- */
+/* ---- Whole models ---------------------------------------------------------------------------- */
 
 struct tiny_model {
     const char *family; /* "llama" (the default), "qwen2", or, as a folder, "mistral" */

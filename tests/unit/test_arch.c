@@ -32,7 +32,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* ---- Rotary tables ---- */
+/* ---- Rotary tables --------------------------------------------------------------------------- */
 
 /* Against transformers itself: the last bit of a float. Its llama3 mixture is in single precision,
  * so there a frequency may be a unit in the last place away, which grows with the position. */
@@ -133,7 +133,7 @@ static void test_counts(void **state)
     assert_true(ant_arch_wants_many(&arch));
 }
 
-/* ---- config.json ---- */
+/* ---- config.json ----------------------------------------------------------------------------- */
 
 static int read_config(struct ant_arch *arch, const char *text, struct ant_error *err)
 {
@@ -393,7 +393,7 @@ static void test_config_refused(void **state)
     assert_string_equal(err.text, "config: layers of 513, not 1 to 512");
 }
 
-/* ---- Families ---- */
+/* ---- Families -------------------------------------------------------------------------------- */
 
 static void expect_bits(const struct ant_arch *arch, int a, int b, int c, int d)
 {
@@ -547,7 +547,7 @@ static void test_within(void **state)
     }
 }
 
-/* ---- GGUF ---- */
+/* ---- GGUF ------------------------------------------------------------------------------------ */
 
 /* A file of this architecture: a model of 4 layers, and what `add` puts in besides (`n` keys). */
 static int read_gguf(struct ant_arch *arch, const char *family, void (*add)(struct ant_buf *),

@@ -175,8 +175,7 @@ static void test_hostile(void **state)
     ant_buf_release(&source);
 }
 
-/* ---- conversations -----------------------------------------------------------------------------
- */
+/* ---- conversations --------------------------------------------------------------------------- */
 
 static const char plain[] = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}"
                             "{{ m.thinking }}{% endfor %}{{ eos_token }}{{ tools | length if "

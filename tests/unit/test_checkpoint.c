@@ -398,7 +398,7 @@ static void test_stop_ids(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-/* ---- Random weights ---- */
+/* ---- Random weights -------------------------------------------------------------------------- */
 
 static struct ant_checkpoint *open_dummy(const char *shape, enum ant_type type)
 {

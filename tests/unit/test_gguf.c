@@ -460,7 +460,7 @@ static void test_flipped_bits(void **state)
     ant_buf_release(&file);
 }
 
-/* ---- Models in several files ---- */
+/* ---- Models in several files ----------------------------------------------------------------- */
 
 /* Part `no` of `count` (from 0), called as part `called` of `count`: one tensor, `total` announced.
  */

@@ -391,7 +391,7 @@ static void ranks_share_the_replay(void **state)
     assert_int_equal(sum, 15);
 }
 
-/* ---- answers under way ---- */
+/* ---- answers under way ----------------------------------------------------------------------- */
 
 /* Token i of an answer is row * 1000 + i. */
 static void add_part(struct ant_journal *journal, int64_t row, uint32_t first, uint32_t n)

@@ -23,7 +23,7 @@
 #include "job/card.h"
 #include "job/launch.h"
 
-/* --- environments ------------------------------------------------------------------------ */
+/* ---- environments ---------------------------------------------------------------------------- */
 
 static const char *const launcher_variables[] = {
     "PMIX_NAMESPACE", "PMIX_RANK",    "SLURM_STEP_ID",        "SLURM_STEP_NUM_TASKS",
@@ -165,7 +165,7 @@ static void exchange_of_one(void **state)
     ant_job_close(job);
 }
 
-/* --- cards ------------------------------------------------------------------------------- */
+/* ---- cards ----------------------------------------------------------------------------------- */
 
 static struct ant_card make_card(int rank, const char *host, const char *boot_id,
                                  const char *node_name, const char *cores)
@@ -282,7 +282,7 @@ static void who_differs(void **state)
                                   "must start the same program");
 }
 
-/* --- under a PMIx server ----------------------------------------------------------------- */
+/* ---- under a PMIx server --------------------------------------------------------------------- */
 
 #ifdef HAVE_PMIX
 

@@ -40,7 +40,7 @@ static int random_below(int n)
         }                                                                                          \
     } while (0)
 
-/* ---- the backend ---------------------------------------------------------------------------- */
+/* ---- the backend ----------------------------------------------------------------------------- */
 
 /* A step as it was handed over: the engine's arrays are not looked at again. */
 struct copy {
@@ -272,7 +272,7 @@ static const struct ant_backend_ops fake_ops = {
     .sample = on_step,
 };
 
-/* ---- the traffic ---------------------------------------------------------------------------- */
+/* ---- the traffic ----------------------------------------------------------------------------- */
 
 struct setup {
     int depth, n_lanes, max_seqs, max_rows, n_pages, fails_at; /* n_pages: of a lane */

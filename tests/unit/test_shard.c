@@ -179,8 +179,7 @@ static void mixtures_are_whole(void **state)
     check_layouts("qwen2moe", eps, 3); /* with a shared expert */
 }
 
-/* ---- who adds, who holds ----------------------------------------------------------------------
- */
+/* ---- who adds, who holds --------------------------------------------------------------------- */
 
 /* The ranks of a stage add each expert once, and a rank's part is the same in every replica; the
  * holders that a rank knows are those that say so of themselves. */
@@ -217,8 +216,7 @@ static void experts_have_one_adder_and_one_holder(void **state)
     ant_checkpoint_close(checkpoint);
 }
 
-/* ---- what cannot be ---------------------------------------------------------------------------
- */
+/* ---- what cannot be -------------------------------------------------------------------------- */
 
 static void is_refused(const char *name, int dp, int tp, int pp, enum ant_ep ep, const char *text)
 {

@@ -372,7 +372,7 @@ static void test_threads(void **state)
     ant_tokenizer_close(tokenizer);
 }
 
-/* ---- GGUF ---- */
+/* ---- GGUF ------------------------------------------------------------------------------------ */
 
 enum { U32 = 4, I32 = 5, F32 = 6, TEXT = 8 }; /* its value types */
 
@@ -396,18 +396,9 @@ static int open_metadata(struct ant_tokenizer **out, struct ant_buf *buf, struct
     return result;
 }
 
-static const char *const pieces[] = {"<unk>",
-                                     "<s>",
-                                     "</s>",
-                                     "<0x41>",
-                                     "<0xC3>",
-                                     "<0xA9>",
-                                     "\xe2\x96\x81",
-                                     "a",
-                                     "b",
-                                     "ab",
-                                     "ba",
-                                     "\xe2\x96\x81\x61"};
+static const char *const pieces[] = {"<unk>",  "<s>",    "</s>",         "<0x41>",
+                                     "<0xC3>", "<0xA9>", "\xe2\x96\x81", "a",
+                                     "b",      "ab",     "ba",           "\xe2\x96\x81\x61"};
 static const uint32_t types[] = {2, 3, 3, 6, 6, 6, 1, 1, 1, 1, 1, 1};
 static const float scores[] = {0, 0, 0, 0, 0, 0, -9, -8, -7, -1, -1, -2};
 enum { PIECES = sizeof pieces / sizeof *pieces };
@@ -539,8 +530,7 @@ static void test_gguf_merges(void **state)
     ant_tokenizer_close(tokenizer);
 }
 
-/* ---- tokenizer.model --------------------------------------------------------------------------
- */
+/* ---- tokenizer.model ------------------------------------------------------------------------- */
 
 /* Pieces <unk>, <s>, </s>, "\u2581", "a", "b", "\u2581ab"; then what `more` adds. */
 static char *model_bytes(const char *more, size_t more_bytes, size_t *n)

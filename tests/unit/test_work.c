@@ -15,8 +15,7 @@
 #include "base/mem.h"
 #include "job/work.h"
 
-/* ---- counters of replicas that all live in this program; they stand for those over UCX ---------
- */
+/* ---- counters of replicas that all live in this program; they stand for those over UCX ------- */
 
 enum { MOST = 64, RANKS_EACH = 2 };
 
@@ -70,8 +69,7 @@ int ant_counters_poll(struct ant_counters *counters, int owner, int64_t *before,
     return 1;
 }
 
-/* ---- a job -------------------------------------------------------------------------------------
- */
+/* ---- a job ----------------------------------------------------------------------------------- */
 
 /* Replicas of different speeds take rows in turn until none is left. */
 struct job {
@@ -212,8 +210,7 @@ static void one_has_all(void **state)
     close_job(&job);
 }
 
-/* ---- priorities --------------------------------------------------------------------------------
- */
+/* ---- priorities ------------------------------------------------------------------------------ */
 
 struct order {
     const double *priority; /* 0, 1 or 2 */

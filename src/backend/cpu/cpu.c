@@ -15,7 +15,7 @@
 /* Of the memory left after the weights: the host has other work, too. */
 #define KV_SHARE 0.8
 
-/* ---- steps ---- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 void ant_cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text)
 {
@@ -102,7 +102,7 @@ static int step_wait(struct ant_backend *be, struct ant_drawn *out, struct ant_e
     return 0;
 }
 
-/* ---- operations by rows ---- */
+/* ---- operations by rows ---------------------------------------------------------------------- */
 
 struct sample_job {
     struct cpu_backend *cpu;
@@ -121,8 +121,7 @@ static void sample_row(struct cpu_backend *cpu, int row, void *work)
     cpu->dsp.greedy(logits, vocab, &best, &of_best);
     if (draw->is_given)
         cpu->ids[row] = draw->given;
-    else if (draw->temperature == 0 && draw->n_banned == 0 && draw->n_edits == 0 &&
-             !draw->mask)
+    else if (draw->temperature == 0 && draw->n_banned == 0 && draw->n_edits == 0 && !draw->mask)
         cpu->ids[row] = best;
     else
         cpu->ids[row] = ant_draw_token(logits, vocab, draw, work, NULL);
@@ -165,7 +164,7 @@ static int read_slot(struct ant_backend *be, enum ant_slot slot, int row, float 
     return 0;
 }
 
-/* ---- opening ---- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* Hands out pieces of one mapping; with base NULL it only counts. */
 struct arena {
@@ -419,7 +418,7 @@ static int open_cpu(struct ant_backend **out, const struct ant_backend_config *c
     return 0;
 }
 
-/* ---- what it tells ---- */
+/* ---- what it tells --------------------------------------------------------------------------- */
 
 enum {
     PEAK_TURNS = 200000,    /* some milliseconds on any level */

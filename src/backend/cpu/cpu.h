@@ -150,7 +150,7 @@ struct cpu_backend {
     const struct ant_batch *batch;
     int n_rows;         /* at work: the batch's, in the end the sampled ones alone, */
     bool keeps_sampled; /* which then are the first of their slots */
-    int failed; /* first failure of the step */
+    int failed;         /* first failure of the step */
     struct ant_error error;
     struct ant_backend_counts counts;
     double bandwidth, peak_flops;

@@ -229,7 +229,7 @@ static void gemm_member(void *arg, int member)
     job->cpu->dsp.tile_end();
 }
 
-/* ---- inputs ---- */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 static void convert_member(void *arg, int member)
 {
@@ -274,7 +274,7 @@ static void convert(struct gemm_job *job)
     ant_cpu_run_rows(cpu, convert_member, job, job->n_rows);
 }
 
-/* ---- the operation ---- */
+/* ---- the operation --------------------------------------------------------------------------- */
 
 /* Rows of the input that a member's second level of cache holds while it goes through the units. */
 static int held_rows(const struct gemm_job *job)

@@ -30,7 +30,7 @@ static void run_rows(struct cpu_backend *cpu, ant_team_fn *fn, const float *bias
     ant_cpu_run_rows(cpu, fn, &job, n);
 }
 
-/* ---- choosing ---- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 /* The greatest of n scores, the first of equals. */
 static int best_of(const float *scores, int n)
@@ -177,7 +177,7 @@ void ant_cpu_route(struct ant_backend *be, const struct ant_weight *router)
         sort_places(cpu);
 }
 
-/* ---- the experts ---- */
+/* ---- the experts ----------------------------------------------------------------------------- */
 
 static void gather_member(void *arg, int member)
 {
@@ -267,7 +267,7 @@ void ant_cpu_experts(struct ant_backend *be, const struct ant_weight *gate_up,
     run_rows(cpu, combine_member, NULL);
 }
 
-/* ---- the shared expert ---- */
+/* ---- the shared expert ----------------------------------------------------------------------- */
 
 static void share_member(void *arg, int member)
 {

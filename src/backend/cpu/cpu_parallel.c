@@ -142,7 +142,7 @@ void ant_cpu_share_drawn(struct ant_backend *be)
     (void)be;
 }
 
-/* ---- weights -------------------------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 int ant_cpu_weight_share(struct ant_backend *be, const struct ant_weight_parts *parts,
                          bool *damaged, struct ant_error *err)

@@ -74,7 +74,7 @@ static int n_chunks(const struct kern_attn_item *item, int window)
     return ceil_div(item->context - first_key(item, window), KERN_CHUNK_KEYS);
 }
 
-/* ---- shared chunks ---- */
+/* ---- shared chunks --------------------------------------------------------------------------- */
 
 /* Chunks from key 0 on that a sequence of one row sees whole, its own token not among them. */
 static int n_whole(const struct kern_attn_item *item)
@@ -171,7 +171,7 @@ static void add_member(struct ant_attn_plan *plan, const struct ant_batch *batch
     plan->members[mark->next++] = (struct ant_attn_member){item->row, item->part};
 }
 
-/* ---- chunks of sequences of few rows ---- */
+/* ---- chunks of sequences of few rows --------------------------------------------------------- */
 
 /* First sequence after those from `first` on whose partial results fit the room together. */
 static int end_of_round(const struct ant_attn_plan *plan, const struct ant_batch *batch, int first,

@@ -25,7 +25,7 @@ int ant_cuda_fail(struct ant_error *err, const char *what, cudaError_t e)
                     cudaGetErrorString(e));
 }
 
-/* ---- which GPU ------------------------------------------------------------------------------ */
+/* ---- which GPU ------------------------------------------------------------------------------- */
 
 static int count_gpus(int *n, struct ant_error *err)
 {
@@ -76,7 +76,7 @@ static int unit(int local_rank, char out[64], struct ant_error *err)
     return 0;
 }
 
-/* ---- what it can compute -------------------------------------------------------------------- */
+/* ---- what it can compute --------------------------------------------------------------------- */
 
 /* Of what models need beyond a Llama: all that there is at present. */
 enum { CUDA_CAN = (ANT_NEED_SIGMOID << 1) - 1 };
@@ -137,7 +137,7 @@ static int check_device(const struct cuda_backend *cuda, struct ant_error *err)
     return 0;
 }
 
-/* ---- products ------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 /* Has any layer this bit; has any not? */
 static bool has_layer(const struct ant_arch *arch, enum ant_layer_bits bit, bool is_set)
@@ -228,7 +228,7 @@ static int plan_products(struct cuda_backend *cuda, struct ant_error *err)
     return rc;
 }
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Hands out pieces of one allocation; with base NULL it only counts. */
 struct arena {
@@ -468,7 +468,7 @@ static int open_workspace(struct cuda_backend *cuda, struct ant_error *err)
     return 0;
 }
 
-/* ---- opening -------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void close_cuda(struct ant_backend *be)
 {
@@ -565,7 +565,7 @@ static int open_cuda(struct ant_backend **out, const struct ant_backend_config *
     return 0;
 }
 
-/* ---- the cache ------------------------------------------------------------------------------ */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 size_t ant_cuda_page_bytes(const struct cuda_backend *cuda)
 {
@@ -636,7 +636,7 @@ static void measure(struct ant_backend *be)
     measure_bandwidth(cuda_of(be), NULL); /* again, at the clocks of a device at work */
 }
 
-/* ---- what it tells -------------------------------------------------------------------------- */
+/* ---- what it tells --------------------------------------------------------------------------- */
 
 static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
 {

@@ -67,7 +67,7 @@ bool ant_cuda_check_draws(const struct cuda_backend *cuda, const struct ant_batc
     return true;
 }
 
-/* ---- lists ---------------------------------------------------------------------------------- */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 enum { KNOWN_LISTS = 4 };
 
@@ -187,7 +187,7 @@ int ant_cuda_put_draws(struct cuda_backend *cuda, const struct ant_batch *batch,
     return put_masks(cuda, batch, to, tail, put_edits(batch, 0, n, to, tail, cuda->edits_at));
 }
 
-/* ---- drawing -------------------------------------------------------------------------------- */
+/* ---- drawing --------------------------------------------------------------------------------- */
 
 /* Draw from rows [from, to). */
 static void sample_rows(struct cuda_backend *cuda, int from, int to)

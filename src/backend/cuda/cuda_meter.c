@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* ---- energy --------------------------------------------------------------------------------- */
+/* ---- energy ---------------------------------------------------------------------------------- */
 
 /* The few functions of libnvidia-ml that are needed; all return 0 for success. */
 struct ant_cuda_energy {
@@ -62,7 +62,7 @@ double ant_cuda_joules(const struct cuda_backend *cuda)
     return (double)(now - cuda->energy->first) * 1e-3;
 }
 
-/* ---- times of operations -------------------------------------------------------------------- */
+/* ---- times of operations --------------------------------------------------------------------- */
 
 /* The end of an operation, which is the beginning of the next. */
 struct mark {
@@ -140,7 +140,7 @@ void ant_cuda_mark_end(struct cuda_backend *cuda)
     }
 }
 
-/* ---- both ----------------------------------------------------------------------------------- */
+/* ---- both ------------------------------------------------------------------------------------ */
 
 void ant_cuda_meter_open(struct cuda_backend *cuda, const char *unit)
 {

@@ -9,7 +9,7 @@
 
 #include "backend/cuda/cuda.h"
 
-/* ---- captured steps ------------------------------------------------------------------------- */
+/* ---- captured steps -------------------------------------------------------------------------- */
 
 /* Sizes of captured steps: 1, 2, 4, then multiples of 8 up to 64, of 16 up to 256 and so on. */
 int ant_cuda_graph_rows(int rows, int *index)
@@ -57,7 +57,7 @@ static bool can_capture(const struct cuda_backend *cuda, const struct ant_batch 
            !cuda->is_checked && !cuda->marks;
 }
 
-/* ---- the descriptor ------------------------------------------------------------------------- */
+/* ---- the descriptor -------------------------------------------------------------------------- */
 
 static size_t piece(size_t *end, int n, size_t bytes)
 {
@@ -206,7 +206,7 @@ static size_t put_tail(struct cuda_backend *cuda, const struct ant_batch *b, cha
     return end < 0 ? SIZE_MAX : (size_t)end * sizeof(int32_t);
 }
 
-/* ---- begin, end, wait ----------------------------------------------------------------------- */
+/* ---- begin, end, wait ------------------------------------------------------------------------ */
 
 static void fail(struct cuda_backend *cuda, int code, const char *text)
 {

@@ -95,7 +95,7 @@ size_t ant_cuda_weight_bytes(const struct ant_backend *be, const struct ant_weig
     return matrix_bytes(&f, spec) + scales_bytes(&f) + (has_bias(spec) ? bias : 0);
 }
 
-/* ---- stages ---- */
+/* ---- stages ---------------------------------------------------------------------------------- */
 
 int ant_cuda_weight_open(struct ant_backend *be, size_t bytes, void **memory, struct ant_error *err)
 {
@@ -214,7 +214,7 @@ int ant_cuda_weight_finish(struct cuda_backend *cuda, struct ant_error *err)
     return 0;
 }
 
-/* ---- rows ---- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void round_row(const float *from, uint16_t *to, int64_t n)
 {
@@ -386,7 +386,7 @@ static int put_bias(struct cuda_backend *cuda, const struct form *f,
     return rc;
 }
 
-/* ---- a weight ---- */
+/* ---- a weight -------------------------------------------------------------------------------- */
 
 static int check_part(const struct ant_weight_spec *spec, int i, const struct form *f,
                       struct ant_error *err)

@@ -259,7 +259,7 @@ int ant_gemm_choices(const struct ant_gemm *gemm, int plan, const struct ant_gem
     return gemm->plans[plan].t.n_buckets;
 }
 
-/* --- tuning --- */
+/* ---- tuning ---------------------------------------------------------------------------------- */
 
 static void close_bench(struct bench *b)
 {
@@ -582,7 +582,7 @@ int ant_gemm_plan(struct ant_gemm *gemm, int *plan, const struct ant_gemm_shape 
     return 0;
 }
 
-/* --- the file --- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static const char magic[8] = "antgemm";
 
