@@ -16,8 +16,6 @@
 #include "job/group.h"
 #include "job/launch.h"
 
-#define DOCTOR_TIMEOUT_S 60
-
 enum doctor_verdict { DOCTOR_UNSEEN, DOCTOR_OK, DOCTOR_WARN, DOCTOR_FAIL };
 
 /* What one rank found out about one thing. Plain data: it travels to rank 0. */
@@ -35,6 +33,7 @@ struct doctor_gpu {
 
 struct doctor_settings {
     const char *output;
+    double timeout;
 };
 
 struct doctor {

@@ -80,8 +80,12 @@ void ant_doctor_output(struct doctor *doctor)
     char *folder = folder_of(doctor);
     struct ant_error err;
     struct statvfs fs = {0};
+    int rc = try_folder(folder, doctor->rank, &err);
 
-    if (try_folder(folder, doctor->rank, &err) < 0 || statvfs(folder, &fs) < 0) {
+    if (rc == 0 && statvfs(folder, &fs) < 0)
+        rc = ant_fail(&err, ANT_EIO, "cannot tell the free space of '%s': %s", folder,
+                      strerror(errno));
+    if (rc < 0) {
         ant_doctor_find(doctor, DOCTOR_FAIL, "choose a folder that every node can write to",
                         "%.200s", err.text);
         free(folder);
@@ -183,7 +187,7 @@ void ant_doctor_parallel(struct doctor *doctor)
     char *name = ant_xasprintf("%s/.antiphon-doctor.%ld.h5", folder, (long)doctor->cards[0].pid);
     struct ant_error err;
 
-    if (ant_results_try(name, doctor->world, DOCTOR_TIMEOUT_S, &err) < 0)
+    if (ant_results_try(name, doctor->world, doctor->settings.timeout, &err) < 0)
         ant_doctor_find(doctor, DOCTOR_FAIL,
                         "the file system or MPI's way of using it is at fault: try another "
                         "--output, or OMPI_MCA_io=romio321",

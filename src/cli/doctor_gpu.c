@@ -209,7 +209,8 @@ void ant_doctor_sum(struct doctor *doctor)
     int rc = share_id(doctor, &id, &err);
     if (rc == 0)
         rc = ant_gpu_try_sum(&seconds, SUM_BYTES, &id, doctor->rank, doctor->size,
-                             doctor->cards[doctor->rank].local_rank, DOCTOR_TIMEOUT_S / 2, &err);
+                             doctor->cards[doctor->rank].local_rank, doctor->settings.timeout / 2,
+                             &err);
     int told = slowest(doctor, &seconds, &why);
     if (rc == ANT_EUNSUPP)
         ant_doctor_find(doctor, DOCTOR_WARN,

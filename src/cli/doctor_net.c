@@ -96,7 +96,7 @@ static double wall_clock(void)
 
 static int meet_again(struct doctor *doctor, struct ant_error *err)
 {
-    return doctor->world ? ant_group_barrier(doctor->world, DOCTOR_TIMEOUT_S, err)
+    return doctor->world ? ant_group_barrier(doctor->world, doctor->settings.timeout, err)
                          : ant_job_fence(doctor->job, err);
 }
 
@@ -360,10 +360,10 @@ static int time_barriers(struct doctor *doctor, double *best, struct ant_error *
     enum { ROUNDS = 20 };
 
     ANT_TRY(open_world(doctor, err));
-    ANT_TRY(ant_group_barrier(doctor->world, DOCTOR_TIMEOUT_S, err));
+    ANT_TRY(ant_group_barrier(doctor->world, doctor->settings.timeout, err));
     for (int i = 0; i < ROUNDS; i++) {
         double start = ant_now();
-        ANT_TRY(ant_group_barrier(doctor->world, DOCTOR_TIMEOUT_S, err));
+        ANT_TRY(ant_group_barrier(doctor->world, doctor->settings.timeout, err));
         if (i == 0 || ant_now() - start < *best)
             *best = ant_now() - start;
     }

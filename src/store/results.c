@@ -7,12 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifdef HAVE_PARALLEL_HDF5
@@ -20,6 +18,7 @@
 #endif
 
 #include "base/checksum.h"
+#include "base/deadline.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -176,61 +175,6 @@ int ant_results_check_space(const char *path, int64_t bytes, struct ant_error *e
     }
     free(folder);
     return rc;
-}
-
-/* ---- deadline -------------------------------------------------------------------------------- */
-
-/* A collective of MPI on a file system that hangs never comes back. Agreements have their own
- * deadlines; this one ends the job when nothing else does. */
-struct deadline {
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    bool is_running, is_over;
-    struct timespec when;
-    const char *path;
-};
-
-static void *watch_deadline(void *data)
-{
-    struct deadline *deadline = data;
-    int rc = 0;
-
-    pthread_mutex_lock(&deadline->mutex);
-    while (!deadline->is_over && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&deadline->cond, &deadline->mutex, &deadline->when);
-    bool is_over = deadline->is_over;
-    pthread_mutex_unlock(&deadline->mutex);
-    if (is_over)
-        return NULL;
-    ant_log(ANT_LOG_ERROR, "results",
-            "writing '%s' hangs; all answers are in '%s.journal', the same command goes on there",
-            deadline->path, deadline->path);
-    if (ant_die_hook)
-        ant_die_hook(ANT_EXIT_TEMPORARY);
-    _exit(ANT_EXIT_TEMPORARY);
-}
-
-static void start_deadline(struct deadline *deadline, const char *path, double seconds)
-{
-    deadline->path = path;
-    pthread_mutex_init(&deadline->mutex, NULL);
-    pthread_cond_init(&deadline->cond, NULL);
-    clock_gettime(CLOCK_REALTIME, &deadline->when);
-    deadline->when.tv_sec += (time_t)seconds;
-    deadline->is_running = pthread_create(&deadline->thread, NULL, watch_deadline, deadline) == 0;
-}
-
-static void stop_deadline(struct deadline *deadline)
-{
-    pthread_mutex_lock(&deadline->mutex);
-    deadline->is_over = true;
-    pthread_cond_signal(&deadline->cond);
-    pthread_mutex_unlock(&deadline->mutex);
-    if (deadline->is_running)
-        pthread_join(deadline->thread, NULL);
-    pthread_cond_destroy(&deadline->cond);
-    pthread_mutex_destroy(&deadline->mutex);
 }
 
 /* ---- the steps ------------------------------------------------------------------------------- */
@@ -436,12 +380,29 @@ static int write_results(struct writer *w, struct ant_error *err)
     return agree(w, rc, err);
 }
 
+/* ---- deadline -------------------------------------------------------------------------------- */
+
+/* A collective of MPI on a file system that hangs never comes back. Agreements have their own
+ * deadlines; this one ends the job when nothing else does. */
+static void end_job(void *data)
+{
+    const struct writer *w = data;
+    const char *path = w->plan->path;
+
+    ant_log(ANT_LOG_ERROR, "results",
+            "writing '%s' hangs; all answers are in '%s.journal', the same command goes on there",
+            path, path);
+    if (ant_die_hook)
+        ant_die_hook(ANT_EXIT_TEMPORARY);
+    _exit(ANT_EXIT_TEMPORARY);
+}
+
 int ant_results_write(const struct ant_results_plan *plan, struct ant_prompts *prompts,
                       struct ant_group *world, int64_t *n_ok, int64_t *n_failed,
                       struct ant_error *err)
 {
     struct writer w = {.plan = plan, .prompts = prompts, .size = 1, .file = H5I_INVALID_HID};
-    struct deadline deadline = {0};
+    struct ant_deadline deadline;
     double bytes = 0;
 
     if (world && ant_group_size(world) > 1) {
@@ -455,10 +416,10 @@ int ant_results_write(const struct ant_results_plan *plan, struct ant_prompts *p
     w.part = ant_xasprintf("%s.part", plan->path);
     ant_h5_start();
     if (w.world)
-        start_deadline(&deadline, plan->path, w.timeout);
+        ant_deadline_start(&deadline, w.timeout, end_job, &w);
     int rc = write_results(&w, err);
     if (w.world)
-        stop_deadline(&deadline);
+        ant_deadline_stop(&deadline);
     if (rc < 0 && w.rank == 0)
         unlink(w.part);
     free(w.part);

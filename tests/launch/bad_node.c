@@ -5,7 +5,9 @@
  *   shm     /dev/shm is of 64 MB
  *   disk    file systems have 100 MB left
  *   flock   there are no locks of whole files
- *   fcntl   there are no other locks */
+ *   fcntl   there are no other locks
+ *   sync    file systems hang when asked to write to disk
+ *   write   they hang when asked to write at a place of a file, as HDF5 does */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,6 +19,7 @@
 #include <sys/file.h>
 #include <sys/statvfs.h>
 #include <time.h>
+#include <unistd.h>
 
 static int is_bad(const char *what)
 {
@@ -74,4 +77,37 @@ int fcntl(int fd, int command, ...)
     *(void **)&real = dlsym(RTLD_NEXT, "fcntl");
     errno = ENOLCK;
     return command == F_OFD_SETLK && is_bad("fcntl") ? -1 : real(fd, command, argument);
+}
+
+static void hang(const char *what)
+{
+    while (is_bad(what))
+        pause();
+}
+
+int fsync(int fd)
+{
+    int (*real)(int);
+
+    hang("sync");
+    *(void **)&real = dlsym(RTLD_NEXT, "fsync");
+    return real(fd);
+}
+
+ssize_t pwrite(int fd, const void *data, size_t bytes, off_t place)
+{
+    ssize_t (*real)(int, const void *, size_t, off_t);
+
+    hang("write");
+    *(void **)&real = dlsym(RTLD_NEXT, "pwrite");
+    return real(fd, data, bytes, place);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t bytes, off64_t place)
+{
+    ssize_t (*real)(int, const void *, size_t, off64_t);
+
+    hang("write");
+    *(void **)&real = dlsym(RTLD_NEXT, "pwrite64");
+    return real(fd, data, bytes, place);
 }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/deadline.h"
 
 static void time_goes_forward(void **state)
 {
@@ -49,9 +50,29 @@ static void durations(void **state)
     }
 }
 
+static void count(void *data)
+{
+    __atomic_add_fetch((int *)data, 1, __ATOMIC_SEQ_CST);
+}
+
+static void deadlines(void **state)
+{
+    (void)state;
+    struct ant_deadline deadline;
+    int expired = 0;
+    ant_deadline_start(&deadline, 3600, count, &expired);
+    ant_deadline_stop(&deadline);
+    assert_int_equal(expired, 0);
+    ant_deadline_start(&deadline, 0.001, count, &expired);
+    for (double start = ant_now(); !__atomic_load_n(&expired, __ATOMIC_SEQ_CST);)
+        assert_true(ant_now() - start < 10);
+    ant_deadline_stop(&deadline);
+    assert_int_equal(expired, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(time_goes_forward), cmocka_unit_test(utc),
-                                       cmocka_unit_test(durations)};
+                                       cmocka_unit_test(durations), cmocka_unit_test(deadlines)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
