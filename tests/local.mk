@@ -77,6 +77,33 @@ UNIT_TESTS += tests/kernel/test_cpu_dsp
 UNIT_TESTS += tests/kernel/test_cpu_team
 check_PROGRAMS += tests/kernel/bench_cpu
 
+# Level amx where there is no AMX: its sources once more, with tiles in memory. What is installed has
+# nothing of it.
+TESTS += tests/emulated/amx.sh
+EXTRA_DIST += tests/emulated/amx.sh
+if WITH_AMX
+check_LIBRARIES += libemulatedamx.a
+libemulatedamx_a_SOURCES = tests/emulated/amx.c kernels/cpu/dsp_amx.c kernels/cpu/quant_amx.c
+libemulatedamx_a_CPPFLAGS = $(AM_CPPFLAGS) -DANT_AMX_EMULATED
+libemulatedamx_a_CFLAGS = $(AM_CFLAGS) $(ANT_AVX512_CFLAGS)
+
+EMULATED_LEVEL = src/backend/cpu/cpu_level.c
+EMULATED_LDADD = libemulatedamx.a $(LDADD)
+check_PROGRAMS += tests/emulated/answers
+tests_emulated_answers_SOURCES = $(tests_golden_answers_SOURCES) $(EMULATED_LEVEL)
+tests_emulated_answers_CPPFLAGS = $(AM_CPPFLAGS) -DANT_AMX_EMULATED
+tests_emulated_answers_LDADD = $(EMULATED_LDADD)
+if HAVE_CMOCKA
+check_PROGRAMS += tests/emulated/test_cpu_backend tests/emulated/test_cpu_dsp
+tests_emulated_test_cpu_backend_SOURCES = tests/kernel/test_cpu_backend.c $(EMULATED_LEVEL)
+tests_emulated_test_cpu_backend_CPPFLAGS = $(AM_CPPFLAGS) -DANT_AMX_EMULATED
+tests_emulated_test_cpu_backend_LDADD = $(EMULATED_LDADD)
+tests_emulated_test_cpu_dsp_SOURCES = tests/kernel/test_cpu_dsp.c $(EMULATED_LEVEL)
+tests_emulated_test_cpu_dsp_CPPFLAGS = $(AM_CPPFLAGS) -DANT_AMX_EMULATED
+tests_emulated_test_cpu_dsp_LDADD = $(EMULATED_LDADD)
+endif
+endif
+
 # Kernels of the GPU: `make check-gpu`, with GPU_ARGS=--bench for their speed.
 noinst_HEADERS += tests/gpu/check.h
 EXTRA_PROGRAMS =

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The real SmolLM2-135M-Instruct against transformers. ANTIPHON_MODEL names the file that
-# share/get-smollm2 fetches.
+# share/get-smollm2 fetches. smollm2.sh [PROGRAM]: another build of answers.
 set -u
 : "${TOP_SRCDIR:=$(cd "$(dirname "$0")/../.." && pwd)}"
 . "$TOP_SRCDIR/tests/tap.sh"
@@ -10,4 +10,4 @@ if [ -z "${ANTIPHON_MODEL:-}" ]; then
     done_testing
     exit
 fi
-exec ./tests/golden/answers SmolLM2 "$ANTIPHON_MODEL" "$TOP_SRCDIR/tests/golden/smollm2.json"
+exec "${1:-./tests/golden/answers}" SmolLM2 "$ANTIPHON_MODEL" "$TOP_SRCDIR/tests/golden/smollm2.json"

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Small checkpoints of every family, in the forms that real ones have, against transformers; some as
-# GGUF files too.
+# GGUF files too. tiny.sh [PROGRAM]: another build of answers.
 set -u
 : "${TOP_SRCDIR:=$(cd "$(dirname "$0")/../.." && pwd)}"
+program=${1:-./tests/golden/answers}
 set --
 for folder in "$TOP_SRCDIR"/tests/golden/tiny/*/; do
     name=$(basename "$folder")
@@ -12,4 +13,4 @@ for folder in "$TOP_SRCDIR"/tests/golden/tiny/*/; do
         set -- "$@" "$name.gguf" "$folder/model.gguf" "$folder/expected.json"
     fi
 done
-exec ./tests/golden/answers "$@"
+exec "$program" "$@"
