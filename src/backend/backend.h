@@ -72,7 +72,8 @@ struct ant_batch {
     const int32_t *pages;         /* (page_start[n_seqs], at most max_seqs times the pages of
                                      max_context) page ids: token t of a sequence is in its page
                                      t / ANT_PAGE_TOKENS */
-    const int32_t *sampled;       /* (n_sampled) rows whose next token is wanted, ascending */
+    const int32_t *sampled;       /* (n_sampled) rows whose next token is wanted, ascending; NULL
+                                     where a step draws for the open one before it */
     const struct ant_draw *draws; /* (n_sampled); NULL on ranks that do not draw */
     const uint64_t *masks;        /* (n_masks, (vocab + 63) / 64) that draws point to */
     int n_masks;

@@ -102,6 +102,7 @@ struct step {
     int32_t page_start[MAX_SEQS + 1], pages[MAX_SEQS * PAGES_EACH], sampled[MAX_SEQS];
     int seqs[MAX_SEQS]; /* of the sampled rows */
     struct ant_draw draws[MAX_SEQS];
+    bool is_open; /* its draws follow in a step of their own */
 };
 
 /* `n` more tokens of a sequence; drawn ones that are not known yet are `token`. Page ids are
@@ -147,9 +148,18 @@ static void step_launch(struct model *m, const struct step *s)
                               .page_start = s->page_start,
                               .pages = s->pages,
                               .sampled = s->sampled,
-                              .draws = s->draws};
+                              .draws = s->draws,
+                              .is_open = s->is_open};
 
     ant_model_forward(m->model, &batch);
+}
+
+static void step_draw(struct model *m, const struct step *s)
+{
+    const struct ant_batch batch = {.n_sampled = s->n_sampled, .draws = s->draws};
+
+    if (s->is_open)
+        ant_model_draw(m->model, &batch);
 }
 
 static void step_finish(struct model *m, const struct step *s, struct sequence *seqs)
@@ -184,10 +194,11 @@ static void answer_alone(struct model *m, struct sequence *seqs, int index)
 }
 
 /* All of them: prompts in chunks, some with others that decode already; at the end one step ahead.
- */
+ * Of some steps that draw the draws are said later. */
 static void answer_together(struct model *m, struct sequence *seqs, int n)
 {
     struct step *last = NULL;
+    int n_steps = 0;
 
     for (int done = 0; done < n;) {
         struct step *s = ant_xcalloc(1, sizeof(*s));
@@ -217,12 +228,14 @@ static void answer_together(struct model *m, struct sequence *seqs, int n)
                      : n_drawn > 0 ? seq->ids[n_drawn - 1]
                                    : 0);
         }
+        s->is_open = s->n_sampled > 0 && n_steps++ % 3 > 0;
         if (s->n_rows > 0)
             step_launch(m, s);
         if (last) {
             step_finish(m, last, seqs);
             free(last);
         }
+        step_draw(m, s);
         last = s->n_rows > 0 ? s : NULL;
         if (!last)
             free(s);

@@ -89,6 +89,12 @@ static bool ids_in_range(const int32_t *ids, int n, int from, int to)
     return true;
 }
 
+/* Rows to be sampled that the batch names: the draws of an open step come without them. */
+static int n_named(const struct ant_batch *batch)
+{
+    return batch->sampled ? batch->n_sampled : 0;
+}
+
 /* What the integers of a batch must satisfy for the kernels to stay in their memory. */
 static bool check_sequences(const struct cuda_backend *cuda, const struct ant_batch *b)
 {
@@ -111,12 +117,12 @@ static const char *refusal(const struct cuda_backend *cuda, const struct ant_bat
         return "a step before the KV cache was opened";
     if (cuda->n_begun - cuda->n_waited >= CUDA_STEPS)
         return "more steps in flight than there is room for";
-    if (batch->n_rows < (batch->n_sampled > 0) || batch->n_rows > cuda->config.max_rows ||
+    if ((n_named(batch) > 0 && batch->n_rows == 0) || batch->n_rows > cuda->config.max_rows ||
         batch->n_seqs > cuda->config.max_seqs || batch->n_sampled > cuda->config.max_sampled)
         return "a step larger than what was opened for";
     int n_before = cuda->n_begun > 0 ? cuda->steps[(cuda->n_begun - 1) % CUDA_STEPS].n_drawn : 0;
     if (!ids_in_range(batch->tokens, batch->n_rows, -n_before, cuda->arch.vocab) ||
-        !ids_in_range(batch->sampled, batch->n_sampled, 0, batch->n_rows))
+        !ids_in_range(batch->sampled, n_named(batch), 0, batch->n_rows))
         return "a token id or row outside its range";
     if (!ant_cuda_check_draws(cuda, batch))
         return "a draw outside its range";
@@ -136,8 +142,8 @@ static void put_rows(const struct cuda_backend *cuda, const struct ant_batch *b,
 
     memcpy(tokens, b->tokens, n * sizeof(*tokens));
     memcpy(positions, b->positions, n * sizeof(*positions));
-    if (b->n_sampled > 0)
-        memcpy(sampled, b->sampled, (size_t)b->n_sampled * sizeof(*sampled));
+    if (n_named(b) > 0)
+        memcpy(sampled, b->sampled, (size_t)n_named(b) * sizeof(*sampled));
     for (int seq = 0; seq < b->n_seqs; seq++) {
         const int32_t *pages = b->pages + b->page_start[seq];
         for (int row = b->row_start[seq]; row < b->row_start[seq + 1]; row++)
