@@ -22,6 +22,7 @@ EXTRA_DIST += share/packages.debian share/benchmarks/peer.py
 dist_man1_MANS = share/man/antiphon.1
 dist_man5_MANS = share/man/antiphon-hdf5.5
 dist_man7_MANS = share/man/antiphon-slurm.7
+completiondir = $(datadir)/bash-completion/completions
 if !CROSS_COMPILING
 COMMAND_PAGES = \
 	share/man/antiphon-bench.1 \
@@ -41,7 +42,6 @@ COMMAND_PAGES = \
 	share/man/antiphon-top.1 \
 	share/man/antiphon-verify.1
 man1_MANS = $(COMMAND_PAGES)
-completiondir = $(datadir)/bash-completion/completions
 completion_DATA = share/completion/antiphon
 CLEANFILES += $(COMMAND_PAGES) share/completion/antiphon
 
@@ -76,7 +76,8 @@ CLEANFILES += $(module_DATA)
 MODULE_EDIT = $(SED) -e 's|@VERSION[@]|$(VERSION)|' \
 	-e "s|@to_prefix[@]|`realpath -m --relative-to='$(moduledir)' '$(prefix)'`|" \
 	-e "s|@to_bin[@]|`realpath -m --relative-to='$(prefix)' '$(bindir)'`|" \
-	-e "s|@to_man[@]|`realpath -m --relative-to='$(prefix)' '$(mandir)'`|"
+	-e "s|@to_man[@]|`realpath -m --relative-to='$(prefix)' '$(mandir)'`|" \
+	-e "s|@to_completion[@]|`realpath -m --relative-to='$(prefix)' '$(completiondir)'`|"
 
 share/modulefiles/$(VERSION): $(srcdir)/share/modulefiles/antiphon.tcl.in Makefile
 	@$(MKDIR_P) $(@D)

@@ -152,7 +152,11 @@ tests_fuzz_fuzz_tokenizer_model_LDFLAGS = $(FUZZ_LINK)
 TESTS += tests/gates/source.sh tests/gates/objects.sh tests/gates/lint.sh tests/gates/packaging.sh \
 	tests/fuzz/replay.sh
 EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh tests/gates/lint.sh tests/gates/packaging.sh \
-	tests/fuzz/replay.sh tests/unit/run.sh tests/unit/without-cmocka.sh tests/fuzz/corpus tests/run
+	tests/fuzz/replay.sh tests/unit/run.sh tests/unit/without-cmocka.sh tests/fuzz/corpus tests/run tests/first-run
+
+# The installed program answers.
+installcheck-local:
+	$(SHELL) $(srcdir)/tests/first-run "$(DESTDIR)$(bindir)/antiphon$(EXEEXT)"
 
 # Expected answers, and the scripts that made them once.
 EXTRA_DIST += tests/golden/logprobs.jsonl tests/golden/make_logprobs.py tests/golden/make_gguf.py \

@@ -92,7 +92,11 @@ module_test() {
         command -v antiphon
         echo \"\$MANPATH\"
         $environment | grep ^LD_LIBRARY_PATH
+        complete -p antiphon
+        COMP_WORDS=(antiphon me) COMP_CWORD=1 && _antiphon && echo \"completed: \${COMPREPLY[*]}\"
         module unload antiphon
+        complete -p antiphon 2>/dev/null
+        declare -F _antiphon
         $environment >'$tmp/end'"
     out=$(env -u LD_LIBRARY_PATH -u MANPATH -u MODULEPATH -u LOADEDMODULES PATH=/usr/bin:/bin bash -c "$script" 2>&1)
     case $out in
@@ -103,6 +107,11 @@ $prefix/share/man:"*) ok "$tool finds program and pages" ;;
     case $out in
     *LD_LIBRARY_PATH*) not_ok "$tool leaves LD_LIBRARY_PATH alone" "$out" ;;
     *) ok "$tool leaves LD_LIBRARY_PATH alone" ;;
+    esac
+    case $out in
+    *"complete -o default -F _antiphon antiphon
+completed: merge") ok "$tool brings the completion, and takes it away" ;;
+    *) not_ok "$tool brings the completion, and takes it away" "$out" ;;
     esac
     # Lmod keeps a table of its own and an empty list of modules.
     empty "$tool unloads without a trace" "$(
