@@ -348,8 +348,11 @@ static int read_operator(struct lexer *lexer)
             if (lexer->n_open == DEEPEST_BRACKETS)
                 return fail(lexer, "brackets are nested too deep");
             lexer->open[lexer->n_open++] = *text == '(' ? ')' : *text == '[' ? ']' : '}';
-        } else if (lexer->n_open == 0 || lexer->open[--lexer->n_open] != *text) {
-            return ant_fail(lexer->err, ANT_EDATA, "line %d: unexpected '%s'", lexer->line, text);
+        } else {
+            if (lexer->n_open == 0 || lexer->open[lexer->n_open - 1] != *text)
+                return ant_fail(lexer->err, ANT_EDATA, "line %d: unexpected '%s'", lexer->line,
+                                text);
+            lexer->n_open--;
         }
         return 0;
     }
