@@ -35,6 +35,8 @@ for point in $points; do
         cp -r "$tmp/answered.journal" "$tmp/merged.h5.journal"
         # shellcheck disable=SC2086
         try_on 4 env ANTIPHON_FAILPOINT="$point@$rank" "$antiphon" $args
+        # Open MPI 5 has a code of its own for a rank that it lost while others write.
+        [ "$code" -ne 14 ] || code=137
         expect "killed at $point@$rank" 137
         if [ -e "$tmp/merged.h5" ]; then
             same whole merged "the results of $point@$rank are whole"
