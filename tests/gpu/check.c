@@ -260,11 +260,17 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*check)(void), (*bench)(void);
-    } parts[] = {{"attention", check_attention, NULL}, {"decode", NULL, bench_decode},
-                 {"prefill", NULL, bench_prefill},     {"gemm", check_gemm, bench_gemm},
-                 {"rows", check_rows, bench_rows},     {"sampling", check_sampling, bench_sampling},
-                 {"e4m3", check_e4m3_rows, NULL},      {"moe", check_moe, bench_moe},
-                 {"spread", check_spread, NULL},       {"model", check_model, NULL},
+    } parts[] = {{"attention", check_attention, NULL},
+                 {"shared", check_shared, NULL},
+                 {"decode", NULL, bench_decode},
+                 {"prefill", NULL, bench_prefill},
+                 {"gemm", check_gemm, bench_gemm},
+                 {"rows", check_rows, bench_rows},
+                 {"sampling", check_sampling, bench_sampling},
+                 {"e4m3", check_e4m3_rows, NULL},
+                 {"moe", check_moe, bench_moe},
+                 {"spread", check_spread, NULL},
+                 {"model", check_model, NULL},
                  {"peers", check_peers, bench_peers}};
     const char *only = NULL;
     bool bench = false;

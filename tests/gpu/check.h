@@ -52,6 +52,7 @@ extern bool check_quick;  /* small shapes only: under compute-sanitizer */
 extern double check_copy; /* bytes/s of a large device copy, read + written; 0: not measured */
 
 void check_attention(void);
+void check_shared(void);
 void check_e4m3_rows(void);
 void check_gemm(void);
 void check_model(void);

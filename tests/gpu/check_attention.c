@@ -23,6 +23,7 @@ struct problem {
     bool shares;               /* chunks that sequences have in common are computed once */
     bool plans_whole;          /* chunks are listed as if there were no window */
     bool is_e4m3;              /* of the device's cache; k and v hold the same values in bf16 */
+    bool is_alike;             /* all are single rows whose first chunk is the same */
     int32_t row_start[MAX_SEQS + 1], context[MAX_SEQS], page_start[MAX_SEQS + 1];
     int32_t *pages;
     uint16_t *q, *k, *v; /* q rows are wider than its heads, as in qkv */
@@ -91,8 +92,8 @@ static void make_problem(struct problem *p, int n_seqs, int max_context, int max
     p->n_seqs = n_seqs;
     p->n_rows = p->n_page_ids = 0;
     for (int s = 0; s < n_seqs; s++) {
-        int kind = check_pick(0, 3);
-        p->context[s] = check_pick(1, max_context);
+        int kind = p->is_alike ? 3 : check_pick(0, 3);
+        p->context[s] = check_pick(1, max_context) + (p->is_alike ? KERN_CHUNK_KEYS : 0);
         int rows = kind == 0 ? check_pick(1, 16) : kind == 1 ? check_pick(1, max_rows) : 1;
         if (rows > p->context[s])
             rows = p->context[s];
@@ -113,8 +114,8 @@ static void make_problem(struct problem *p, int n_seqs, int max_context, int max
         p->pages[i] = p->pages[j];
         p->pages[j] = t;
     }
-    for (int s = 1; s < n_seqs && check_pick(0, 5); s++) /* begin like the first, some pages */
-        for (int i = 0, n = check_pick(8, 70); i < n; i++)
+    for (int s = 1; s < n_seqs && (p->is_alike || check_pick(0, 5)); s++) /* as the first begins */
+        for (int i = 0, n = p->is_alike ? 16 : check_pick(8, 70); i < n; i++)
             if (i < p->page_start[1] - 1 && p->page_start[s] + i < p->page_start[s + 1] - 1)
                 p->pages[p->page_start[s] + i] = p->pages[i];
     p->q_stride = (p->heads + 2 * p->kv_heads) * p->dim;
@@ -334,7 +335,7 @@ static void check_shape_e4m3(int group, int kv_heads, int dim, int max_context)
     p = (struct problem){
         .heads = group * kv_heads, .kv_heads = kv_heads, .dim = dim, .is_e4m3 = true};
     p.window = check_pick(0, 2) ? 0 : check_pick(1, max_context);
-    make_problem(&p, check_pick(1, 12), max_context, 400);
+    make_problem(&p, check_pick(1, 12), max_context, check_quick ? 100 : 400);
     uint16_t *out = compute(&p, 0);
     compare_reference(&p, out, check_quick ? 4 : 16);
     compare_split(&p, out, 1, 5);
@@ -351,7 +352,7 @@ static void check_shape(int group, int kv_heads, int dim, int max_context)
     p = (struct problem){.heads = group * kv_heads, .kv_heads = kv_heads, .dim = dim};
     p.window = check_pick(0, 2) ? 0 : check_pick(1, max_context);
     p.softcap = check_pick(0, 2) ? 0 : (float)check_pick(2, 50);
-    make_problem(&p, check_pick(1, 12), max_context, 400);
+    make_problem(&p, check_pick(1, 12), max_context, check_quick ? 100 : 400);
     uint16_t *out = compute(&p, 0);
     compare_reference(&p, out, check_quick ? 4 : 16);
     compare_split(&p, out, 1, 5);
@@ -371,6 +372,30 @@ static void check_shape(int group, int kv_heads, int dim, int max_context)
     compare_split(&p, out, 300, 0);
     free(out);
     free_problem(&p);
+}
+
+/* Chunks that are certain to be shared, few and small: racecheck takes long. */
+void check_shared(void)
+{
+    static struct problem p;
+    int n_before = n_shared_items;
+
+    for (int dim = 64; dim <= 256; dim *= 2) {
+        for (int group = 1; group <= (check_quick ? 4 : 16); group *= 4) {
+            p = (struct problem){.heads = group, .kv_heads = 1, .dim = dim, .is_alike = true};
+            make_problem(&p, check_pick(4, check_quick ? 9 : 200), check_quick ? 70 : 700, 1);
+            uint16_t *out = compute(&p, 0);
+            compare_reference(&p, out, 4);
+            p.shares = true;
+            compare_split(&p, out, 1, 0);
+            p.no_wgmma = p.no_at_once = true;
+            compare_split(&p, out, 1, 0);
+            free(out);
+            free_problem(&p);
+        }
+    }
+    check_that(n_shared_items > n_before, "shared: no chunk was shared");
+    printf("shared: done\n");
 }
 
 void check_attention(void)
