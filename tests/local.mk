@@ -104,13 +104,16 @@ tests_emulated_test_cpu_dsp_LDADD = $(EMULATED_LDADD)
 endif
 endif
 
-# Kernels of the GPU: `make check-gpu`, with GPU_ARGS=--bench for their speed.
+# Kernels of the GPU, then whole jobs of several ranks: `make check-gpu`, with GPU_ARGS=--bench for
+# the speed of kernels.
+EXTRA_DIST += tests/gpu/parallel.sh
 noinst_HEADERS += tests/gpu/check.h
 EXTRA_PROGRAMS =
 if HAVE_CUDA
 EXTRA_PROGRAMS += tests/gpu/check-gpu
-check-gpu: tests/gpu/check-gpu
+check-gpu: tests/gpu/check-gpu src/antiphon
 	tests/gpu/check-gpu $(GPU_ARGS) || test $$? = 77
+	TOP_SRCDIR=$(abs_top_srcdir) TOP_BUILDDIR=$(abs_top_builddir) $(SHELL) $(top_srcdir)/tests/gpu/parallel.sh
 else
 check-gpu:
 	@echo 'skipped: built without CUDA'

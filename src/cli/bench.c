@@ -125,6 +125,7 @@ static const struct ant_command_help help = {
               "  single     1 x 128 x 128     one answer at a time\n"
               "  prefix   200 x 1032 x 32     prompts that begin with the same 1000 tokens\n"
               "  topp     256 x 128 x 128     batch with temperature 0.8, top-p 0.95\n"
+              "  uneven     7 x 16 x 400      one answer of 400 tokens, the others of 4\n"
               "  W1      1000 x 1024 x 128    for GPUs: long prompts\n"
               "  W2      2000 x 128 x 128     batch\n"
               "  W3       512 x 128 x 1024    long answers\n"
@@ -394,6 +395,7 @@ static int measure_rank(struct bench *bench, struct round *round, struct bench_s
     sample->prefill_share = prefill > 0 ? prefill / (prefill + decode) : 0;
     sample->prefilled_tokens = after.prompt_tokens - before.prompt_tokens;
     sample->steps = after.steps - before.steps;
+    sample->company_steps = after.company_steps - before.company_steps;
     sample->weight_bytes = new.weight_bytes - old.weight_bytes;
     sample->kv_bytes = new.kv_bytes - old.kv_bytes;
     sample->flops = new.flops - old.flops;
@@ -444,6 +446,7 @@ static void sum_up(const struct bench_sample *ranks, int n, struct bench_sample 
         out->prefilled_tokens += r->prefilled_tokens;
         out->output_tokens += r->output_tokens;
         out->steps += r->steps;
+        out->company_steps += r->company_steps;
         out->weight_bytes += r->weight_bytes;
         out->kv_bytes += r->kv_bytes;
         out->flops += r->flops;
@@ -576,6 +579,7 @@ static int bench_main(int argc, char **argv)
         is_shared = rc == ANT_EUSAGE || rc == ANT_EUNSUPP;
     }
     if (rc == 0) {
+        bench.joined_s = ant_now() - run->start;
         rc = set_up(&bench, &settings, &err);
         is_shared = rc != ANT_EPEER;
     }

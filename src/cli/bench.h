@@ -8,12 +8,18 @@
 
 /* ---- bench_work.c: prompts of random tokens, the same for the same workload everywhere ------- */
 
+enum bench_lengths {
+    BENCH_EVEN,
+    BENCH_MIX,      /* as in conversations */
+    BENCH_ONE_LONG, /* one answer is a hundred times as long as each of the others */
+};
+
 struct bench_work {
     const char *name;
     int n;               /* prompts */
     int shared, in, out; /* tokens: of one beginning of all prompts, of each prompt's own, of each
-                            answer; in a mix the longest of each */
-    bool is_mix;         /* lengths as in conversations */
+                            answer; the longest of each where lengths differ */
+    enum bench_lengths lengths;
     float temperature, top_p;
 };
 
@@ -34,6 +40,7 @@ struct bench_sample {
     double stream;        /* tokens/s of one answer after its first token, mean over prompts */
     double prefill_share; /* of the engine's busy time, the rows of prompts */
     int64_t n, prompt_tokens, prefilled_tokens, output_tokens, steps;
+    int64_t company_steps;                /* beside `steps`, for the rows of other replicas alone */
     double weight_bytes, kv_bytes, flops; /* of the backend */
     double gemm_s, attention_s, other_s;  /* mean over ranks; 0: operations were not timed */
     struct ant_operation operations[ANT_MAX_OPERATIONS]; /* the same by name */
@@ -60,8 +67,9 @@ struct bench {
     struct run run;
     bool steals; /* replicas take prompts of others */
     struct bench_limits limits;
-    double ready_s,
-        first_token_s;            /* since the command began; the first of an answer to 16 tokens */
+    /* Since the command began: until the ranks know each other, until the weights are loaded, until
+     * the first token of an answer to 16 tokens. */
+    double joined_s, ready_s, first_token_s;
     struct bench_result *results; /* owned, (n_results) */
     int n_results;
 };

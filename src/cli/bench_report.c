@@ -84,8 +84,16 @@ void ant_bench_print_setup(const struct bench *bench)
                bench->limits.flops / 1e9);
     if (bench->limits.bandwidth > 0 || bench->limits.flops > 0)
         printf("\n");
-    printf("start    ready after %.3f s (weights %.3f s), first token after %.3f s\n\n",
-           bench->ready_s, run->load_s, bench->first_token_s);
+    printf("start    joined after %.3f s, ready after %.3f s (weights %.3f s), first token after "
+           "%.3f s\n\n",
+           bench->joined_s, bench->ready_s, run->load_s, bench->first_token_s);
+}
+
+static double company_share(const struct bench_sample *s)
+{
+    int64_t all = s->steps + s->company_steps;
+
+    return all > 0 ? (double)s->company_steps / (double)all : 0;
 }
 
 static int by_seconds(const void *a, const void *b)
@@ -137,6 +145,9 @@ void ant_bench_print(const struct bench *bench, const struct bench_result *resul
     if (bench->run.layout.dp_size > 1)
         printf("%8s %.2f s from the first replica's end to the last's, %lld prompts taken over\n",
                "", s->tail_s, (long long)s->stolen);
+    if (s->company_steps > 0)
+        printf("%8s %.1f %% of %lld steps without rows, for experts of other replicas\n", "",
+               100 * company_share(s), (long long)(s->steps + s->company_steps));
     if (s->joules > 0)
         printf("%8s %.4f J a token of answer, %.0f W a rank\n", "",
                s->joules / (double)s->output_tokens,
@@ -148,14 +159,15 @@ void ant_bench_print(const struct bench *bench, const struct bench_result *resul
 
 static json_t *sample_json(const struct bench *bench, const struct bench_sample *s)
 {
-    json_t *json = json_pack(
-        "{s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "wall_s", s->wall_s, "prompt_tokens",
-        (json_int_t)s->prompt_tokens, "prefilled_tokens", (json_int_t)s->prefilled_tokens,
-        "output_tokens", (json_int_t)s->output_tokens, "steps", (json_int_t)s->steps,
-        "prompt_tokens_per_s", (double)s->prompt_tokens / s->wall_s, "output_tokens_per_s",
-        (double)s->output_tokens / s->wall_s, "total_tokens_per_s",
-        (double)(s->prompt_tokens + s->output_tokens) / s->wall_s, "stream_tokens_per_s", s->stream,
-        "first_token_s", s->first_s);
+    json_t *json =
+        json_pack("{s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "wall_s", s->wall_s,
+                  "prompt_tokens", (json_int_t)s->prompt_tokens, "prefilled_tokens",
+                  (json_int_t)s->prefilled_tokens, "output_tokens", (json_int_t)s->output_tokens,
+                  "steps", (json_int_t)s->steps, "company_share", company_share(s),
+                  "prompt_tokens_per_s", (double)s->prompt_tokens / s->wall_s,
+                  "output_tokens_per_s", (double)s->output_tokens / s->wall_s, "total_tokens_per_s",
+                  (double)(s->prompt_tokens + s->output_tokens) / s->wall_s, "stream_tokens_per_s",
+                  s->stream, "first_token_s", s->first_s);
     char answers[17];
 
     snprintf(answers, sizeof answers, "%016llx", (unsigned long long)s->answers);
@@ -199,7 +211,7 @@ static json_t *result_json(const struct bench *bench, const struct bench_result 
         json_array_append_new(samples, sample_json(bench, &result->samples[i]));
     return json_pack("{s:s, s:i, s:i, s:i, s:i, s:b, s:f, s:f, s:o, s:f, s:o, s:o}", "name",
                      work->name, "prompts", work->n, "shared_tokens", work->shared, "in", work->in,
-                     "out", work->out, "mixed_lengths", work->is_mix, "temperature",
+                     "out", work->out, "mixed_lengths", work->lengths != BENCH_EVEN, "temperature",
                      (double)work->temperature, "top_p", (double)work->top_p, "median",
                      sample_json(bench, ant_bench_median(result)), "spread", spread(result),
                      "repetitions", samples, "lengths", lengths_json(work));
@@ -237,13 +249,13 @@ static json_t *bench_json(const struct bench *bench)
     ant_utc(now, sizeof now, time(NULL));
     for (int i = 0; i < bench->n_results; i++)
         json_array_append_new(works, result_json(bench, &bench->results[i]));
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:{s:f, s:f}, s:{s:f, s:f, s:f}, s:o}",
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:{s:f, s:f}, s:{s:f, s:f, s:f, s:f}, s:o}",
                      "antiphon", ant_version, "commit", ant_version_commit, "date", now, "model",
                      model_json(run), "device", device_json(run), "engine",
                      engine_json(&run->engine_config), "limits", "read_bytes_per_s",
                      bench->limits.bandwidth, "flops_per_s", bench->limits.flops, "start",
-                     "ready_s", bench->ready_s, "load_s", run->load_s, "first_token_s",
-                     bench->first_token_s, "workloads", works);
+                     "joined_s", bench->joined_s, "ready_s", bench->ready_s, "load_s", run->load_s,
+                     "first_token_s", bench->first_token_s, "workloads", works);
 }
 
 int ant_bench_write_json(const struct bench *bench, const char *path, struct ant_error *err)

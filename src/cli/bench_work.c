@@ -9,12 +9,19 @@
 #include "cli/bench.h"
 
 static const struct bench_work works[] = {
-    {"batch", 256, 0, 128, 128, false, 0, 1},      {"mix", 256, 0, 470, 506, true, 0, 1},
-    {"prefill", 1, 0, 512, 1, false, 0, 1},        {"single", 1, 0, 128, 128, false, 0, 1},
-    {"prefix", 200, 1000, 32, 32, false, 0, 1},    {"topp", 256, 0, 128, 128, false, 0.8f, 0.95f},
-    {"W1", 1000, 0, 1024, 128, false, 0, 1},       {"W2", 2000, 0, 128, 128, false, 0, 1},
-    {"W3", 512, 0, 128, 1024, false, 0, 1},        {"W4", 1, 0, 128, 256, false, 0, 1},
-    {"W5", 2000, 0, 128, 128, false, 0.8f, 0.95f}, {"W6", 1000, 1024, 64, 64, false, 0, 1},
+    {"batch", 256, 0, 128, 128, BENCH_EVEN, 0, 1},
+    {"mix", 256, 0, 470, 506, BENCH_MIX, 0, 1},
+    {"prefill", 1, 0, 512, 1, BENCH_EVEN, 0, 1},
+    {"single", 1, 0, 128, 128, BENCH_EVEN, 0, 1},
+    {"prefix", 200, 1000, 32, 32, BENCH_EVEN, 0, 1},
+    {"topp", 256, 0, 128, 128, BENCH_EVEN, 0.8f, 0.95f},
+    {"uneven", 7, 0, 16, 400, BENCH_ONE_LONG, 0, 1},
+    {"W1", 1000, 0, 1024, 128, BENCH_EVEN, 0, 1},
+    {"W2", 2000, 0, 128, 128, BENCH_EVEN, 0, 1},
+    {"W3", 512, 0, 128, 1024, BENCH_EVEN, 0, 1},
+    {"W4", 1, 0, 128, 256, BENCH_EVEN, 0, 1},
+    {"W5", 2000, 0, 128, 128, BENCH_EVEN, 0.8f, 0.95f},
+    {"W6", 1000, 1024, 64, 64, BENCH_EVEN, 0, 1},
 };
 
 const struct bench_work *ant_bench_works(int *n)
@@ -58,7 +65,9 @@ void ant_bench_lengths(const struct bench_work *work, int i, int *n_prompt, int 
 {
     *n_prompt = work->shared + work->in;
     *n_output = work->out;
-    if (work->is_mix) {
+    if (work->lengths == BENCH_ONE_LONG && i != work->n / 2)
+        *n_output = work->out >= 100 ? work->out / 100 : 1;
+    if (work->lengths == BENCH_MIX) {
         *n_prompt =
             work->shared + length_at(mix_in, fmod((i + 0.5) * 0.7548776662466927, 1), work->in);
         *n_output = length_at(mix_out, fmod((i + 0.5) * 0.5698402909980532, 1), work->out);

@@ -101,6 +101,7 @@ struct run {
                                                same part of the model */
     struct ant_group *hosts; /* the first of the twins of each host; NULL: this rank is none */
     int host, n_hosts;       /* this one among those hosts */
+    int unit_ranks;          /* of this host on this rank's GPU: itself, but in tests */
     bool is_broadcast;       /* each host reads a part of the weights for all */
     struct ant_heart *heart;
     struct ant_layout layout;

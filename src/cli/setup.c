@@ -167,14 +167,14 @@ static int default_threads(const struct ant_card *card)
 }
 
 /* Pages for every sequence in flight at full length, or as many as the memory allows: of the host,
- * whose ranks share it, or of the rank's own device. */
+ * whose ranks share it, or of the rank's device. */
 static int plan_pages(struct run *run, int local_size, struct ant_error *err)
 {
     const struct run_settings *settings = &run->settings;
     const struct ant_backend_facts *facts = &run->facts;
     struct ant_engine_config *config = &run->engine_config;
-    int sharers = facts->is_host ? local_size : 1;
-    double copies = facts->is_host ? (double)local_size / ant_group_size(run->twins) : 1;
+    int sharers = facts->is_host ? local_size : run->unit_ranks;
+    double copies = facts->is_host ? (double)local_size / ant_group_size(run->twins) : sharers;
     double weights = copies * (double)(run->weight_bytes - run->own_weight_bytes) +
                      sharers * (double)run->own_weight_bytes;
     double left = ((double)facts->free_bytes - weights) / sharers - (double)facts->workspace_bytes;
@@ -206,7 +206,8 @@ static int plan_pages(struct run *run, int local_size, struct ant_error *err)
     return 0;
 }
 
-/* No two ranks of a host on one GPU. Collective over the host. */
+/* No two ranks of a host on one GPU, but for tests of layouts where there are fewer GPUs
+ * (ANTIPHON_SHARE_GPU). Collective over the host. */
 static int check_units(struct run *run, int local_rank, struct ant_error *err)
 {
     int size = ant_group_size(run->node), rank = ant_group_rank(run->node);
@@ -216,12 +217,17 @@ static int check_units(struct run *run, int local_rank, struct ant_error *err)
 
     if (ant_group_all_gather(run->node, mine, sizeof(mine), all, START_TIMEOUT_S, &why) < 0)
         rc = ant_fail(err, ANT_EPEER, "%s", why.text);
-    for (int i = 0; i < size && rc == 0 && *mine; i++)
-        if (i != rank && strcmp(all[i], mine) == 0)
+    run->unit_ranks = 1;
+    for (int i = 0; i < size && rc == 0 && *mine; i++) {
+        if (i == rank || strcmp(all[i], mine) != 0)
+            continue;
+        run->unit_ranks++;
+        if (!getenv("ANTIPHON_SHARE_GPU"))
             rc = ant_fail(err, ANT_EUSAGE,
                           "ranks %d and %d of this host would both use %s: give each rank a GPU "
                           "of its own (srun --gpus-per-task=1) or start fewer ranks",
                           i < rank ? i : rank, i < rank ? rank : i, mine);
+    }
     free(all);
     return rc;
 }
