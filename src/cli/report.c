@@ -129,7 +129,8 @@ static void print_progress(struct run *run, double now)
 void ant_run_progress_start(struct run *run)
 {
     run->start_answers = run->clock.last_line = ant_now();
-    run->clock.is_terminal = isatty(STDOUT_FILENO);
+    /* mpirun gives its processes a terminal for their output, wherever that goes. */
+    run->clock.is_terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
 }
 
 void ant_run_progress(struct run *run, bool now)

@@ -107,6 +107,7 @@ if command -v mpirun >/dev/null; then
     # shellcheck disable=SC2086
     by_mpirun 2 "$antiphon" $args
     expect "mpirun, two ranks" 0 "launched by mpirun: 2 ranks" "COMPLETE 45/45 rows"
+    empty "mpirun's output goes to a file as lines" "$(grep -c "$(printf '\033')" "$out" | grep -v '^0$')"
     same alone mpi2 "the same answers from mpirun"
 fi
 
