@@ -15,6 +15,10 @@ enum { LARGEST_SCHEMA = 4 << 20 };
 
 enum { N_KEPT = 64 };
 
+/* What a rank's constraints may take together: far more than usual ones need, as many as are in
+ * flight at once. */
+#define MOST_BYTES ((size_t)2 << 30)
+
 struct run_constraints {
     struct ant_token_tree *tree;       /* owned; NULL: not needed yet */
     struct ant_constraint *of_options; /* owned; NULL: none */
@@ -23,6 +27,7 @@ struct run_constraints {
         struct ant_constraint *constraint; /* owned */
     } kept[N_KEPT];
     int newest;
+    struct ant_constraint_room room;
 };
 
 /* --choice as a list in JSON. */
@@ -108,11 +113,14 @@ int ant_run_collect_constraint(struct run *run, struct ant_error *err)
     int rc = find_option(run, &kind, &text, &name, err);
 
     run->constraints = ant_xcalloc(1, sizeof(*run->constraints));
+    run->constraints->room.most = MOST_BYTES;
     if (rc == 0 && kind != ANT_CONSTRAINT_NONE) {
         rc = ant_constraint_open(&run->constraints->of_options, kind, text, strlen(text),
                                  tree_of(run), err);
         if (rc < 0)
             ant_fail_in(err, rc, "'%s'", name);
+        else
+            ant_constraint_join(run->constraints->of_options, &run->constraints->room);
     }
     free(text);
     return rc;
@@ -153,6 +161,7 @@ static int find_kept(const struct run *run, const struct ant_prompt *prompt,
     }
     ANT_TRY(ant_constraint_open(out, prompt->constraint_kind, prompt->constraint,
                                 prompt->constraint_bytes, tree_of(run), err));
+    ant_constraint_join(*out, &own->room);
     own->newest = (own->newest + 1) % N_KEPT;
     ant_constraint_release(own->kept[own->newest].constraint);
     own->kept[own->newest] = (struct kept){digest, *out};

@@ -240,7 +240,7 @@ static uint32_t hash_state(const struct ant_automaton *a, uint32_t i)
     return hash_places(a->places + state->first, state->n, state->accepts, state->has_unknown);
 }
 
-static size_t bytes_held(const struct ant_automaton *a)
+size_t ant_automaton_bytes(const struct ant_automaton *a)
 {
     return (size_t)a->n_states * (sizeof(*a->states) + a->n_classes * sizeof(*a->next)) +
            (size_t)a->n_places * sizeof(*a->places) + (size_t)a->n_frames * sizeof(*a->frames);
@@ -280,7 +280,7 @@ static uint32_t make_state(struct ant_automaton *a, const struct place *places, 
             (n == 0 || memcmp(a->places + state->first, places, n * sizeof(*places)) == 0))
             return i;
     }
-    if (bytes_held(a) > ANT_AUTOMATON_MOST) {
+    if (ant_automaton_bytes(a) > ANT_AUTOMATON_MOST) {
         a->is_full = true;
         return ANT_DEAD;
     }

@@ -41,6 +41,7 @@ bool ant_automaton_has_places(const struct ant_automaton *automaton, uint32_t st
 bool ant_automaton_has_unknown(const struct ant_automaton *automaton, uint32_t state);
 
 uint32_t ant_automaton_count(const struct ant_automaton *automaton);
+size_t ant_automaton_bytes(const struct ant_automaton *automaton); /* of its states */
 bool ant_automaton_is_full(const struct ant_automaton *automaton);
 /* Forget all states. */
 void ant_automaton_clear(struct ant_automaton *automaton);

@@ -3,7 +3,6 @@
 
 #include "text/constraint.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +35,8 @@ struct ant_constraint {
     struct entry first; /* at the start of an answer, where the tree has others for it */
     size_t mask_bytes;
     bool is_too_big;
+    struct ant_constraint_room *room; /* borrowed; NULL: none */
+    size_t counted;                   /* bytes of this one that the room knows of */
 };
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -106,6 +107,20 @@ int ant_constraint_open(struct ant_constraint **out, enum ant_constraint_kind ki
     return 0;
 }
 
+void ant_constraint_join(struct ant_constraint *constraint, struct ant_constraint_room *room)
+{
+    constraint->room = room;
+    atomic_fetch_add(&room->n, 1);
+}
+
+static void leave(struct ant_constraint *constraint)
+{
+    if (!constraint->room)
+        return;
+    atomic_fetch_sub(&constraint->room->held, constraint->counted);
+    atomic_fetch_sub(&constraint->room->n, 1);
+}
+
 struct ant_constraint *ant_constraint_hold(struct ant_constraint *constraint)
 {
     atomic_fetch_add(&constraint->n_holders, 1);
@@ -134,6 +149,7 @@ void ant_constraint_release(struct ant_constraint *constraint)
 {
     if (!constraint || atomic_fetch_sub(&constraint->n_holders, 1) > 1)
         return;
+    leave(constraint);
     release_entries(constraint);
     ant_automaton_close(constraint->automaton);
     ant_program_release(&constraint->program);
@@ -160,6 +176,28 @@ static void forget(struct ant_constraint *constraint)
     release_entries(constraint);
     ant_automaton_clear(constraint->automaton);
     constraint->generation++;
+}
+
+/* Tell the room how much there is by now. */
+static void count_held(struct ant_constraint *constraint)
+{
+    size_t held = constraint->mask_bytes + constraint->n_entries * sizeof(struct entry) +
+                  ant_automaton_bytes(constraint->automaton);
+
+    if (!constraint->room)
+        return;
+    atomic_fetch_add(&constraint->room->held, held - constraint->counted);
+    constraint->counted = held;
+}
+
+static bool has_too_much(const struct ant_constraint *constraint)
+{
+    const struct ant_constraint_room *room = constraint->room;
+
+    if (constraint->mask_bytes > MOST_MASK_BYTES)
+        return true;
+    return room && atomic_load(&room->held) > room->most &&
+           constraint->counted > room->most / atomic_load(&room->n);
 }
 
 static int fail_too_big(struct ant_error *err)
@@ -290,12 +328,13 @@ const uint64_t *ant_constraint_mask(struct ant_constraint *constraint,
                                     struct ant_constraint_place *place, const int32_t *ids,
                                     size_t n)
 {
-    if (constraint->mask_bytes > MOST_MASK_BYTES)
+    if (has_too_much(constraint))
         forget(constraint);
     for (int times = 0; times < 2 && !constraint->is_too_big; times++) {
         if (ant_constraint_follow(constraint, place, ids, n, NULL) < 0)
             return NULL;
         const uint64_t *mask = find_mask(constraint, place);
+        count_held(constraint);
         if (!ant_automaton_is_full(constraint->automaton))
             return mask;
         forget(constraint);

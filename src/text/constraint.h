@@ -10,6 +10,8 @@
 #ifndef ANT_TEXT_CONSTRAINT_H
 #define ANT_TEXT_CONSTRAINT_H
 
+#include <stdatomic.h>
+
 #include "text/token_tree.h"
 
 enum ant_constraint_kind {
@@ -29,6 +31,17 @@ struct ant_constraint;
 int ant_constraint_open(struct ant_constraint **out, enum ant_constraint_kind kind,
                         const char *text, size_t bytes, const struct ant_token_tree *tree,
                         struct ant_error *err);
+
+/* Memory for what constraints have found out, all of those together that have joined it. Beyond
+ * `most` bytes each that has more than its share forgets that, and finds it out again. */
+struct ant_constraint_room {
+    size_t most;
+    atomic_size_t held; /* 0 at first, as is the number of those that have joined */
+    atomic_size_t n;
+};
+/* Before its first use; the room is borrowed. One that has joined none has a bound of its own
+ * alone. */
+void ant_constraint_join(struct ant_constraint *constraint, struct ant_constraint_room *room);
 struct ant_constraint *ant_constraint_hold(struct ant_constraint *constraint);
 void ant_constraint_release(struct ant_constraint *constraint); /* NULL is legal */
 

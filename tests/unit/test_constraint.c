@@ -686,6 +686,69 @@ static void too_complicated_constraints_are_given_up(void **state)
     free(path);
 }
 
+/* Answers under many constraints by turns, as rows in flight have them; returns the most that was
+ * held. The masks are noted, in the order they came. */
+static size_t answer_by_turns(const struct ant_token_tree *tree, size_t most, struct ant_buf *masks)
+{
+    enum { N = 40, TOKENS = 24 };
+    struct ant_constraint_room room = {.most = most};
+    struct ant_constraint *constraints[N];
+    struct ant_constraint_place places[N] = {{0}};
+    struct ant_ids outputs[N] = {{0}};
+    size_t words = ant_token_tree_words(tree), highest = 0;
+    struct ant_error err;
+
+    for (int i = 0; i < N; i++) {
+        char *text = ant_xasprintf("([a-y]{1,%d}z%d|[0-9a-f]+ )*", i + 5, i);
+        if (ant_constraint_open(&constraints[i], ANT_CONSTRAINT_REGEX, text, strlen(text), tree,
+                                &err) < 0)
+            fail_msg("%s", err.text);
+        ant_constraint_join(constraints[i], &room);
+        free(text);
+    }
+    for (int n = 0; n < TOKENS; n++)
+        for (int i = 0; i < N; i++) {
+            const uint64_t *mask =
+                ant_constraint_mask(constraints[i], &places[i], outputs[i].data, outputs[i].len);
+            int32_t id = (i * 31 + n * 7) % (int)(64 * words);
+            ant_buf_add(masks, mask, words * sizeof(*mask));
+            while (!is_set(mask, id))
+                id = (id + 1) % (int)(64 * words);
+            ant_ids_add(&outputs[i], id);
+            highest = atomic_load(&room.held) > highest ? atomic_load(&room.held) : highest;
+        }
+    for (int i = 0; i < N; i++) {
+        ant_constraint_release(constraints[i]);
+        ant_ids_release(&outputs[i]);
+    }
+    assert_int_equal(atomic_load(&room.held), 0);
+    assert_int_equal(atomic_load(&room.n), 0);
+    return highest;
+}
+
+static void many_constraints_keep_to_their_room(void **state)
+{
+    char *path = source_path("tests/golden/tiny/llama/tokenizer.json");
+    struct ant_buf wide = {0}, narrow = {0};
+    struct ant_tokenizer *tokenizer;
+    struct ant_error err;
+
+    (void)state;
+    assert_int_equal(ant_tokenizer_open_json(&tokenizer, path, &err), 0);
+    struct ant_token_tree *tree =
+        ant_token_tree_open(tokenizer, ant_tokenizer_size(tokenizer), NULL, 0);
+    size_t all = answer_by_turns(tree, SIZE_MAX, &wide);
+    size_t some = answer_by_turns(tree, all / 4, &narrow);
+    assert_true(some < all); /* what an answer's own tokens lead to is found out again */
+    assert_int_equal(wide.len, narrow.len);
+    assert_memory_equal(wide.data, narrow.data, wide.len);
+    ant_buf_release(&wide);
+    ant_buf_release(&narrow);
+    ant_token_tree_close(tree);
+    ant_tokenizer_close(tokenizer);
+    free(path);
+}
+
 static void choices_are_read_and_refused(void **state)
 {
     static const struct {
@@ -720,6 +783,7 @@ int main(void)
         cmocka_unit_test(hostile_schemas_end),
         cmocka_unit_test(masks_are_what_each_token_says),
         cmocka_unit_test(too_complicated_constraints_are_given_up),
+        cmocka_unit_test(many_constraints_keep_to_their_room),
         cmocka_unit_test(choices_are_read_and_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
