@@ -117,6 +117,58 @@ static void name_reasoning(json_t *message)
     json_decref(reasoning);
 }
 
+/* A content in parts is text alone: others could not be given to the model. */
+static int check_parts(const json_t *content, size_t i_message, struct ant_error *err)
+{
+    char quoted[ANT_QUOTED];
+    size_t i;
+    json_t *part;
+
+    json_array_foreach(content, i, part)
+    {
+        const char *type = json_string_value(json_object_get(part, "type"));
+        bool is_text = type && strcmp(type, "text") == 0;
+
+        if (type && !is_text)
+            return ant_fail(err, ANT_EUNSUPP, "message %zu has a part of type '%s': only text goes",
+                            i_message + 1, ant_quote(quoted, type, strlen(type)));
+        if (!is_text || !json_is_string(json_object_get(part, "text")))
+            return ant_fail(err, ANT_EDATA, "message %zu: part %zu is no text", i_message + 1,
+                            i + 1);
+    }
+    return 0;
+}
+
+/* For a template that knows texts alone: a line a part, as vLLM does. */
+static void join_parts(json_t *message, const json_t *content)
+{
+    struct ant_buf text = {0};
+    size_t i;
+    json_t *part;
+
+    json_array_foreach(content, i, part)
+    {
+        const json_t *piece = json_object_get(part, "text");
+        ant_buf_add(&text, "\n", i > 0);
+        ant_buf_add(&text, json_string_value(piece), json_string_length(piece));
+    }
+    json_object_set_new(message, "content", json_stringn(text.len ? text.data : "", text.len));
+    ant_buf_release(&text);
+}
+
+static int complete_content(const struct ant_chat *chat, json_t *message, size_t i,
+                            struct ant_error *err)
+{
+    const json_t *content = json_object_get(message, "content");
+
+    if (!json_is_array(content))
+        return 0;
+    ANT_TRY(check_parts(content, i, err));
+    if (!ant_jinja_reads_parts(chat->jinja))
+        join_parts(message, content);
+    return 0;
+}
+
 /* Check the messages, and put the system's before them if they have none of their own. */
 static int complete_messages(const struct ant_chat *chat, json_t *messages, struct ant_error *err)
 {
@@ -131,6 +183,7 @@ static int complete_messages(const struct ant_chat *chat, json_t *messages, stru
         if (!json_is_object(message))
             return ant_fail(err, ANT_EDATA, "message %zu is no object", i + 1);
         name_reasoning(message);
+        ANT_TRY(complete_content(chat, message, i, err));
     }
     if (chat->system &&
         !(first && (strcmp(first, "system") == 0 || strcmp(first, "developer") == 0)))

@@ -2,7 +2,8 @@
 /* From a conversation to the text that a chat model is to go on with, by the model's own template,
  * as apply_chat_template of transformers does it with add_generation_prompt. The text is to be
  * tokenized without special tokens around it: the template writes them, and what a message says in
- * their spelling is one of them too.
+ * their spelling is one of them too. A message whose content is in parts must have parts of text
+ * alone; a template that does not go through them gets their texts, a line each.
  *
  * A struct ant_chat is immutable: any thread may render. Errors: ANT_EDATA, ANT_EUNSUPP. */
 #ifndef ANT_TEXT_CHAT_H

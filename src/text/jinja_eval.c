@@ -687,6 +687,11 @@ bool ant_jinja_uses_clock(const struct ant_jinja *jinja)
     return jinja->uses_clock;
 }
 
+bool ant_jinja_reads_parts(const struct ant_jinja *jinja)
+{
+    return jinja->reads_parts;
+}
+
 /* A variable that the template does not name is no variable to it. */
 static int set_variable(struct ant_jrun *run, struct ant_jframe *frame,
                         const struct ant_jinja_variable *variable)

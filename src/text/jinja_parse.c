@@ -619,6 +619,16 @@ static int body(struct parser *parser, const char *end, struct ant_jnode **out)
     return end_of_tag(parser);
 }
 
+/* message.content, message['content'], or a variable of that name. */
+static bool is_content(const struct ant_jnode *node)
+{
+    const struct ant_jnode *name = node->kind == ANT_J_INDEX ? node->b : node;
+    bool is_named = node->kind == ANT_J_MEMBER || node->kind == ANT_J_NAME ||
+                    (node->kind == ANT_J_INDEX && name->kind == ANT_J_STRING);
+
+    return is_named && strcmp(name->text, "content") == 0;
+}
+
 static int for_statement(struct parser *parser, struct ant_jnode *node)
 {
     static const char *const ends[] = {"endfor", "else", NULL};
@@ -627,6 +637,7 @@ static int for_statement(struct parser *parser, struct ant_jnode *node)
     if (!skip_word(parser, "in"))
         return fail_unexpected(parser, "'in'");
     ANT_TRY(tuple(parser, false, "recursive", false, &node->b));
+    parser->jinja->reads_parts |= is_content(node->b);
     if (skip_word(parser, "if"))
         ANT_TRY(expression(parser, true, &node->c));
     if (is_word(parser, "recursive"))

@@ -214,6 +214,15 @@ static void test_conversations(void **state)
              "{\"messages\":[{\"role\":\"developer\",\"content\":\"a\"}],\"tools\":[1,2],"
              "\"chat_template_kwargs\":{\"tone\":\"?\",\"add_generation_prompt\":false}}",
              "<s>[developer]a</s>2?");
+    converse(&none,
+             "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+             "{\"type\":\"text\",\"text\":\"b\"}]},{\"role\":\"user\",\"content\":[]}]",
+             "<s>[user]a\nb[user]</s>>");
+    converse(&none, "[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{}}]}]",
+             "message 1 has a part of type 'image_url': only text goes");
+    converse(&none, "[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]",
+             "message 1: part 1 is no text");
+    converse(&none, "[{\"role\":\"user\",\"content\":[\"a\"]}]", "message 1: part 1 is no text");
     converse(&none, "[]", "no list of messages");
     converse(&none, "[1]", "message 1 is no object");
     converse(&none, "{\"messages\":3}", "no list of messages");
@@ -222,6 +231,35 @@ static void test_conversations(void **state)
              "the messages are no JSON: '}' expected near end of file");
     converse(&none, "[{\"role\":\"\\ud800\"}]",
              "the messages are no JSON: invalid Unicode '\\uD800' near '\"\\ud800\"'");
+}
+
+/* A template that goes through parts gets them, by whatever way it comes to them. */
+static void test_parts(void **state)
+{
+    static const char *const templates[] = {
+        "{% for m in messages %}{% for p in m.content %}({{ p.text }}){% endfor %}{% endfor %}",
+        "{% for m in messages %}{% for p in m['content'] %}({{ p['text'] }}){% endfor %}{% endfor "
+        "%}",
+        "{% macro say(content) %}{% for p in content %}({{ p.text }}){% endfor %}{% endmacro %}"
+        "{% for m in messages %}{{ say(m.content) }}{% endfor %}"};
+    static const char said[] =
+        "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+        "{\"type\":\"text\",\"text\":\"b\"}]}]";
+    const struct ant_chat_settings settings = {.name = "T"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(templates) / sizeof(*templates); i++) {
+        struct ant_chat *chat;
+        struct ant_error err = {{0}};
+        struct ant_buf out = {0};
+
+        assert_int_equal(ant_chat_open(&chat, templates[i], tokenizer, &settings, &err), 0);
+        if (ant_chat_render(chat, said, strlen(said), &out, &err) < 0)
+            fail_msg("%s", err.text);
+        assert_string_equal(out.data, "(a)(b)");
+        ant_buf_release(&out);
+        ant_chat_close(chat);
+    }
 }
 
 static void test_settings(void **state)
@@ -285,7 +323,7 @@ int main(void)
         cmocka_unit_test(test_unknown),       cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_raised),        cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_conversations), cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_find),          cmocka_unit_test(test_parts),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
