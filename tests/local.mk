@@ -119,8 +119,9 @@ check-gpu:
 	@echo 'skipped: built without CUDA'
 endif
 tests_gpu_check_gpu_SOURCES = \
-	tests/gpu/check.c tests/gpu/check_attention.c tests/gpu/check_gemm.c \
-	tests/gpu/check_e4m3.c tests/gpu/check_model.c tests/gpu/check_moe.c tests/gpu/check_peers.c tests/gpu/check_rows.c tests/gpu/check_sampling.c tests/gpu/check_spread.c
+	tests/gpu/check.c tests/gpu/check_attention.c tests/gpu/check_e4m3.c tests/gpu/check_gemm.c \
+	tests/gpu/check_model.c tests/gpu/check_moe.c tests/gpu/check_peers.c tests/gpu/check_rows.c \
+	tests/gpu/check_sampling.c tests/gpu/check_spread.c
 CLEANFILES += tests/gpu/check-gpu
 .PHONY: check-gpu
 
@@ -151,63 +152,47 @@ tests_fuzz_fuzz_tokenizer_json_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_tokenizer_model
 tests_fuzz_fuzz_tokenizer_model_LDFLAGS = $(FUZZ_LINK)
 
-# Other test scripts.
-TESTS += tests/gates/source.sh tests/gates/objects.sh tests/gates/lint.sh tests/gates/packaging.sh \
-	tests/fuzz/replay.sh
-EXTRA_DIST += tests/tap.sh tests/gates/source.sh tests/gates/objects.sh tests/gates/lint.sh tests/gates/packaging.sh \
-	tests/fuzz/replay.sh tests/unit/run.sh tests/unit/without-cmocka.sh tests/fuzz/corpus tests/run tests/first-run
+# Tests that are scripts. The launch tests run the real thing under srun and mpirun
+# (tests/launch/lib.sh), the golden ones a model against an independent implementation (SmolLM2 where
+# ANTIPHON_MODEL names it), tests/cli the commands around a job.
+SCRIPT_TESTS =
+SCRIPT_TESTS += tests/gates/lint.sh tests/gates/objects.sh tests/gates/packaging.sh \
+	tests/gates/source.sh
+SCRIPT_TESTS += tests/fuzz/replay.sh
+SCRIPT_TESTS += tests/golden/smollm2.sh tests/golden/tiny.sh
+SCRIPT_TESTS += tests/launch/balance.sh tests/launch/bench.sh tests/launch/doctor.sh \
+	tests/launch/embed.sh tests/launch/experts.sh tests/launch/faults.sh tests/launch/group.sh \
+	tests/launch/kills.sh tests/launch/parallel.sh tests/launch/restart.sh tests/launch/results.sh \
+	tests/launch/run.sh tests/launch/samples.sh tests/launch/sbatch.sh tests/launch/shards.sh \
+	tests/launch/templates.sh tests/launch/top.sh tests/launch/tutorial.sh
+SCRIPT_TESTS += tests/cli/batch.sh tests/cli/bench.sh tests/cli/chat.sh tests/cli/constrain.sh \
+	tests/cli/exchange.sh tests/cli/install.sh tests/cli/plan.sh tests/cli/report.sh \
+	tests/cli/score.sh tests/cli/verify.sh tests/cli/words.sh
+SCRIPT_TESTS += tests/interop/h5py.sh
+TESTS += $(SCRIPT_TESTS)
+EXTRA_DIST += $(SCRIPT_TESTS)
 
-# The installed program answers.
-installcheck-local:
-	$(SHELL) $(srcdir)/tests/first-run "$(DESTDIR)$(bindir)/antiphon$(EXEEXT)"
+# What they share and compare with, and the scripts that made expected answers once.
+EXTRA_DIST += tests/first-run tests/run tests/tap.sh
+EXTRA_DIST += tests/unit/run.sh tests/unit/without-cmocka.sh
+EXTRA_DIST += tests/fuzz/corpus
+EXTRA_DIST += tests/golden/chat tests/golden/quants tests/golden/rope tests/golden/text \
+	tests/golden/tiny tests/golden/logprobs.jsonl tests/golden/smollm2.json \
+	tests/golden/smollm2_prompts.jsonl tests/golden/make_gguf.py tests/golden/make_logprobs.py \
+	tests/golden/make_smollm2.py tests/golden/make_tiny.py
+EXTRA_DIST += tests/launch/bad_node.c tests/launch/fail_write.c tests/launch/jobs.sh \
+	tests/launch/lib.sh
+EXTRA_DIST += tests/cli/bench_check.py tests/cli/report_check.py tests/cli/score_check.py
+EXTRA_DIST += tests/interop/h5py_files.py
 
-# Expected answers, and the scripts that made them once.
-EXTRA_DIST += tests/golden/logprobs.jsonl tests/golden/make_logprobs.py tests/golden/make_gguf.py \
-	tests/golden/make_smollm2.py tests/golden/make_tiny.py \
-	tests/golden/quants tests/golden/rope tests/golden/smollm2.json tests/golden/smollm2_prompts.jsonl tests/golden/tiny
-
-# Models against an independent implementation; SmolLM2 where ANTIPHON_MODEL names it.
+# Programs that they run.
 check_PROGRAMS += tests/golden/answers
 tests_golden_answers_SOURCES = tests/golden/answers.c tests/golden/expected.c \
 	tests/golden/expected.h
-TESTS += tests/golden/tiny.sh tests/golden/smollm2.sh
-EXTRA_DIST += tests/golden/tiny.sh tests/golden/smollm2.sh
-
-EXTRA_DIST += tests/golden/text/get-vectors tests/golden/text/make_golden.py \
-	tests/golden/text/bytes.json tests/golden/text/chars.json tests/golden/text/smollm2.json \
-	tests/golden/text/texts.json tests/golden/text/variants.json \
-	tests/golden/text/bpe.model tests/golden/text/models.json \
-	tests/golden/text/unigram-bytes.model tests/golden/text/unigram.json \
-	tests/golden/text/unigram.gguf tests/golden/text/unigram.model
-
-EXTRA_DIST += tests/golden/chat/make_golden.py tests/golden/chat/conversations.json \
-	tests/golden/chat/templates
-
-# Launch tests: scripts that run the real thing under srun and mpirun (tests/launch/lib.sh).
 check_PROGRAMS += tests/launch/group_probe
 tests_launch_group_probe_LDADD = $(ANT_LDADD)
-TESTS += tests/launch/group.sh tests/launch/run.sh tests/launch/restart.sh tests/launch/samples.sh
-EXTRA_DIST += tests/launch/lib.sh tests/launch/group.sh tests/launch/run.sh \
-	tests/launch/restart.sh tests/launch/samples.sh
-TESTS += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
-EXTRA_DIST += tests/launch/bench.sh tests/launch/doctor.sh tests/launch/parallel.sh
-TESTS += tests/launch/sbatch.sh
-EXTRA_DIST += tests/launch/sbatch.sh
-TESTS += tests/launch/tutorial.sh
-EXTRA_DIST += tests/launch/tutorial.sh
-TESTS += tests/launch/top.sh
-EXTRA_DIST += tests/launch/top.sh
-TESTS += tests/launch/experts.sh
-EXTRA_DIST += tests/launch/experts.sh
-TESTS += tests/launch/balance.sh tests/launch/embed.sh tests/launch/shards.sh
-EXTRA_DIST += tests/launch/balance.sh tests/launch/embed.sh tests/launch/shards.sh
-TESTS += tests/launch/faults.sh tests/launch/kills.sh tests/launch/templates.sh
-EXTRA_DIST += tests/launch/faults.sh tests/launch/kills.sh tests/launch/templates.sh tests/launch/jobs.sh \
-	tests/launch/bad_node.c tests/launch/fail_write.c
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
-TESTS += tests/launch/results.sh
-EXTRA_DIST += tests/launch/results.sh
 
 # Writes that fail, for tests/launch/faults.sh, and nodes that are not as they should be, for
 # doctor.sh.
@@ -229,17 +214,9 @@ check-faults: $(check_DATA) src/antiphon$(EXEEXT)
 	  FAULT_TRIALS=$(FAULT_TRIALS) $(SHELL) $(srcdir)/$$script || exit 1; done
 .PHONY: check-faults
 
-# The commands around a job, and files made and read by others. Both use results_probe.
-TESTS += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh
-EXTRA_DIST += tests/cli/exchange.sh tests/cli/install.sh tests/interop/h5py.sh tests/interop/h5py_files.py
-TESTS += tests/cli/batch.sh tests/cli/chat.sh tests/cli/constrain.sh tests/cli/score.sh
-EXTRA_DIST += tests/cli/batch.sh tests/cli/chat.sh tests/cli/constrain.sh tests/cli/score.sh tests/cli/score_check.py
-TESTS += tests/cli/bench.sh tests/cli/verify.sh tests/cli/words.sh
-EXTRA_DIST += tests/cli/bench.sh tests/cli/bench_check.py tests/cli/verify.sh tests/cli/words.sh
-TESTS += tests/cli/plan.sh
-EXTRA_DIST += tests/cli/plan.sh
-TESTS += tests/cli/report.sh
-EXTRA_DIST += tests/cli/report.sh tests/cli/report_check.py
+# The installed program answers.
+installcheck-local:
+	$(SHELL) $(srcdir)/tests/first-run "$(DESTDIR)$(bindir)/antiphon$(EXEEXT)"
 
 AM_CPPFLAGS += $(CMOCKA_CFLAGS)
 LDADD += $(CMOCKA_LIBS)

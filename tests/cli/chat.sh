@@ -4,7 +4,6 @@
 set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/../launch/lib.sh"
-antiphon=$TOP_BUILDDIR/src/antiphon
 mkdir "$tmp/model"
 cp -R "$TOP_SRCDIR/tests/golden/tiny/llama/." "$tmp/model"
 chmod -R u+w "$tmp/model"

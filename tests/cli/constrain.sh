@@ -4,7 +4,6 @@
 set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/../launch/lib.sh"
-antiphon=$TOP_BUILDDIR/src/antiphon
 
 # answer NAME [OPTIONS]: $tmp/NAME.h5, then the texts of its answers or why there is none, one a line in $tmp/NAME.out
 answer() {

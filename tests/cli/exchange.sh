@@ -5,10 +5,8 @@ set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/../launch/lib.sh"
 
-antiphon=$TOP_BUILDDIR/src/antiphon
 probe=$TOP_BUILDDIR/tests/launch/results_probe
-cd "$tmp" || exit 1
-unset PMIX_NAMESPACE SLURM_JOB_ID
+alone
 
 cat >prompts.jsonl <<'TEXT'
 {"prompt": "first", "id": "a", "max_tokens": 5}

@@ -5,9 +5,7 @@
 set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/../launch/lib.sh"
-antiphon=$TOP_BUILDDIR/src/antiphon
 golden=$TOP_SRCDIR/tests/golden/logprobs.jsonl
-tiny=$TOP_SRCDIR/tests/golden/tiny
 
 if ! command -v python3 >/dev/null; then
     skip python "log probabilities" "no python3"
@@ -107,19 +105,8 @@ try "$@" --logprobs 2 --prompt-logprobs 1 --output "$tmp/once.h5"
 expect "answers with log probabilities" 0 "COMPLETE 84/84"
 "$antiphon" export "$tmp/once.h5" >"$tmp/once.jsonl" 2>"$err"
 # Killed when parts of answers are in the journal.
-"$@" --logprobs 2 --prompt-logprobs 1 --output "$tmp/twice.h5" --threads 1 --save-every 0.02 \
-    >"$out" 2>"$err" &
-pid=$!
-while kill -0 "$pid" 2>/dev/null && [ -z "$(find "$tmp/twice.h5.journal" -size +8k 2>/dev/null)" ]; do
-    sleep 0.01
-done
-kill -9 "$pid" 2>/dev/null
-wait "$pid" 2>/dev/null
-if [ -e "$tmp/twice.h5" ]; then
-    not_ok "killed on the way" "it was through before"
-else
-    ok "killed on the way"
-fi
+cut_off twice 8192 "$@" --logprobs 2 --prompt-logprobs 1 --output "$tmp/twice.h5" --threads 1 \
+    --save-every 0.02
 try "$antiphon" merge "$tmp/twice.h5" --output "$tmp/part.h5"
 expect "what there is by then" 0 "not complete"
 try "$@" --logprobs 2 --prompt-logprobs 1 --output "$tmp/twice.h5"

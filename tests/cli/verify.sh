@@ -5,9 +5,7 @@
 set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/../launch/lib.sh"
-antiphon=$TOP_BUILDDIR/src/antiphon
-tiny=$TOP_SRCDIR/tests/golden/tiny
-cd "$tmp" || exit 1
+alone
 
 # Rows 41, 141 and 241 have a temperature that is none.
 awk 'BEGIN {

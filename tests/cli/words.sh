@@ -5,11 +5,7 @@
 set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/../launch/lib.sh"
-
-antiphon=$TOP_BUILDDIR/src/antiphon
-model=$TOP_SRCDIR/tests/golden/tiny/llama
-cd "$tmp" || exit 1
-unset PMIX_NAMESPACE SLURM_JOB_ID
+alone
 printf 'one\ntwo\n' >p.txt
 "$antiphon" pack --from lines p.txt -o p.h5 >/dev/null
 

@@ -6,8 +6,6 @@ set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/lib.sh"
 under_slurm 2 4
-antiphon=$TOP_BUILDDIR/src/antiphon
-model=$TOP_SRCDIR/tests/golden/tiny/llama
 : "${ANT_CC:=cc -I$TOP_SRCDIR/src}"
 
 # make NAME ROWS LONG: prompts whose even ones have answers of LONG tokens, the odd ones of 5
@@ -18,10 +16,6 @@ make() {
     }' >"$tmp/$1.jsonl"
     pack "$1"
 }
-pack() {
-    "$antiphon" pack "$tmp/$1.jsonl" --output "$tmp/$1.h5" >/dev/null ||
-        not_ok "pack $1" "exit code $?"
-}
 make plain 160 100
 make long 1000 200
 # The last tenth is urgent, and every tenth of the others can wait.
@@ -29,7 +23,6 @@ make urgent 2000 240
 awk '{ row = NR - 1; priority = row >= 1800 ? 2.5 : row % 10 == 9 ? -1 : 0
     sub(/}$/, ", \"priority\": " priority "}"); print }' "$tmp/urgent.jsonl" >"$tmp/urgent2.jsonl"
 mv "$tmp/urgent2.jsonl" "$tmp/urgent.jsonl"
-rm "$tmp/urgent.h5"
 pack urgent
 
 # `job NAME OUT [OPTIONS]` sets the arguments of a job over $tmp/NAME.h5.
@@ -38,19 +31,6 @@ job() {
     shift 2
     args="run --model $model --input $tmp/$name.h5 --output $tmp/$output.h5 --max-model-len 256 \
 --ignore-eos --temperature 0.9 --seed 3 --threads 1 $*"
-}
-
-same() {
-    if command -v h5diff >/dev/null; then
-        differ=
-        for part in tokens tokens_offsets text text_offsets status finish row; do
-            h5diff "$tmp/$1.h5" "$tmp/$2.h5" "/results/$part" >"$tmp/diff" 2>&1 ||
-                differ="$differ /results/$part: $(head -n 5 "$tmp/diff")"
-        done
-        empty "$3" "$differ"
-    else
-        skip h5diff "$3" "no h5diff"
-    fi
 }
 
 # numbers FILE DATASET: its values on one line
@@ -215,19 +195,14 @@ kill_ranks() {
     done
 }
 
-# journalled: bytes so far
-journalled() {
-    cat "$tmp"/first.h5.journal/*.aj 2>/dev/null | wc -c
-}
-
 job urgent first --max-num-seqs 1
 for start in 1 2; do
-    enough=$(($(journalled) + 40000))
+    enough=$(($(journal_bytes first) + 40000))
     # shellcheck disable=SC2086
     srun --mpi=pmix -N 2 -n 2 -O "$antiphon" $args >"$tmp/first.log" 2>&1 &
     pid=$!
     tries=0
-    while [ "$tries" -lt 400 ] && [ "$(journalled)" -lt "$enough" ]; do
+    while [ "$tries" -lt 400 ] && [ "$(journal_bytes first)" -lt "$enough" ]; do
         sleep 0.01
         tries=$((tries + 1))
     done

@@ -5,7 +5,6 @@ set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/lib.sh"
 under_slurm 2 4
-antiphon=$TOP_BUILDDIR/src/antiphon
 library=$TOP_BUILDDIR/tests/launch/bad_node.so
 cd "$tmp" || exit 1
 unset CUDA_VISIBLE_DEVICES UCX_TLS UCX_NET_DEVICES NCCL_SOCKET_IFNAME HDF5_USE_FILE_LOCKING

@@ -3,12 +3,9 @@
 # A program of a user's with libantiphon inside: built as he would, with pkg-config, on ranks of a
 # job; its answers are those of antiphon run.
 set -u
-: "${TOP_SRCDIR:=$(cd "$(dirname "$0")/../.." && pwd)}"
-. "$TOP_SRCDIR/tests/launch/lib.sh"
+# shellcheck source=tests/launch/lib.sh
+. "$(dirname "$0")/lib.sh"
 under_slurm 2 4
-
-antiphon=$TOP_BUILDDIR/src/antiphon
-model=$TOP_SRCDIR/tests/golden/tiny/llama
 if ! command -v pkg-config >/dev/null; then
     skip pkg-config "a program with libantiphon" "no pkg-config"
     done_testing
@@ -42,11 +39,7 @@ answers two
 expect "two replicas of two ranks" 0 "rank 2 of 4 (dp 1, tp 0): 3 answers of 6" \
     "rank 3 of 4 (dp 1, tp 1): 0 answers of 6"
 for name in four two; do
-    if cmp -s "$tmp/alone" "$tmp/$name"; then
-        ok "the same answers: $name"
-    else
-        not_ok "the same answers: $name" "$(diff -a "$tmp/alone" "$tmp/$name")"
-    fi
+    same_lines "the same answers: $name" "$tmp/alone" "$tmp/$name"
 done
 
 # finish and number of tokens of each answer, from the example's own texts

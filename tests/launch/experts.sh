@@ -9,15 +9,13 @@ set -u
 under_slurm 2 8
 # shellcheck source=tests/launch/jobs.sh
 . "$TOP_SRCDIR/tests/launch/jobs.sh"
-tiny=$TOP_SRCDIR/tests/golden/tiny
 export ANTIPHON_CPU=c ANTIPHON_CHECK=1
 settings="--ignore-eos --threads 1 --max-num-seqs 5 --max-num-batched-tokens 24 --max-tokens 20"
 
 # prompts NAME AWK: $tmp/NAME.h5 of the lines that AWK prints.
 prompts() {
     awk "BEGIN { $2 }" >"$tmp/$1.jsonl"
-    "$antiphon" pack "$tmp/$1.jsonl" --output "$tmp/$1.h5" --force >/dev/null ||
-        not_ok "pack $1" "$?"
+    pack "$1"
 }
 # job OUT RANKS [OPTIONS]
 job() {
@@ -105,9 +103,8 @@ stopped=$(rank_pid hangs 2)
 kill -STOP "$stopped"
 began=$(date +%s)
 ended
-took=$(($(date +%s) - began))
 expect "a rank that hangs is named" 75 "no sign of rank 2 (n2, pid $stopped)"
-if [ "$took" -le 15 ]; then ok "soon"; else not_ok "soon" "after $took s"; fi
+soon 15
 
 job many 2 --ep-scope job
 expect "a scope of nothing" 64 "--ep-scope says nothing without --enable-ep"

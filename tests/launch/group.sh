@@ -69,26 +69,18 @@ UCX_TLS=tcp,self on_nodes 2 4 "$probe" far-counters
 expect "counters over TCP" 0 "probe: all well"
 
 # One text for all, and nobody hangs.
-same_text() {
-    if [ "$(grep -c '^probe: rank' "$err")" -eq "$2" ] &&
-        [ "$(sed -n 's/^probe: rank [0-9]*: //p' "$err" | sort -u | wc -l)" -eq 1 ]; then
-        ok "$1: one text on $2 ranks"
-    else
-        not_ok "$1: one text on $2 ranks" "$(cat "$err")"
-    fi
-}
 on_nodes 2 4 "$probe" differ 2
 expect "a rank with other settings" 64 "rank 2 on " " was started with other settings than rank 0"
-same_text "a rank with other settings" 4
+one_text "a rank with other settings" 4
 on_nodes 2 4 "$probe" fail 2
 expect "a rank that cannot go on" 65 "rank 0: rank 2 cannot go on"
-same_text "a rank that cannot go on" 4
+one_text "a rank that cannot go on" 4
 
 on_nodes 2 4 "$probe" absent 2
 expect "a rank that does not come" 75 \
     "rank 0: barrier of 4 ranks stood still for 3 s: no answer from rank 2"
 grep -v 'rank 2: ' "$err" >"$tmp/others" && cp "$tmp/others" "$err"
-same_text "a rank that does not come" 3
+one_text "a rank that does not come" 3
 
 on_nodes 2 4 "$probe" abort 1
 expect "a rank that ends the job" 70

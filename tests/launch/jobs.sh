@@ -10,10 +10,8 @@
 #   try_on N COMMAND...         the same, waited for: sets $code, $out and $err
 #   rank_pid OUT RANK           the process of a rank that writes OUT
 #   wait_journal BYTES          until the journals of what was started have grown so much
-#   same OUT OUT WHAT           passed if both hold the same answers, byte by byte
+#   soon SECONDS                passed if it is not longer since $began
 # shellcheck disable=SC2034,SC2154 # what lib.sh and its scripts use and set
-antiphon=$TOP_BUILDDIR/src/antiphon
-model=$TOP_SRCDIR/tests/golden/tiny/llama
 
 # make_prompts NAME ROWS: skewed lengths; 600 rows are 240,000 tokens, four seconds on one rank.
 make_prompts() {
@@ -22,7 +20,7 @@ make_prompts() {
             printf "{\"prompt\": \"prompt number %d\", \"seed\": %d, \"max_tokens\": %d}\n", i, i,
                 i % 10 ? 450 : 20
     }' >"$tmp/$1.jsonl"
-    "$antiphon" pack "$tmp/$1.jsonl" --output "$tmp/$1.h5" >/dev/null || not_ok "pack $1" "$?"
+    pack "$1"
 }
 settings="--ignore-eos --temperature 0.8 --threads 1 --max-num-seqs 4"
 
@@ -76,23 +74,6 @@ rank_pid() {
     done
 }
 
-same() {
-    if command -v h5diff >/dev/null; then
-        differ=
-        for part in tokens tokens_offsets text text_offsets status finish; do
-            h5diff "$tmp/$1.h5" "$tmp/$2.h5" "/results/$part" >"$tmp/diff" 2>&1 ||
-                differ="$differ /results/$part: $(head -n 5 "$tmp/diff")"
-        done
-        empty "$3" "$differ"
-    else
-        skip h5diff "$3" "no h5diff"
-    fi
-}
-
-journal_bytes() {
-    cat "$tmp/$1".h5.journal/*.aj 2>/dev/null | wc -c
-}
-
 # wait_journal BYTES: until the journals of what start started hold so much more than then, 20 s at
 # most.
 wait_journal() {
@@ -101,4 +82,9 @@ wait_journal() {
         sleep 0.02
         tries=$((tries + 1))
     done
+}
+
+soon() {
+    took=$(($(date +%s) - began))
+    if [ "$took" -le "$1" ]; then ok "soon"; else not_ok "soon" "after $took s"; fi
 }

@@ -31,11 +31,9 @@ $1: exit code $code: $(tail -n 3 "$out" "$err")"
     fi
 }
 differs() {
-    for part in tokens tokens_offsets text text_offsets status finish; do
-        h5diff "$tmp/whole.h5" "$tmp/$1.h5" "/results/$part" >"$tmp/diff" 2>&1 ||
-            failures="$failures
-$2: /results/$part: $(head -n 3 "$tmp/diff")"
-    done
+    difference=$(differences whole "$1")
+    [ -z "$difference" ] || failures="$failures
+$2: $difference"
 }
 
 # ---- kill -9 at a random time, of one rank or of all -------------------------------------------------

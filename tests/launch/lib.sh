@@ -6,11 +6,22 @@
 #                               no Slurm can be had, or the build cannot do with more than one rank
 #   try COMMAND...              run it, at most $limit seconds (120); exit code to $code, its
 #                               output and errors to the files $out and $err
+#   alone                       go on in $tmp, as no part of a job
 #   on_nodes NODES TASKS COMMAND...   the same by srun --mpi=pmix, tasks dealt out evenly
 #   by_mpirun TASKS COMMAND...        the same by Open MPI's mpirun
 #   expect WHAT CODE [TEXT...]  passed if $code is CODE and $out or $err holds every TEXT; CODE
 #                               may be "failure": any but 0 and that of a timeout
-# $tmp is a folder that is removed in the end.
+#   shows WHAT PATTERN          passed if a line of $out matches
+#   one_text WHAT RANKS         passed if so many ranks of a probe have given one reason in $err
+#   python WHAT ARGUMENTS...    passed if python3 has nothing to say with these
+#   pack NAME                   $tmp/NAME.jsonl to $tmp/NAME.h5
+#   same NAME NAME WHAT         passed if the results $tmp/NAME.h5 are the same, byte by byte, but
+#                               for who answered, and when
+#   same_lines WHAT FILE FILE   passed if both have the same lines, and some
+#   cut_off NAME BYTES COMMAND...   run it, and kill it once the journal of $tmp/NAME.h5 has so many
+#                               bytes; passed if that was before its end
+# $tmp is a folder that is removed in the end, $antiphon the program, $tiny the folder of tiny
+# checkpoints, $model that of a Llama.
 
 : "${TOP_SRCDIR:=$(cd "$(dirname "$0")/../.." && pwd)}"
 : "${TOP_BUILDDIR:=$PWD}"
@@ -24,6 +35,10 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 out=$tmp/out err=$tmp/err code=0 limit=120
+antiphon=$TOP_BUILDDIR/src/antiphon
+tiny=$TOP_SRCDIR/tests/golden/tiny
+# shellcheck disable=SC2034 # for scripts
+model=$tiny/llama
 
 # Both keep a few bytes of their own till the end; libuct those of peers that died.
 printf 'leak:libpmix\nleak:libuct\n' >"$tmp/lsan"
@@ -65,6 +80,11 @@ under_slurm() {
     exit "$rc"
 }
 
+alone() {
+    unset PMIX_NAMESPACE SLURM_JOB_ID
+    cd "$tmp" || exit 1
+}
+
 try() {
     code=0
     timeout -k 5 "$limit" "$@" >"$out" 2>"$err" </dev/null || code=$?
@@ -104,5 +124,76 @@ expect() {
         not_ok "$what" "$why
 output: $(tail -n 20 "$out")
 errors: $(tail -n 20 "$err")"
+    fi
+}
+
+shows() {
+    if grep -qE -e "$2" "$out"; then ok "$1"; else not_ok "$1" "$(cat "$out")"; fi
+}
+
+one_text() {
+    if [ "$(grep -c '^probe: rank' "$err")" -eq "$2" ] &&
+        [ "$(sed -n 's/^probe: rank [0-9]*: //p' "$err" | sort -u | wc -l)" -eq 1 ]; then
+        ok "$1: one text on $2 ranks"
+    else
+        not_ok "$1: one text on $2 ranks" "$(cat "$err")"
+    fi
+}
+
+python() {
+    what=$1
+    shift
+    if command -v python3 >/dev/null; then
+        empty "$what" "$(python3 -B "$@" 2>&1)"
+    else
+        skip python3 "$what" "no python3"
+    fi
+}
+
+pack() {
+    "$antiphon" pack "$tmp/$1.jsonl" --output "$tmp/$1.h5" --force >/dev/null ||
+        not_ok "pack $1" "exit code $?"
+}
+
+# differences NAME NAME: nothing, or what h5diff says. Of what one file lacks it says nothing.
+differences() {
+    h5diff --exclude-path /dp_rank --exclude-path /attempt --exclude-path /t_first \
+        --exclude-path /t_total "$tmp/$1.h5" "$tmp/$2.h5" /results 2>&1 || echo "exit code $?"
+}
+
+same() {
+    if command -v h5diff >/dev/null; then
+        empty "$3" "$(differences "$1" "$2")"
+    else
+        skip h5diff "$3" "no h5diff"
+    fi
+}
+
+same_lines() {
+    if [ -s "$2" ] && cmp -s "$2" "$3"; then
+        ok "$1"
+    else
+        not_ok "$1" "$(diff -a "$2" "$3" | head -n 4)"
+    fi
+}
+
+journal_bytes() {
+    cat "$tmp/$1".h5.journal/*.aj 2>/dev/null | wc -c
+}
+
+cut_off() {
+    cut=$1 enough=$2
+    shift 2
+    "$@" >"$out" 2>"$err" </dev/null &
+    pid=$!
+    while kill -0 "$pid" 2>/dev/null && [ "$(journal_bytes "$cut")" -lt "$enough" ]; do
+        sleep 0.01
+    done
+    kill -9 "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    if [ -e "$tmp/$cut.h5" ]; then
+        not_ok "killed on the way" "it was through before"
+    else
+        ok "killed on the way"
     fi
 }

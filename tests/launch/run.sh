@@ -6,14 +6,6 @@ set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/lib.sh"
 under_slurm 2 4
-antiphon=$TOP_BUILDDIR/src/antiphon
-model=$TOP_SRCDIR/tests/golden/tiny/llama
-
-# pack NAME: $tmp/NAME.jsonl to $tmp/NAME.h5
-pack() {
-    "$antiphon" pack "$tmp/$1.jsonl" --output "$tmp/$1.h5" ||
-        not_ok "pack $1" "exit code $?"
-}
 
 # 45 prompts, some with sampling parameters of their own, three that cannot be answered.
 awk 'BEGIN {
@@ -50,19 +42,6 @@ run_args() {
 # The answers as JSON lines, without what may differ: who answered, and when.
 answers() {
     "$antiphon" export "$tmp/$1.h5" --jsonl | sed 's/, *"\(dp_rank\|t_first\|t_total\|attempt\)": *[^,}]*//g'
-}
-
-same() {
-    if command -v h5diff >/dev/null; then
-        differ=
-        for part in tokens tokens_offsets text text_offsets status finish error row prompt_tokens; do
-            h5diff "$tmp/$1.h5" "$tmp/$2.h5" "/results/$part" >"$tmp/diff" 2>&1 ||
-                differ="$differ /results/$part: $(head -n 5 "$tmp/diff")"
-        done
-        empty "$3" "$differ"
-    else
-        skip h5diff "$3" "no h5diff"
-    fi
 }
 
 # ---- alone -------------------------------------------------------------------------------------
@@ -118,11 +97,7 @@ expect "the prompts in reverse order" 0 "COMPLETE 45/45 rows, 3 failed"
 answers alone | sed 's/"row": *[0-9]*, *//' >"$tmp/forward.txt"
 answers reversed-out | sed 's/"row": *[0-9]*, *//' |
     awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' >"$tmp/backward.txt"
-if [ -s "$tmp/forward.txt" ] && cmp -s "$tmp/forward.txt" "$tmp/backward.txt"; then
-    ok "the same answers in reverse order"
-else
-    not_ok "the same answers in reverse order" "$(diff "$tmp/forward.txt" "$tmp/backward.txt" | head -n 4)"
-fi
+same_lines "the same answers in reverse order" "$tmp/forward.txt" "$tmp/backward.txt"
 
 # ---- the output is there already -------------------------------------------------------------------
 
@@ -235,20 +210,7 @@ once "a rank with other settings"
 
 run_args prompts killed --max-num-seqs 2 --max-tokens 60
 # shellcheck disable=SC2086
-"$antiphon" $args >"$tmp/killed.log" 2>&1 &
-pid=$!
-tries=0
-while [ "$tries" -lt 200 ] && [ "$(cat "$tmp"/killed.h5.journal/*.aj 2>/dev/null | wc -c)" -lt 2000 ]; do
-    sleep 0.02
-    tries=$((tries + 1))
-done
-kill -9 "$pid" 2>/dev/null
-wait "$pid" 2>/dev/null
-if [ -e "$tmp/killed.h5" ]; then
-    not_ok "killed before its end" "it was done too soon"
-else
-    ok "killed before its end"
-fi
+cut_off killed 2000 "$antiphon" $args
 # shellcheck disable=SC2086
 try "$antiphon" $args --seed 9
 expect "other settings are refused" 64 "'seed=5', now it is 'seed=9'"

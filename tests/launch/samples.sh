@@ -1,12 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Several answers to each prompt, prompts that begin alike, rules for what is drawn: the same from any number of ranks,
-# after a kill, and with every prompt computed whole.
+# Several answers to each prompt, prompts that begin alike, rules for what is drawn: the same from
+# any number of ranks, after a kill, and with every prompt computed whole.
 set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/lib.sh"
 under_slurm 2 4
-antiphon=$TOP_BUILDDIR/src/antiphon
 
 # 12 prompts that begin with the same words; the fifth is empty.
 awk 'BEGIN {
@@ -14,13 +13,13 @@ awk 'BEGIN {
     for (i = 0; i < 12; i++)
         printf "{\"prompt\": \"%s\"}\n", i == 4 ? "" : common " number " i
 }' >"$tmp/prompts.jsonl"
-"$antiphon" pack "$tmp/prompts.jsonl" --output "$tmp/prompts.h5"
+pack prompts
 
 # `job OUT [OPTIONS]` sets the arguments of a job.
 job() {
     output=$tmp/$1.h5
     shift
-    args="run --model $TOP_SRCDIR/tests/golden/tiny/llama --input $tmp/prompts.h5 --output $output"
+    args="run --model $model --input $tmp/prompts.h5 --output $output"
     args="$args --max-tokens 40 --temperature 0.8 --seed 5 --max-model-len 512 $*"
 }
 
@@ -28,15 +27,6 @@ job() {
 answers() {
     "$antiphon" export "$tmp/$1.h5" --jsonl |
         sed 's/, *"\(dp_rank\|t_first\|t_total\|attempt\)": *[^,}]*//g'
-}
-
-# same WHAT FILE FILE
-same() {
-    if [ -s "$2" ] && cmp -s "$2" "$3"; then
-        ok "$1"
-    else
-        not_ok "$1" "$(diff "$2" "$3" | head -n 4)"
-    fi
 }
 
 job alone --samples 5
@@ -49,7 +39,7 @@ job one
 try "$antiphon" $args
 answers one >"$tmp/one.txt"
 grep '"sample": 0' "$tmp/alone.txt" >"$tmp/first.txt"
-same "the first of each is the only one of a job without samples" "$tmp/one.txt" "$tmp/first.txt"
+same_lines "the first of each is the only one of a job without samples" "$tmp/one.txt" "$tmp/first.txt"
 n=$(sed -n 's/.*"row": 7, .*"text": //p' "$tmp/alone.txt" | sort -u | wc -l)
 if [ "$n" -eq 5 ]; then ok "they differ"; else not_ok "they differ" "$n different of 5"; fi
 
@@ -57,7 +47,7 @@ job whole --samples 5 --no-prefix-sharing
 # shellcheck disable=SC2086
 try "$antiphon" $args
 answers whole >"$tmp/whole.txt"
-same "the same answers when every prompt is computed whole" "$tmp/alone.txt" "$tmp/whole.txt"
+same_lines "the same answers when every prompt is computed whole" "$tmp/alone.txt" "$tmp/whole.txt"
 if grep -q shared "$out"; then
     not_ok "nothing was shared then" "$(grep shared "$out")"
 else
@@ -69,7 +59,7 @@ job ranks --samples 5
 on_nodes 2 4 "$antiphon" $args
 expect "on four ranks" 0 "4 ranks" "COMPLETE 60/60 rows, 5 failed"
 answers ranks >"$tmp/ranks.txt"
-same "the same answers from four ranks" "$tmp/alone.txt" "$tmp/ranks.txt"
+same_lines "the same answers from four ranks" "$tmp/alone.txt" "$tmp/ranks.txt"
 
 # Penalties and other rules for what may be drawn: the answers change, and change the same way.
 rules="--repetition-penalty 1.2 --frequency-penalty 0.3 --bad-words e --logit-bias 300=2"
@@ -90,7 +80,7 @@ job rules4 --samples 2 --max-num-seqs 3 --no-prefix-sharing $rules
 on_nodes 2 4 "$antiphon" $args
 expect "with penalties, on four ranks" 0 "COMPLETE 24/24 rows, 2 failed"
 answers rules4 >"$tmp/rules4.txt"
-same "the same answers with penalties from four ranks" "$tmp/rules.txt" "$tmp/rules4.txt"
+same_lines "the same answers with penalties from four ranks" "$tmp/rules.txt" "$tmp/rules4.txt"
 job wrong --logit-bias 300=high
 # shellcheck disable=SC2086
 try "$antiphon" $args
@@ -111,7 +101,7 @@ job shape4 --samples 2 --regex '[a-z]{5,30}[.!]' --max-tokens 60 --max-num-seqs 
 # shellcheck disable=SC2086
 on_nodes 2 4 "$antiphon" $args
 answers shape4 >"$tmp/shape4.txt"
-same "the same answers from four ranks" "$tmp/shape.txt" "$tmp/shape4.txt"
+same_lines "the same answers from four ranks" "$tmp/shape.txt" "$tmp/shape4.txt"
 
 # Killed when some samples of a row are done and others are not. 190,000 tokens take some
 # seconds, and the first answers are there at once.
@@ -122,20 +112,12 @@ try "$antiphon" $args
 answers long >"$tmp/long.txt"
 job killed "$long --max-num-seqs 6"
 # shellcheck disable=SC2086
-"$antiphon" $args >"$tmp/killed.log" 2>&1 &
-pid=$!
-tries=0
-while [ "$tries" -lt 500 ] && [ "$(cat "$tmp"/killed.h5.journal/*.aj 2>/dev/null | wc -c)" -lt 1500 ]; do
-    sleep 0.01
-    tries=$((tries + 1))
-done
-kill -9 "$pid" 2>/dev/null
-wait "$pid" 2>/dev/null
+cut_off killed 1500 "$antiphon" $args
 # shellcheck disable=SC2086
 on_nodes 2 2 "$antiphon" $args
 expect "after a kill, on two ranks" 0 "start 2" "COMPLETE 480/480 rows, 40 failed"
 answers killed >"$tmp/killed.txt"
-same "the same answers after a kill" "$tmp/long.txt" "$tmp/killed.txt"
+same_lines "the same answers after a kill" "$tmp/long.txt" "$tmp/killed.txt"
 
 job killed "$long --regex [^c]{900,9000}"
 # shellcheck disable=SC2086

@@ -16,7 +16,6 @@ fi
 under_slurm 4 32
 # shellcheck source=tests/launch/jobs.sh
 . "$TOP_SRCDIR/tests/launch/jobs.sh"
-tiny=$TOP_SRCDIR/tests/golden/tiny
 PATH=$TOP_BUILDDIR/src:$PATH
 export PATH
 cd "$tmp" || exit 1

@@ -6,8 +6,6 @@ set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/lib.sh"
 under_slurm 2 4
-antiphon=$TOP_BUILDDIR/src/antiphon
-model=$TOP_SRCDIR/tests/golden/tiny/llama
 cd "$tmp" || exit 1
 
 # 250 prompts whose names grow, so that parts have ids of different widths; two cannot be answered.
@@ -16,7 +14,7 @@ awk 'BEGIN {
         printf "{\"id\": \"%s%d\", \"prompt\": \"%s\"}\n", i < 100 ? "r" : "a-longer-name-", i,
             i == 17 || i == 200 ? "" : "number " i
 }' >prompts.jsonl
-"$antiphon" pack prompts.jsonl --output prompts.h5 >/dev/null || not_ok "pack" "exit code $?"
+pack prompts
 settings="--max-tokens 8 --temperature 0.8 --max-model-len 128 --threads 1 --progress 0"
 
 # part OUT K M [OPTIONS]: answer a part
@@ -26,20 +24,6 @@ part() {
     # shellcheck disable=SC2086
     try "$antiphon" run --model "$model" --input prompts.h5 --output "$output" --shard "$shard" \
         $settings "$@"
-}
-
-same() {
-    if command -v h5diff >/dev/null; then
-        differ=
-        for part in row sample id status finish tokens tokens_offsets text text_offsets error \
-            error_offsets prompt_tokens completion_tokens seed; do
-            h5diff "$1" "$2" "/results/$part" >differences 2>&1 ||
-                differ="$differ /results/$part: $(head -n 5 differences)"
-        done
-        empty "$3" "$differ"
-    else
-        skip h5diff "$3" "no h5diff"
-    fi
 }
 
 # shellcheck disable=SC2086
@@ -63,10 +47,10 @@ else
 fi
 try "$antiphon" merge "$@" --output copied.h5
 expect "a hundred parts are one file" 0 "copied.h5: complete, 248 ok, 2 failed, 0 missing, of 100 files"
-same whole.h5 copied.h5 "the same as of one job"
+same whole copied "the same as of one job"
 try "$antiphon" merge "$@" --output virtual.h5 --virtual
 expect "a hundred parts are one virtual file" 0 "complete" "which it refers to"
-same whole.h5 virtual.h5 "the virtual one is the same"
+same whole virtual "the virtual one is the same"
 try "$antiphon" show virtual.h5 --row 249
 expect "a row of the virtual file" 0 "row 249, id a-longer-name-249"
 mkdir elsewhere && mv virtual.h5 ./*-of-100.h5 elsewhere
@@ -158,7 +142,7 @@ for k in 0 1 2; do
 done
 try "$antiphon" merge ranks.*-of-3.h5 --output ranks.h5
 expect "their file" 0 "complete, 248 ok"
-same whole.h5 ranks.h5 "the same by four ranks"
+same whole ranks "the same by four ranks"
 
 PATH=$TOP_BUILDDIR/src:$PATH MODEL=$model INPUT=$tmp/prompts.h5 OUTPUT=$tmp/array.h5
 export PATH MODEL INPUT OUTPUT

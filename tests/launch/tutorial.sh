@@ -5,7 +5,7 @@ set -u
 # shellcheck source=tests/launch/lib.sh
 . "$(dirname "$0")/lib.sh"
 under_slurm 2 4
-PATH=$TOP_BUILDDIR/src:$PATH MODEL=$TOP_SRCDIR/tests/golden/tiny/llama
+PATH=$TOP_BUILDDIR/src:$PATH MODEL=$model
 export PATH MODEL
 cd "$tmp" || exit 1
 
