@@ -3,18 +3,32 @@
 
 #include "base/error.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+/* Names in files may hold anything; a text is one line. */
+static void make_one_line(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = ' ';
+}
+
+int ant_fail_va(struct ant_error *err, enum ant_err code, const char *format, va_list args)
+{
+    if (!err)
+        return code;
+    vsnprintf(err->text, sizeof err->text, format, args);
+    make_one_line(err->text);
+    return code;
+}
+
 int ant_fail(struct ant_error *err, enum ant_err code, const char *format, ...)
 {
-    if (err) {
-        va_list args;
-        va_start(args, format);
-        vsnprintf(err->text, sizeof err->text, format, args);
-        va_end(args);
-    }
+    va_list args;
+    va_start(args, format);
+    ant_fail_va(err, code, format, args);
+    va_end(args);
     return code;
 }
 
@@ -28,6 +42,7 @@ int ant_fail_in(struct ant_error *err, int code, const char *format, ...)
     va_start(args, format);
     int written = vsnprintf(context, sizeof context, format, args);
     va_end(args);
+    make_one_line(context);
 
     /* The cause matters more than where it happened: a long context is cut, the cause kept. */
     size_t length = written < 0 ? 0 : (size_t)written;

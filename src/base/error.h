@@ -5,10 +5,13 @@
  * the cause writes the text, once, into a struct ant_error that the caller
  * owns; everybody above only passes it on or adds one piece of context. Nobody
  * but main prints. Texts are lower case, without full stop, name the file, row
- * or rank, and quote with ''. Thread: any; a struct ant_error belongs to one
- * thread at a time. */
+ * or rank, and quote with ''. They are one line: control characters, of a name
+ * in a file, become blanks. Thread: any; a struct ant_error belongs to one thread
+ * at a time. */
 #ifndef ANT_BASE_ERROR_H
 #define ANT_BASE_ERROR_H
+
+#include <stdarg.h>
 
 enum ant_err {
     ANT_OK = 0,
@@ -41,10 +44,11 @@ struct ant_error {
 };
 
 /* Write the text and return `code`, so that a caller can `return ant_fail(err,
- * ANT_EIO, "cannot open '%s'", path)`. `err` may be NULL (the text is dropped).
- */
+ * ANT_EIO, "cannot open '%s'", path)`. `err` may be NULL (the text is dropped). */
 int ant_fail(struct ant_error *err, enum ant_err code, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
+int ant_fail_va(struct ant_error *err, enum ant_err code, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0), cold));
 
 /* Put "context: " before the text already there; returns `code` unchanged. */
 int ant_fail_in(struct ant_error *err, int code, const char *format, ...)

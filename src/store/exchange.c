@@ -42,17 +42,12 @@ int ant_exchange_check(struct ant_exchange_reader *reader, struct ant_error *err
 int ant_exchange_fail(const struct ant_exchange_reader *reader, struct ant_error *err,
                       enum ant_err code, const char *format, ...)
 {
-    char text[sizeof(err->text)];
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    ant_fail_va(err, code, format, args);
     va_end(args);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = '?';
-    return ant_fail(err, code, "'%s', line %lld: %s", reader->name, (long long)reader->row_line,
-                    text);
+    return ant_fail_in(err, code, "'%s', line %lld", reader->name, (long long)reader->row_line);
 }
 
 int ant_exchange_limit(const struct ant_exchange_reader *reader, size_t bytes,

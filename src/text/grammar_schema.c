@@ -113,16 +113,13 @@ static int fail(struct reader *r, enum ant_err code, const char *format, ...)
 
 static int fail(struct reader *r, enum ant_err code, const char *format, ...)
 {
-    char text[sizeof(r->err->text)];
+    struct ant_error what;
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    ant_fail_va(&what, code, format, args);
     va_end(args);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = '?';
-    return ant_fail(r->err, code, "%s at %.200s", text, r->path.data);
+    return ant_fail(r->err, code, "%s at %.200s", what.text, r->path.data);
 }
 
 /* Read the schema that lies under these names: "properties", "a", or one name and NULL. */

@@ -30,13 +30,12 @@ static int fail(const struct parser *parser, enum ant_err code, const char *form
     __attribute__((format(printf, 3, 4), cold));
 static int fail(const struct parser *parser, enum ant_err code, const char *format, ...)
 {
-    char text[200];
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    ant_fail_va(parser->err, code, format, args);
     va_end(args);
-    return ant_fail(parser->err, code, "line %d: %s", parser->at->line, text);
+    return ant_fail_in(parser->err, code, "line %d", parser->at->line);
 }
 
 static bool is_operator(const struct parser *parser, const char *text)

@@ -76,16 +76,12 @@ void ant_arena_release(struct ant_arena *arena)
 
 int ant_jinja_fail(struct ant_jrun *run, enum ant_err code, const char *format, ...)
 {
-    char text[sizeof(run->err->text) - 32];
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    ant_fail_va(run->err, code, format, args);
     va_end(args);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = ' ';
-    return ant_fail(run->err, code, "line %d: %s", run->line, text);
+    return ant_fail_in(run->err, code, "line %d", run->line);
 }
 
 int ant_jinja_work(struct ant_jrun *run, size_t n)

@@ -20,6 +20,15 @@ static void fail_writes_text_and_returns_code(void **state)
     assert_int_equal(ant_fail(NULL, ANT_EDATA, "%s", "dropped"), ANT_EDATA);
 }
 
+static void a_text_is_one_line(void **state)
+{
+    (void)state;
+    struct ant_error err;
+    ant_fail(&err, ANT_EDATA, "tensor '%s' is \xc3\xa9", "a\nb\177c");
+    ant_fail_in(&err, ANT_EDATA, "'%s'", "m\r.gguf");
+    assert_string_equal(err.text, "'m .gguf': tensor 'a b c' is \xc3\xa9");
+}
+
 static void long_text_is_cut(void **state)
 {
     (void)state;
@@ -100,6 +109,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fail_writes_text_and_returns_code),
+        cmocka_unit_test(a_text_is_one_line),
         cmocka_unit_test(long_text_is_cut),
         cmocka_unit_test(context_goes_in_front),
         cmocka_unit_test(cause_survives_a_long_context),
