@@ -23,13 +23,13 @@ void ant_cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text)
         cpu->failed = ant_fail(&cpu->error, code, "cpu: %s", text);
 }
 
-void ant_cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *seconds)
+void ant_cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, _Atomic double *seconds)
 {
     if (cpu->failed)
         return;
     double start = ant_now();
     ant_team_run(cpu->team, fn, arg);
-    *seconds += ant_now() - start;
+    cpu_count(seconds, ant_now() - start);
 }
 
 void ant_cpu_run_rows(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, int n_rows)
@@ -41,7 +41,7 @@ void ant_cpu_run_rows(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, int n
         fn(arg, 0);
     else
         ant_team_run(cpu->team, fn, arg);
-    cpu->counts.seconds_other += ant_now() - start;
+    cpu_count(&cpu->counts.seconds_other, ant_now() - start);
 }
 
 static bool ids_in_range(const int32_t *ids, int n, int limit)
@@ -450,7 +450,7 @@ static void stream_member(void *arg, int member)
 static void measure_bandwidth(struct cpu_backend *cpu, size_t limit)
 {
     struct stream_job job = {.cpu = cpu};
-    double seconds = 0;
+    _Atomic double seconds = 0;
     for (const struct ant_weight *w = cpu->weights; w; w = w->next)
         job.bytes += w->bytes;
     job.bytes = job.bytes < limit ? job.bytes : limit;
@@ -482,7 +482,7 @@ static void measure(struct ant_backend *be)
     cpu->bandwidth = bandwidth;
     for (int i = 0; i < 10; i++) {
         struct peak_job job = {.cpu = cpu};
-        double seconds = 0;
+        _Atomic double seconds = 0;
         ant_cpu_run(cpu, peak_member, &job, &seconds);
         double rate = seconds > 0 ? (double)job.flops / seconds : 0;
         cpu->peak_flops = rate > cpu->peak_flops ? rate : cpu->peak_flops;
@@ -520,7 +520,16 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
 
 static void counts(const struct ant_backend *be, struct ant_backend_counts *out)
 {
-    *out = cpu_of_const(be)->counts;
+    const struct cpu_counts *counts = &cpu_of_const(be)->counts;
+
+    *out = (struct ant_backend_counts){
+        .weight_bytes = atomic_load_explicit(&counts->weight_bytes, memory_order_relaxed),
+        .kv_bytes = atomic_load_explicit(&counts->kv_bytes, memory_order_relaxed),
+        .flops = atomic_load_explicit(&counts->flops, memory_order_relaxed),
+        .seconds_gemm = atomic_load_explicit(&counts->seconds_gemm, memory_order_relaxed),
+        .seconds_attention = atomic_load_explicit(&counts->seconds_attention, memory_order_relaxed),
+        .seconds_other = atomic_load_explicit(&counts->seconds_other, memory_order_relaxed),
+    };
 }
 
 const struct ant_backend_ops ant_backend_cpu = {

@@ -7,6 +7,7 @@
 #define ANT_BACKEND_CPU_CPU_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -110,6 +111,18 @@ struct cpu_scratch {
     void *draw;           /* (vocab * 8) */
 };
 
+/* Work since open, counted by the thread that takes steps; another may look at any time. */
+struct cpu_counts {
+    _Atomic double weight_bytes, kv_bytes, flops;
+    _Atomic double seconds_gemm, seconds_attention, seconds_other;
+};
+
+static inline void cpu_count(_Atomic double *sum, double more)
+{
+    double before = atomic_load_explicit(sum, memory_order_relaxed);
+    atomic_store_explicit(sum, before + more, memory_order_relaxed);
+}
+
 struct cpu_backend {
     struct ant_backend base;
     struct ant_backend_config config;
@@ -130,8 +143,8 @@ struct cpu_backend {
     float *rope, *local_rope;    /* (max_context, dim/2, 2) */
     struct cpu_span *pages_spans, *query_spans;
     int n_page_spans, n_query_spans;
-    float *
-        columns; /* (sampled, most columns of a rank): logits on their way; in a stage of several */
+    /* (sampled, most columns of a rank): logits on their way; in a stage of several. */
+    float *columns;
     int32_t *ids, *top_ids; /* (sampled), (sampled, ANT_MAX_TOP): of struct ant_drawn */
     float *logprobs, *top_logprobs;
 
@@ -152,7 +165,7 @@ struct cpu_backend {
     bool keeps_sampled; /* which then are the first of their slots */
     int failed;         /* first failure of the step */
     struct ant_error error;
-    struct ant_backend_counts counts;
+    struct cpu_counts counts;
     double bandwidth, peak_flops;
     size_t free_bytes;
 };
@@ -218,7 +231,7 @@ static inline int cpu_chunk(const struct cpu_backend *cpu, int n)
 }
 
 /* Run `fn` over the members unless the step has failed already. */
-void ant_cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, double *seconds);
+void ant_cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, _Atomic double *seconds);
 /* The same for work that takes next to nothing a row: alone when there are few. */
 void ant_cpu_run_rows(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, int n_rows);
 void ant_cpu_fail(struct cpu_backend *cpu, enum ant_err code, const char *text);

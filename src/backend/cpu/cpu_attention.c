@@ -381,8 +381,9 @@ static void count_attention(struct cpu_backend *cpu, int window)
         int from = window > 0 && first + 1 > window ? (first + 1 - window) / PAGE : 0;
         pages += last / PAGE + 1 - from;
     }
-    cpu->counts.flops += 4 * keys * cpu->arch.n_heads * cpu->arch.head_dim;
-    cpu->counts.kv_bytes += 2 * pages * cpu->arch.n_kv_heads * (double)cpu->page_head_bytes;
+    cpu_count(&cpu->counts.flops, 4 * keys * cpu->arch.n_heads * cpu->arch.head_dim);
+    cpu_count(&cpu->counts.kv_bytes,
+              2 * pages * cpu->arch.n_kv_heads * (double)cpu->page_head_bytes);
 }
 
 void ant_cpu_attention(struct ant_backend *be, int layer, int window)

@@ -338,9 +338,9 @@ void ant_cpu_products(struct cpu_backend *cpu, const struct cpu_slot *in,
         plan(&job, product);
         product->first_item = n_items;
         n_items += product->n_units * product->n_splits;
-        cpu->counts.weight_bytes += (double)product->w->bytes;
-        cpu->counts.flops +=
-            2.0 * (double)product->n_rows * (double)product->w->rows * (double)product->w->k;
+        cpu_count(&cpu->counts.weight_bytes, (double)product->w->bytes);
+        cpu_count(&cpu->counts.flops,
+                  2.0 * (double)product->n_rows * (double)product->w->rows * (double)product->w->k);
     }
     if (job.has_quants && in->has_acts)
         ant_cpu_fail(cpu, ANT_EBUG, "a quantized weight came after the input was made without it");
