@@ -15,8 +15,8 @@
 #   one_text WHAT RANKS         passed if so many ranks of a probe have given one reason in $err
 #   python WHAT ARGUMENTS...    passed if python3 has nothing to say with these
 #   pack NAME                   $tmp/NAME.jsonl to $tmp/NAME.h5
-#   same NAME NAME WHAT         passed if the results $tmp/NAME.h5 are the same, byte by byte, but
-#                               for who answered, and when
+#   same NAME NAME WHAT [COLUMN...]   passed if the results $tmp/NAME.h5 are the same, byte by byte,
+#                               but for these columns, who answered, and when
 #   same_lines WHAT FILE FILE   passed if both have the same lines, and some
 #   cut_off NAME BYTES COMMAND...   run it, and kill it once the journal of $tmp/NAME.h5 has so many
 #                               bytes; passed if that was before its end
@@ -155,17 +155,26 @@ pack() {
         not_ok "pack $1" "exit code $?"
 }
 
-# differences NAME NAME: nothing, or what h5diff says. Of what one file lacks it says nothing.
+# differences NAME NAME [COLUMN...]: nothing, or what h5diff says of results but for these columns. A
+# column of no bytes is "not comparable" there and no difference.
 differences() {
-    h5diff --exclude-path /dp_rank --exclude-path /attempt --exclude-path /t_first \
-        --exclude-path /t_total "$tmp/$1.h5" "$tmp/$2.h5" /results 2>&1 || echo "exit code $?"
+    first=$tmp/$1.h5 second=$tmp/$2.h5
+    shift 2
+    except=
+    for column in dp_rank attempt t_first t_total "$@"; do
+        except="$except --exclude-path /$column"
+    done
+    # shellcheck disable=SC2086
+    said=$(h5diff $except "$first" "$second" /results 2>&1) || echo "h5diff: $? $said"
 }
 
 same() {
+    one=$1 other=$2 what=$3
+    shift 3
     if command -v h5diff >/dev/null; then
-        empty "$3" "$(differences "$1" "$2")"
+        empty "$what" "$(differences "$one" "$other" "$@")"
     else
-        skip h5diff "$3" "no h5diff"
+        skip h5diff "$what" "no h5diff"
     fi
 }
 

@@ -47,7 +47,8 @@ for how in "--top-p 0.9" "--frequency-penalty 0.5 --min-tokens 5 --stop-token-id
     job 1 1 llama one.h5 --restart-over $how
     # shellcheck disable=SC2086  # options
     job 2 4 llama many.h5 --restart-over $how --tp-size 2 --pp-size 2
-    same one many "drawn tokens are the same: $how"
+    # Sums over ranks: the last bits of log probabilities are others.
+    same one many "drawn tokens are the same: $how" logprobs top_logprobs
 done
 
 # What was begun with one layout goes on with another. Two prompts at once: slow enough to be halted.
