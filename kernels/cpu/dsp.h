@@ -94,6 +94,10 @@ struct ant_dsp {
     void (*decode)(const struct ant_panel *panel, int b0, int b1, void *out);
     ant_tile_fn *tile;     /* activations by panels in the level's own type */
     ant_tile_fn *tile_f32; /* activations by float panels */
+    /* The same bits as by decoded panels, for up to few_rows rows (0: none) by BF16 panels as they
+     * lie: weights that are used once are not worth writing down. */
+    ant_tile_fn *tile_few;
+    int few_rows;
     /* n floats as ceil(n / 32) blocks, zeros behind them. */
     void (*quantize)(const float *x, int n, struct ant_quant *out);
     ant_quant_tile_fn *tile_quant;
@@ -156,11 +160,21 @@ static inline bool ant_dsp_in_float(const struct ant_dsp *dsp,
     return !dsp->is_bf16 || format->plane == ANT_PLANE_F32 || format->plane == ANT_PLANE_F16;
 }
 
-/* Is the packed form already what the tiles compute from? */
+/* Are so many rows multiplied with panels of this format as they lie? */
 static inline bool ant_dsp_is_direct(const struct ant_dsp *dsp,
-                                     const struct ant_panel_format *format)
+                                     const struct ant_panel_format *format, int rows)
 {
-    return format->plane == ANT_PLANE_F32 || (dsp->is_bf16 && format->plane == ANT_PLANE_BF16);
+    return format->plane == ANT_PLANE_F32 ||
+           (format->plane == ANT_PLANE_BF16 && (dsp->is_bf16 || rows <= dsp->few_rows));
+}
+
+/* What multiplies so many rows with panels of this format, as they lie or decoded. */
+static inline ant_tile_fn *ant_dsp_tile(const struct ant_dsp *dsp,
+                                        const struct ant_panel_format *format, int rows)
+{
+    if (!ant_dsp_in_float(dsp, format))
+        return dsp->tile;
+    return format->plane == ANT_PLANE_BF16 && rows <= dsp->few_rows ? dsp->tile_few : dsp->tile_f32;
 }
 
 #endif

@@ -3,7 +3,10 @@
  *
  * In pair order a vector of 8 lanes is 4 columns, each with its even and its odd k; a pair of
  * activations is broadcast to all, and the two sums of a column meet at the end. A tile is 6 rows
- * by 2 vectors (12 sums), or up to 3 rows by 4, so that few rows have enough sums under way too. */
+ * by 2 vectors (12 sums), or up to 3 rows by 4, so that few rows have enough sums under way too.
+ *
+ * Up to 3 rows meet BF16 panels as they come from memory: 8 columns a vector, whose even and odd k
+ * are made floats by a shift and a mask, with sums of their own. */
 #include "config.h"
 
 #include "cpu/dsp.h"
@@ -126,6 +129,60 @@ static void tile_avx2(int rows, const void *a, size_t lda, const void *b0, const
     (void)ahead; /* pages are decoded first, so that they are not read here */
     panel_avx2(rows, a, lda, b0, pairs, acc, first);
     panel_avx2(rows, a, lda, b1, pairs, acc + ANT_PANEL_ROWS, first);
+}
+
+/* `n` rows by `v` vectors of 8 columns of one panel of bfloat16, or of two that follow b. */
+INLINE void few_n(const int n, const int v, const float *a, size_t lda, const uint8_t *const b[2],
+                  int pairs, float *acc, bool first)
+{
+    const __m256i high = _mm256_set1_epi32((int)0xffff0000);
+    __m256 even[3][4], odd[3][4];
+#pragma GCC unroll 3
+    for (int r = 0; r < n; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < v; c++)
+            even[r][c] = odd[r][c] = _mm256_setzero_ps();
+    for (int p = 0; p < pairs; p++) {
+#pragma GCC unroll 4
+        for (int c = 0; c < v; c++) {
+            const uint8_t *at = b[c / 2] + 64 * (size_t)p + 32 * (c % 2);
+            __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)at);
+            __m256 w0 = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+            __m256 w1 = _mm256_castsi256_ps(_mm256_and_si256(w, high));
+#pragma GCC unroll 3
+            for (int r = 0; r < n; r++) {
+                const float *x = a + (size_t)r * lda + 2 * (size_t)p;
+                even[r][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(x), w0, even[r][c]);
+                odd[r][c] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + 1), w1, odd[r][c]);
+            }
+        }
+    }
+#pragma GCC unroll 3
+    for (int r = 0; r < n; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < v; c++) {
+            float *to = acc + ANT_TILE_COLS * r + 8 * c;
+            __m256 s = _mm256_add_ps(even[r][c], odd[r][c]);
+            _mm256_storeu_ps(to, first ? s : _mm256_add_ps(_mm256_loadu_ps(to), s));
+        }
+}
+
+static void few_avx2(int rows, const void *a, size_t lda, const void *b0, const void *b1, int pairs,
+                     float *acc, bool first, ptrdiff_t ahead)
+{
+    const uint8_t *const b[2] = {b0, b1};
+    (void)ahead; /* the hardware keeps up */
+    if (rows == 1) {
+        few_n(1, 4, a, lda, b, pairs, acc, first);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        float *to = acc + i * ANT_PANEL_ROWS;
+        if (rows == 2)
+            few_n(2, 2, a, lda, b + i, pairs, to, first);
+        else
+            few_n(3, 2, a, lda, b + i, pairs, to, first);
+    }
 }
 
 /* ---- what becomes of sums ---- */
@@ -359,6 +416,8 @@ void ant_dsp_init_avx2(struct ant_dsp *dsp)
     dsp->decode = decode_avx2;
     dsp->tile = tile_avx2;
     dsp->tile_f32 = tile_avx2;
+    dsp->tile_few = few_avx2;
+    dsp->few_rows = 3;
     dsp->store = store_avx2;
     dsp->add = add_avx2;
     dsp->glu = glu_avx2;

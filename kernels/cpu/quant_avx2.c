@@ -2,7 +2,8 @@
 /* Products of quantized weights with AVX2: vpmaddwd on 16-bit activations and weights, two products
  * a lane (8 columns). A block's weights are unpacked into 1 KiB on the stack, two steps for each
  * four k: the even ones of 16 columns, then the odd ones; activations stand in the same order. Then
- * every row passes by, 4 at a time (8 sums, 2 vectors of weights, a broadcast, a product). */
+ * every row passes by, 4 at a time (8 sums, 2 vectors of weights, a broadcast, a product). A single
+ * row meets nibbles on their way from memory instead. */
 #include "config.h"
 
 #include "cpu/dsp.h"
@@ -143,22 +144,14 @@ INLINE __m256 load_int8(const uint8_t *at)
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at)));
 }
 
-static void load_block(const struct ant_panel *panel, int block, struct block *out)
+INLINE void load_scales(const struct ant_panel *panel, int block, struct block *out)
 {
     const struct ant_panel_format *format = panel->format;
-    const uint8_t *at = panel->blocks + (size_t)block * (size_t)format->block_bytes;
-    const uint8_t *scales = at + format->plane_bytes;
+    const uint8_t *scales =
+        panel->blocks + (size_t)block * (size_t)format->block_bytes + format->plane_bytes;
     const uint8_t *halves = format->is_super
                                 ? panel->super + (size_t)(block / 8) * (size_t)format->super_bytes
                                 : scales;
-    if (format->plane == ANT_PLANE_Q8)
-        unpack(ANT_PLANE_Q8, at, out);
-    else if (format->plane == ANT_PLANE_Q4)
-        unpack(ANT_PLANE_Q4, at, out);
-    else if (format->plane == ANT_PLANE_Q5)
-        unpack(ANT_PLANE_Q5, at, out);
-    else
-        unpack(ANT_PLANE_Q6, at, out);
     for (int g = 0; g < format->groups; g++)
         for (int half = 0; half < 2; half++) {
             __m256 d = load_halves(halves + 16 * half), m = _mm256_setzero_ps();
@@ -172,6 +165,21 @@ static void load_block(const struct ant_panel *panel, int block, struct block *o
             out->scale[g][half] = d;
             out->offset[g][half] = m;
         }
+}
+
+static void load_block(const struct ant_panel *panel, int block, struct block *out)
+{
+    const struct ant_panel_format *format = panel->format;
+    const uint8_t *at = panel->blocks + (size_t)block * (size_t)format->block_bytes;
+    if (format->plane == ANT_PLANE_Q8)
+        unpack(ANT_PLANE_Q8, at, out);
+    else if (format->plane == ANT_PLANE_Q4)
+        unpack(ANT_PLANE_Q4, at, out);
+    else if (format->plane == ANT_PLANE_Q5)
+        unpack(ANT_PLANE_Q5, at, out);
+    else
+        unpack(ANT_PLANE_Q6, at, out);
+    load_scales(panel, block, out);
 }
 
 /* ---- products ---- */
@@ -240,10 +248,72 @@ INLINE void multiply_span(const int n, const struct ant_panel_format *format, co
         }
 }
 
+/* A block of nibbles by one row, both halves of its columns, on the way from memory. */
+INLINE void multiply_nibbles(const uint8_t *at, const struct ant_quant *a, __m256i sum[2])
+{
+    const __m256i nibble = _mm256_set1_epi16(15);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) {
+        const int16_t *low = a->words + 4 * v, *high = low + 16;
+        __m256i x[4] = {broadcast2(low), broadcast2(low + 2), broadcast2(high),
+                        broadcast2(high + 2)};
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            __m256i q = load(at + 64 * v + 32 * half);
+            __m256i w[4] = {
+                _mm256_and_si256(q, nibble), _mm256_and_si256(_mm256_srli_epi16(q, 8), nibble),
+                _mm256_and_si256(_mm256_srli_epi16(q, 4), nibble), _mm256_srli_epi16(q, 12)};
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                sum[half] = _mm256_add_epi32(sum[half], _mm256_madd_epi16(x[i], w[i]));
+        }
+    }
+}
+
+/* One row by a panel of nibbles with one scale a block. */
+INLINE void row_nibbles(const bool has_min, const struct ant_quant *a,
+                        const struct ant_panel *panel, int n_blocks, float *acc)
+{
+    const struct ant_panel_format *format = panel->format;
+    __m256 all[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int b = 0; b < n_blocks;) {
+        __m256 part[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+        __m256 scale = _mm256_set1_ps(a[b].scale);
+        int end = b + ANT_QUANT_SPAN < n_blocks ? b + ANT_QUANT_SPAN : n_blocks;
+        for (; b < end; b++) {
+            const uint8_t *at = panel->blocks + (size_t)b * (size_t)format->block_bytes;
+            struct block w;
+            __m256i sum[2];
+            sum[0] = sum[1] = _mm256_set1_epi32(-format->bias * a[b].sums[2]);
+            multiply_nibbles(at, &a[b], sum);
+            load_scales(panel, b, &w);
+            for (int half = 0; half < 2; half++) {
+                __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[half]), w.scale[0][half]);
+                part[half] = _mm256_add_ps(part[half], product);
+                if (has_min)
+                    part[half] = _mm256_add_ps(
+                        part[half],
+                        _mm256_mul_ps(w.offset[0][half], _mm256_set1_ps(a[b].float_sums[2])));
+            }
+        }
+        for (int half = 0; half < 2; half++)
+            all[half] = _mm256_add_ps(all[half], _mm256_mul_ps(part[half], scale));
+    }
+    _mm256_storeu_ps(acc, all[0]);
+    _mm256_storeu_ps(acc + 8, all[1]);
+}
+
 static void panel_avx2(int rows, const struct ant_quant *a, size_t row_bytes,
                        const struct ant_panel *panel, int n_blocks, float *acc)
 {
     const struct ant_panel_format *format = panel->format;
+    if (rows == 1 && format->plane == ANT_PLANE_Q4 && format->groups == 1) {
+        if (format->has_min)
+            row_nibbles(true, a, panel, n_blocks, acc);
+        else
+            row_nibbles(false, a, panel, n_blocks, acc);
+        return;
+    }
     for (int r = 0; r < rows; r++)
         memset(acc + r * ANT_TILE_COLS, 0, ANT_PANEL_ROWS * sizeof *acc);
     for (int b = 0; b < n_blocks; b += ANT_QUANT_SPAN, a += ANT_QUANT_SPAN) {

@@ -213,8 +213,35 @@ static void check_tile(ant_tile_fn *tile, bool panels_float, int rows, int pairs
     check_guards("tile");
 }
 
+/* Panels of bfloat16 as they lie give the bits of decoded ones. */
+static void check_few(int rows, int pairs, bool first)
+{
+    size_t lda = 2 * (size_t)pairs + 32;
+    uint8_t *a = random_acts(((size_t)rows + ANT_ROW_PAD) * lda);
+    float *acc = random_floats((size_t)rows * 32, 1), *wide = random_floats((size_t)rows * 32, 1);
+    void *b[2];
+    float *decoded[2];
+    memcpy(wide, acc, (size_t)rows * 32 * sizeof *acc);
+    for (int i = 0; i < 2; i++) {
+        b[i] = random_panel(false, pairs);
+        decoded[i] = guarded((size_t)pairs * 32 * sizeof(float));
+        struct ant_panel panel = {&ant_panel_formats[ANT_BF16], b[i], b[i]};
+        dsp.decode(&panel, 0, pairs / 16, decoded[i]);
+    }
+    dsp.tile_few(rows, a, lda, b[0], b[1], pairs, acc, first, 0);
+    dsp.tile_f32(rows, a, lda, decoded[0], decoded[1], pairs, wide, first, 0);
+    if (memcmp(acc, wide, (size_t)rows * 32 * sizeof *acc) != 0)
+        fail_msg("%s: %d rows by packed bfloat16 are not what they are by floats", dsp.name, rows);
+    check_guards("tile_few");
+}
+
 static void tile_level(void)
 {
+    for (int rows = 1; rows <= dsp.few_rows && !dsp.is_bf16; rows++)
+        for (int i = 0; i < 4; i++) {
+            check_tile(dsp.tile_few, false, rows, 16 * (1 + random_below(4)), i % 2 == 0);
+            check_few(rows, 16 * (1 + random_below(4)), i % 2 == 0);
+        }
     dsp.tile_begin();
     for (int rows = 1; rows <= 50; rows++) {
         check_tile(dsp.tile, !dsp.is_bf16, rows, 16 * (1 + random_below(4)), rows % 3 == 0);

@@ -247,12 +247,17 @@ static void load_query(const struct cpu_backend *cpu, const struct query *query,
                (size_t)query->rows * PAGE * sizeof *scratch->sum);
 }
 
-/* A page of keys or values as the tiles take it. */
-static const uint8_t *load_page(const struct cpu_backend *cpu, const uint8_t *page, uint8_t *room)
+static const struct ant_panel_format *page_format(const struct cpu_backend *cpu)
 {
-    const struct ant_panel_format *format = &ant_panel_formats[cpu->kv_float ? ANT_F32 : ANT_BF16];
-    struct ant_panel panel = {format, page, page};
-    if (ant_dsp_is_direct(&cpu->dsp, format))
+    return &ant_panel_formats[cpu->kv_float ? ANT_F32 : ANT_BF16];
+}
+
+/* A page of keys or values as the tiles of so many rows take it. */
+static const uint8_t *load_page(const struct cpu_backend *cpu, int rows, const uint8_t *page,
+                                uint8_t *room)
+{
+    struct ant_panel panel = {page_format(cpu), page, page};
+    if (ant_dsp_is_direct(&cpu->dsp, panel.format, rows))
         return page;
     cpu->dsp.decode(&panel, 0, cpu->dim_pad / 16, room);
     return room;
@@ -290,9 +295,10 @@ static void visit_page(const struct attention_job *job, const struct query *quer
     if (row >= end)
         return;
 
-    size_t act = cpu_act_bytes(cpu), element = cpu->dsp.is_bf16 && !cpu->kv_float ? 2 : 4;
+    bool is_bf16 = !cpu->kv_float && ant_dsp_is_direct(&cpu->dsp, page_format(cpu), end - row);
+    size_t act = cpu_act_bytes(cpu), element = is_bf16 ? 2 : 4;
     size_t panel = (size_t)cpu->dim_pad * 16 * element, tile_bytes = 1024 * element;
-    ant_tile_fn *tile = cpu->kv_float ? cpu->dsp.tile_f32 : cpu->dsp.tile;
+    ant_tile_fn *tile = ant_dsp_tile(&cpu->dsp, page_format(cpu), end - row);
     const uint8_t *key = page_at(cpu, job->layer, false, page, query->head);
     const uint8_t *value = page_at(cpu, job->layer, true, page, query->head);
     /* Pages lie scattered: ask for one while the one before is at work, at the last for the next
@@ -305,14 +311,14 @@ static void visit_page(const struct attention_job *job, const struct query *quer
         next = page_of(cpu->batch, query->span->seq, query->first_page * PAGE), head--;
     ahead = (ptrdiff_t)(next - page) * (ptrdiff_t)ant_cpu_page_bytes(cpu) +
             (ptrdiff_t)(head - query->head) * (ptrdiff_t)cpu->page_head_bytes;
-    key = load_page(cpu, key, scratch->key);
+    key = load_page(cpu, end - row, key, scratch->key);
     tile(end - row, scratch->query + (size_t)(row * cpu->dim_pad) * act, (size_t)cpu->dim_pad, key,
          key + panel, cpu->dim_pad / 2, scratch->scores + row * PAGE, true, ahead);
     if (cpu->arch.attn_softcap > 0)
         cpu->dsp.softcap(scratch->scores + row * PAGE, cpu->arch.attn_softcap * (float)LOG2_E,
                          (end - row) * PAGE);
     page_softmax(cpu, query, first, row, end, job->window, scratch);
-    value = load_page(cpu, value, scratch->value);
+    value = load_page(cpu, end - row, value, scratch->value);
     for (int t = 0; t < cpu->dim_pad / 32; t++, value += tile_bytes)
         tile(end - row, scratch->p + (size_t)(row * PAGE) * act, PAGE, value,
              value + tile_bytes / 2, PAGE / 2, scratch->sum + (t * cpu->query_rows + row) * PAGE,

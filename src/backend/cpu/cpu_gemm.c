@@ -75,7 +75,7 @@ static void find_unit(const struct gemm_job *job, const struct ant_weight *w, in
 /* Blocks [b0, b1) of panels of floats in compute type: where they lie, or decoded. With one panel
  * the second is the first again, its result unused. */
 static void prepare(const struct gemm_job *job, struct cpu_scratch *scratch,
-                    const struct ant_panel *panels, int n_panels, int b0, int b1,
+                    const struct ant_panel *panels, int n_panels, int rows, int b0, int b1,
                     const void *out[2])
 {
     const struct ant_dsp *dsp = &job->cpu->dsp;
@@ -83,7 +83,7 @@ static void prepare(const struct gemm_job *job, struct cpu_scratch *scratch,
         const struct ant_panel *panel = &panels[i];
         if (i >= n_panels) {
             out[i] = out[0];
-        } else if (ant_dsp_is_direct(dsp, panel->format)) {
+        } else if (ant_dsp_is_direct(dsp, panel->format, rows)) {
             out[i] = panel->blocks + (size_t)b0 * (size_t)panel->format->block_bytes;
         } else {
             dsp->decode(panel, b0, b1, scratch->panels[i]);
@@ -98,14 +98,14 @@ static void multiply_floats(const struct gemm_job *job, int chunk_blocks,
                             int n_panels, int row, int rows, ptrdiff_t ahead, float *acc)
 {
     const struct ant_dsp *dsp = &job->cpu->dsp;
-    ant_tile_fn *tile = ant_dsp_in_float(dsp, panels[0].format) ? dsp->tile_f32 : dsp->tile;
+    ant_tile_fn *tile = ant_dsp_tile(dsp, panels[0].format, rows);
     size_t act_bytes = cpu_act_bytes(job->cpu);
-    if (!ant_dsp_is_direct(dsp, panels[0].format))
+    if (!ant_dsp_is_direct(dsp, panels[0].format, rows))
         ahead = 0;
     for (int b0 = 0; b0 < job->n_blocks; b0 += chunk_blocks) {
         int b1 = b0 + chunk_blocks < job->n_blocks ? b0 + chunk_blocks : job->n_blocks;
         const void *b[2];
-        prepare(job, scratch, panels, n_panels, b0, b1, b);
+        prepare(job, scratch, panels, n_panels, rows, b0, b1, b);
         for (int r = 0; r < rows; r += dsp->tile_rows) {
             int n = rows - r < dsp->tile_rows ? rows - r : dsp->tile_rows;
             const uint8_t *a = job->acts.data + (size_t)(row + r) * job->acts.row_bytes +
