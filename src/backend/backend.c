@@ -34,6 +34,10 @@ int ant_backend_choose(const struct ant_backend_ops **out, const char *name, str
         ant_log(ANT_LOG_INFO, "backend", "%s is not used: %s", backends[i]->name, why.text);
     }
     if (!is_known)
-        return ant_fail(err, ANT_EUSAGE, "this build has no backend '%s'", name);
+        return ant_fail(
+            err, ANT_EUSAGE,
+            "this build has no backend '%s': configure did not find what it needs, or was "
+            "told to leave it out",
+            name);
     return ant_fail(err, rc, "%s", why.text);
 }

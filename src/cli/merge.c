@@ -179,6 +179,11 @@ static int merge_shards(const struct merge_settings *settings, char **paths, int
                                      .command = "antiphon merge"};
     struct ant_results_counts counts;
 
+    if (!settings->output && n == 1)
+        return ant_fail(err, ANT_EUSAGE,
+                        "'%s' has no journal beside it: nothing is left to merge (--output FILE "
+                        "copies a part of an array)",
+                        paths[0]);
     if (!settings->output)
         return ant_fail(err, ANT_EUSAGE, "--output FILE is needed to make one file of %d", n);
     for (int i = 0; i < n; i++)

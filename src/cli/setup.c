@@ -166,6 +166,30 @@ static int default_threads(const struct ant_card *card)
     return threads > 0 ? threads : 1;
 }
 
+/* Not even one sequence has room for its keys and values: `need` and `room` bytes a rank. */
+static int fail_no_room(const struct run *run, double need, double room, double weights,
+                        int sharers, struct ant_error *err)
+{
+    const struct ant_backend_facts *facts = &run->facts;
+    const char *where = facts->is_host ? "host" : "GPU";
+    double free_bytes = (double)facts->free_bytes;
+
+    if (weights > free_bytes)
+        return ant_fail(
+            err, ANT_EUSAGE,
+            "does not fit: %.3g GB of weights on a %s that has %.3g GB free: share them "
+            "among more %ss (--tp-size, --pp-size), or take a quantized or smaller "
+            "model",
+            weights / 1e9, where, free_bytes / 1e9, where);
+    return ant_fail(err, ANT_EUSAGE,
+                    "does not fit: one sequence of %d tokens needs %.3g GB of KV cache, a rank has "
+                    "room for %.3g GB (%.3g GB free on the %s, %.3g GB weights, shared by %d): "
+                    "lower --max-model-len%s",
+                    run->engine_config.max_context, need / 1e9, room > 0 ? room / 1e9 : 0.0,
+                    free_bytes / 1e9, where, weights / 1e9, sharers,
+                    run->settings.kv_memory > 0 ? ", or raise --kv-memory" : "");
+}
+
 /* Pages for every sequence in flight at full length, or as many as the memory allows: of the host,
  * whose ranks share it, or of the rank's device. */
 static int plan_pages(struct run *run, int local_size, struct ant_error *err)
@@ -180,28 +204,21 @@ static int plan_pages(struct run *run, int local_size, struct ant_error *err)
     double left = ((double)facts->free_bytes - weights) / sharers - (double)facts->workspace_bytes;
     double share = left * facts->kv_share, page = (double)facts->kv_page_bytes;
     int each = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
-    const char *where = facts->is_host ? "host" : "GPU";
 
     if (settings->kv_memory > 0 && (double)settings->kv_memory < left)
         share = (double)settings->kv_memory;
     else if (settings->kv_memory > 0)
-        return ant_fail(
-            err, ANT_EUSAGE,
-            "--kv-memory asks for %.2f GB a rank, %.2f GB are free for it: %.2f GB on the %s, "
-            "%.2f GB weights, shared by %d",
-            (double)settings->kv_memory / 1e9, left / 1e9, (double)facts->free_bytes / 1e9, where,
-            weights / 1e9, sharers);
+        return ant_fail(err, ANT_EUSAGE,
+                        "--kv-memory asks for %.3g GB a rank, %.3g GB are free for it (%.3g GB on "
+                        "the %s, %.3g GB weights, shared by %d): lower it",
+                        (double)settings->kv_memory / 1e9, left > 0 ? left / 1e9 : 0.0,
+                        (double)facts->free_bytes / 1e9, facts->is_host ? "host" : "GPU",
+                        weights / 1e9, sharers);
     double pages = (double)each * config->max_seqs;
     if (pages * page > share)
         pages = share / page;
     if (pages < each)
-        return ant_fail(
-            err, ANT_EUSAGE,
-            "does not fit: one sequence of %d tokens needs %.2f GB of KV cache, there is room "
-            "for %.2f GB (%.2f GB free on the %s, %.2f GB weights, ranks that share it: %d): "
-            "lower --max-model-len",
-            config->max_context, each * page / 1e9, share > 0 ? share / 1e9 : 0.0,
-            (double)facts->free_bytes / 1e9, where, weights / 1e9, sharers);
+        return fail_no_room(run, each * page, share, weights, sharers, err);
     config->n_pages = (int)pages;
     return 0;
 }

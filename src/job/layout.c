@@ -14,6 +14,7 @@ int ant_layout_init(struct ant_layout *out, int rank, int world, int dp_size, in
                     int pp_size, struct ant_error *err)
 {
     int64_t replica = (int64_t)tp_size * pp_size; /* ranks of one model instance */
+    const char *more = world == 1 ? ": srun -n or mpirun -n starts more" : "";
 
     if (world < 1 || rank < 0 || rank >= world)
         return ant_fail(err, ANT_EBUG, "rank %d of a job of %d ranks", rank, world);
@@ -25,14 +26,14 @@ int ant_layout_init(struct ant_layout *out, int rank, int world, int dp_size, in
         return ant_fail(err, ANT_EUSAGE, "dp size %d is below 0", dp_size);
     if (dp_size == 0 && world % replica != 0)
         return ant_fail(err, ANT_EUSAGE,
-                        "tp %d x pp %d needs a multiple of %lld ranks, the job has %d", tp_size,
-                        pp_size, (long long)replica, world);
+                        "tp %d x pp %d needs a multiple of %lld ranks, the job has %d%s", tp_size,
+                        pp_size, (long long)replica, world, more);
     if (dp_size == 0)
         dp_size = (int)(world / replica);
     /* Compared by division: the product of three sizes may not fit. */
     if (replica > world || world % replica != 0 || world / replica != dp_size)
-        return ant_fail(err, ANT_EUSAGE, "dp %d x tp %d x pp %d needs %.0f ranks, the job has %d",
-                        dp_size, tp_size, pp_size, (double)replica * dp_size, world);
+        return ant_fail(err, ANT_EUSAGE, "dp %d x tp %d x pp %d needs %.0f ranks, the job has %d%s",
+                        dp_size, tp_size, pp_size, (double)replica * dp_size, world, more);
     *out = (struct ant_layout){
         .world = world,
         .dp_size = dp_size,

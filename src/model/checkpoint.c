@@ -13,6 +13,7 @@
 #include "text/chat.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,7 +282,8 @@ static int fail_no_config(const char *folder, struct ant_error *err)
                         "'%s' has no config.json; to use its GGUF file name '%s/%s'", folder,
                         folder, name);
     return ant_fail(err, ANT_ENOENT, "'%s' has no config.json%s", folder,
-                    n_gguf ? "; to use one of its GGUF files name that file" : "");
+                    n_gguf ? "; to use one of its GGUF files name that file"
+                           : ": it is not the folder of a Hugging Face model");
 }
 
 static int open_folder(struct ant_checkpoint *checkpoint, struct ant_error *err)
@@ -308,12 +310,17 @@ static int open_path(struct ant_checkpoint *checkpoint, struct ant_error *err)
     static const char end[] = ".safetensors";
     size_t bytes = strlen(checkpoint->path), end_bytes = sizeof end - 1;
     struct stat status;
+    if (stat(checkpoint->path, &status) != 0)
+        return ant_fail(err, errno == ENOENT ? ANT_ENOENT : ANT_EIO,
+                        "cannot open '%s': %s (a model is a GGUF file or a folder of this machine: "
+                        "nothing is downloaded)",
+                        checkpoint->path, strerror(errno));
     if (bytes > end_bytes && strcmp(checkpoint->path + bytes - end_bytes, end) == 0)
         return ant_fail(err, ANT_EUSAGE,
                         "'%s' holds only tensors; name the folder that it is in, with its "
                         "config.json and tokenizer.json",
                         checkpoint->path);
-    if (stat(checkpoint->path, &status) == 0 && S_ISDIR(status.st_mode))
+    if (S_ISDIR(status.st_mode))
         ANT_TRY(open_folder(checkpoint, err));
     else
         ANT_TRY(open_gguf(checkpoint, err));

@@ -57,6 +57,17 @@ try "$antiphon" run -m nowhere.gguf -i p.h5 -o x.h5
 expect "run: no such model" 65 "cannot open 'nowhere.gguf': No such file"
 try "$antiphon" run -m p.h5 -i p.h5 -o x.h5
 expect "run: a model that is none" 65 "'p.h5' is not a GGUF file"
+try "$antiphon" run -m org/model -i p.h5 -o x.h5
+expect "run: a model of a hub" 65 "'org/model': No such file" "nothing is downloaded"
+try "$antiphon" run -m . -i p.h5 -o x.h5
+expect "run: a folder that is no model" 65 "'.' has no config.json: it is not the folder of a"
+try "$antiphon" run -m "$model" -i p.h5 -o x.h5 --kv-memory 1
+expect "run: too little memory" 64 "one sequence of 512 tokens needs 0.0" "or raise --kv-memory"
+sed -e 's/"hidden_size": 64/"hidden_size": 16384/' -e 's/"num_hidden_layers": 2/"num_hidden_layers": 512/' \
+    -e 's/"intermediate_size": 160/"intermediate_size": 131072/' -e 's/"num_attention_heads": 4/"num_attention_heads": 128/' \
+    "$model/config.json" >large.json
+try "$antiphon" bench --dummy large.json
+expect "a model that is too large" 64 "does not fit: " "GB of weights on a host" "among more hosts"
 mkdir closed && chmod 555 closed
 if [ "$(id -u)" = 0 ] && chmod 755 . && command -v setpriv >/dev/null; then
     try setpriv --reuid 65534 --clear-groups "$antiphon" run -m "$model" -i p.h5 -o closed/x.h5
@@ -69,5 +80,8 @@ for command in "show x.h5" "template gpu" "params -m $model" "manual run"; do
     try sh -c '"$0" "$@" >/dev/full' "$antiphon" $command
     expect "$command to a full disk" 74 "cannot write to standard output"
 done
+
+try "$antiphon" merge x.h5
+expect "merge: nothing left" 64 "'x.h5' has no journal beside it: nothing is left to merge"
 
 done_testing

@@ -71,7 +71,8 @@ static void what_does_not_fit(void **state)
     (void)state;
     is_refused(4, 3, 2, 1, "dp 3 x tp 2 x pp 1 needs 6 ranks, the job has 4");
     is_refused(8, 2, 2, 1, "dp 2 x tp 2 x pp 1 needs 4 ranks, the job has 8");
-    is_refused(1, 2, 1, 1, "dp 2 x tp 1 x pp 1 needs 2 ranks, the job has 1");
+    is_refused(1, 2, 1, 1,
+               "dp 2 x tp 1 x pp 1 needs 2 ranks, the job has 1: srun -n or mpirun -n starts more");
     is_refused(6, 0, 4, 1, "tp 4 x pp 1 needs a multiple of 4 ranks, the job has 6");
     is_refused(6, 0, 2, 2, "tp 2 x pp 2 needs a multiple of 4 ranks, the job has 6");
     is_refused(2, 0, 4, 1, "tp 4 x pp 1 needs a multiple of 4 ranks, the job has 2");
@@ -79,9 +80,8 @@ static void what_does_not_fit(void **state)
     is_refused(4, 1, 1, -2, "pp size -2 is below 1");
     is_refused(4, -1, 1, 1, "dp size -1 is below 0");
     /* Products beyond 32 and 64 bits. */
-    is_refused(1, 65536, 65536, 1,
-               "dp 65536 x tp 65536 x pp 1 needs 4294967296 ranks, the job "
-               "has 1");
+    is_refused(2, 65536, 65536, 1,
+               "dp 65536 x tp 65536 x pp 1 needs 4294967296 ranks, the job has 2");
     is_refused(4, 1 << 30, 1 << 30, 1 << 30,
                "dp 1073741824 x tp 1073741824 x pp 1073741824 needs 1237940039285380274899124224 "
                "ranks, the job has 4");
