@@ -63,11 +63,10 @@ try "$antiphon" run -m . -i p.h5 -o x.h5
 expect "run: a folder that is no model" 65 "'.' has no config.json: it is not the folder of a"
 try "$antiphon" run -m "$model" -i p.h5 -o x.h5 --kv-memory 1
 expect "run: too little memory" 64 "one sequence of 512 tokens needs 0.0" "or raise --kv-memory"
-sed -e 's/"hidden_size": 64/"hidden_size": 16384/' -e 's/"num_hidden_layers": 2/"num_hidden_layers": 512/' \
-    -e 's/"intermediate_size": 160/"intermediate_size": 131072/' -e 's/"num_attention_heads": 4/"num_attention_heads": 128/' \
-    "$model/config.json" >large.json
-try "$antiphon" bench --dummy large.json
-expect "a model that is too large" 64 "does not fit: " "GB of weights on a host" "among more hosts"
+if [ "$(awk '/^MemTotal:/ { print int($2 / 1e6) }' /proc/meminfo)" -lt 140 ]; then
+    try "$antiphon" bench --dummy llama-3.1-70b
+    expect "a model that is too large" 64 "does not fit: 141 GB of weights on a host" "among more hosts"
+fi
 mkdir closed && chmod 555 closed
 if [ "$(id -u)" = 0 ] && chmod 755 . && command -v setpriv >/dev/null; then
     try setpriv --reuid 65534 --clear-groups "$antiphon" run -m "$model" -i p.h5 -o closed/x.h5
