@@ -79,8 +79,8 @@ check_PROGRAMS += tests/kernel/bench_cpu
 
 # Level amx where there is no AMX: its sources once more, with tiles in memory. What is installed has
 # nothing of it.
-TESTS += tests/emulated/amx.sh
-EXTRA_DIST += tests/emulated/amx.sh
+TESTS += tests/emulated/amx.sh tests/emulated/smollm2.sh
+EXTRA_DIST += tests/emulated/amx.sh tests/emulated/smollm2.sh
 if WITH_AMX
 check_LIBRARIES += libemulatedamx.a
 libemulatedamx_a_SOURCES = tests/emulated/amx.c kernels/cpu/dsp_amx.c kernels/cpu/quant_amx.c
