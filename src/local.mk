@@ -25,7 +25,7 @@ libantiphon_a_SOURCES += \
 	src/cli/cli.c src/cli/constrain.c src/cli/deal.c src/cli/export.c src/cli/halt.c src/cli/history.c \
 	src/cli/history_chart.c src/cli/history_command.c src/cli/history_export.c src/cli/history_page.c \
 	src/cli/manual.c src/cli/merge.c src/cli/pack.c src/cli/params.c src/cli/provenance.c \
-	src/cli/logprobs.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/rules.c \
+	src/cli/logprobs.c src/cli/pulse.c src/cli/record.c src/cli/report.c src/cli/rules.c src/cli/rules_row.c \
 	src/cli/run.c src/cli/score.c src/cli/setup.c \
 	src/cli/shard.c src/cli/show.c src/cli/top.c src/cli/trace.c src/cli/verify.c
 noinst_HEADERS += src/cli/doctor.h

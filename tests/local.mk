@@ -166,7 +166,7 @@ SCRIPT_TESTS += tests/launch/balance.sh tests/launch/bench.sh tests/launch/docto
 	tests/launch/run.sh tests/launch/samples.sh tests/launch/sbatch.sh tests/launch/shards.sh \
 	tests/launch/templates.sh tests/launch/top.sh tests/launch/tutorial.sh
 SCRIPT_TESTS += tests/cli/batch.sh tests/cli/bench.sh tests/cli/chat.sh tests/cli/constrain.sh \
-	tests/cli/exchange.sh tests/cli/install.sh tests/cli/plan.sh tests/cli/report.sh \
+	tests/cli/exchange.sh tests/cli/install.sh tests/cli/plan.sh tests/cli/report.sh tests/cli/rules.sh \
 	tests/cli/score.sh tests/cli/verify.sh tests/cli/words.sh
 SCRIPT_TESTS += tests/interop/h5py.sh
 TESTS += $(SCRIPT_TESTS)

@@ -52,8 +52,7 @@ static int row_sampling(const struct run *run, const struct ant_prompt *prompt,
         out->frequency_penalty = (float)prompt->frequency_penalty;
     if (prompt->has & ANT_HAS_SEED)
         out->seed = prompt->seed;
-    ANT_TRY(ant_sampling_check(out, err));
-    return ant_run_check_edits(run, out, err);
+    return ant_sampling_check(out, err);
 }
 
 /* A tokenizer may know more than the model has rows for. */
@@ -121,7 +120,9 @@ int ant_run_request(const struct run *run, const struct ant_prompt *prompt, int 
     if (rc == 0)
         rc = ant_run_want_logprobs(run, prompt, request, err);
     if (rc == 0)
-        rc = ant_run_row_stops(prompt, request, err);
+        rc = ant_run_row_rules(run, prompt, request, err);
+    if (rc == 0)
+        rc = ant_run_check_edits(run, &request->sampling, request->rules, err);
     if (rc < 0) {
         ant_request_free(request);
         return rc;

@@ -61,8 +61,9 @@ static const struct ant_command_help help = {
               "columns: id or custom_id, continuation, logprobs, prompt_logprobs, choice, regex,\n"
               "json_schema (or response_format), max_tokens, min_tokens, temperature, top_p,\n"
               "top_k, min_p, typical_p, seed, repetition_penalty, presence_penalty,\n"
-              "frequency_penalty, n, stop, system. What would change answers and cannot be\n"
-              "honoured is an error that names the line.",
+              "frequency_penalty, n, stop, system, logit_bias, bad_words, allowed_token_ids,\n"
+              "stop_token_ids. What would change answers and cannot be honoured is an error that\n"
+              "names the line.",
 };
 
 static bool ends_in(const char *name, const char *ending)

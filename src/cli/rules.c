@@ -6,14 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "base/mem.h"
 #include "cli/run.h"
 #include "engine/edits.h"
-
-/* What adding to a logit may come to, as in the OpenAI interface. */
-#define MOST_BIAS 100.0
 
 /* The id at the beginning of an option's value, which `end` must follow. */
 static int read_id(const struct run *run, const char *option, const char *text, char end,
@@ -58,48 +53,6 @@ static int collect_stops(struct run *run, struct ant_error *err)
     return 0;
 }
 
-/* A text, or a JSON list of texts, as the end of an array of a request. */
-static int add_stops(struct ant_stops *stops, const char **strings, const char *text,
-                     struct ant_error *err)
-{
-    json_t *list = *text == '[' ? json_loads(text, 0, NULL) : json_pack("[s]", text), *item;
-    int rc = 0;
-    size_t i;
-
-    if (!json_is_array(list) || json_array_size(list) > ANT_MOST_STOPS)
-        rc = ant_fail(err, ANT_EDATA, "stop '%.60s' is no list of at most %d texts", text,
-                      ANT_MOST_STOPS);
-    json_array_foreach(list, i, item)
-    {
-        if (rc == 0 && json_string_length(item) == 0)
-            rc = ant_fail(err, ANT_EDATA, "stop '%.60s' has something else than texts in it", text);
-        if (rc == 0)
-            strings[stops->n_strings++] = ant_xstrdup(json_string_value(item));
-    }
-    json_decref(list);
-    return rc;
-}
-
-int ant_run_row_stops(const struct ant_prompt *prompt, struct ant_request *request,
-                      struct ant_error *err)
-{
-    struct ant_stops *stops;
-    const char **strings;
-
-    if (prompt->stop_bytes == 0)
-        return 0;
-    char *text = ant_xstrndup(prompt->stop, prompt->stop_bytes);
-    stops = ant_xcalloc(1, sizeof(*stops));
-    strings = ant_xcalloc(ANT_MOST_STOPS, sizeof(*strings));
-    *stops = *request->stops;
-    stops->strings = strings;
-    stops->n_strings = 0;
-    request->stops = request->own_stops = stops;
-    int rc = add_stops(stops, strings, text, err);
-    free(text);
-    return rc;
-}
-
 static int collect_biases(struct run *run, struct ant_error *err)
 {
     const struct ant_option_list *list = &run->settings.logit_bias;
@@ -112,39 +65,44 @@ static int collect_biases(struct run *run, struct ant_error *err)
         ANT_TRY(read_id(run, "logit-bias", list->items[i], '=', &bias[i].id, err));
         const char *number = strchr(list->items[i], '=') + 1;
         double value = strtod(number, &end);
-        if (end == number || *end || !(fabs(value) <= MOST_BIAS))
+        if (end == number || *end || !(fabs(value) <= RUN_MOST_BIAS))
             return ant_fail(err, ANT_EUSAGE, "--logit-bias '%s': not between %g and %g",
-                            list->items[i], -MOST_BIAS, MOST_BIAS);
+                            list->items[i], -RUN_MOST_BIAS, RUN_MOST_BIAS);
         bias[i].value = (float)value;
     }
     return 0;
 }
 
-/* A word is other tokens where a space comes before it. */
+/* A word is other tokens where a space comes before it: up to two lists of ids, behind the `n`. */
+int ant_run_add_word(const struct run *run, const char *text, struct ant_ids *words, int *n,
+                     struct ant_error *err)
+{
+    struct ant_buf spaced = {0};
+    int rc = 0;
+
+    ant_buf_printf(&spaced, " %s", text);
+    for (size_t skip = 0; skip < 2 && rc == 0; skip++) {
+        struct ant_ids *word = &words[*n];
+        rc = ant_tokenizer_encode(run->tokenizer, spaced.data + skip, spaced.len - skip, false,
+                                  word, err);
+        *n += word->len > 0;
+    }
+    ant_buf_release(&spaced);
+    return rc;
+}
+
 static int collect_bad_words(struct run *run, struct ant_error *err)
 {
     const struct ant_option_list *list = &run->settings.bad_words;
     struct ant_ids *words = ant_xcalloc(2 * (size_t)list->count + 1, sizeof(*words));
-    struct ant_buf spaced = {0};
-    int rc = 0;
 
     run->rules.bad_words = words;
-    for (int i = 0; i < list->count && rc == 0; i++) {
-        if (!*list->items[i]) {
-            rc = ant_fail(err, ANT_EUSAGE, "--bad-words is empty: it would forbid everything");
-            break;
-        }
-        spaced.len = 0;
-        ant_buf_printf(&spaced, " %s", list->items[i]);
-        for (size_t skip = 0; skip < 2 && rc == 0; skip++) {
-            struct ant_ids *word = &words[run->rules.n_bad_words];
-            rc = ant_tokenizer_encode(run->tokenizer, spaced.data + skip, spaced.len - skip, false,
-                                      word, err);
-            run->rules.n_bad_words += word->len > 0;
-        }
+    for (int i = 0; i < list->count; i++) {
+        if (!*list->items[i])
+            return ant_fail(err, ANT_EUSAGE, "--bad-words is empty: it would forbid everything");
+        ANT_TRY(ant_run_add_word(run, list->items[i], words, &run->rules.n_bad_words, err));
     }
-    ant_buf_release(&spaced);
-    return rc;
+    return 0;
 }
 
 static int collect_sampling(struct run *run, struct ant_error *err)
@@ -184,9 +142,9 @@ int ant_run_collect_rules(struct run *run, struct ant_error *err)
 }
 
 int ant_run_check_edits(const struct run *run, const struct ant_sampling *sampling,
-                        struct ant_error *err)
+                        const struct ant_rules *rules, struct ant_error *err)
 {
-    if (run->facts.edits_logits || !ant_edits_are_wanted(sampling, &run->rules))
+    if (run->facts.edits_logits || !ant_edits_are_wanted(sampling, rules))
         return 0;
     return ant_fail(err, ANT_EUNSUPP,
                     "penalties, biases, allowed and bad words are not possible with the backend "
@@ -196,11 +154,7 @@ int ant_run_check_edits(const struct run *run, const struct ant_sampling *sampli
 
 void ant_run_release_rules(struct run *run)
 {
-    for (int i = 0; i < 2 * run->settings.bad_words.count && run->rules.bad_words; i++)
-        ant_ids_release((struct ant_ids *)&run->rules.bad_words[i]);
-    free((void *)run->rules.bad_words);
-    free((void *)run->rules.bias);
-    free((void *)run->rules.allowed);
+    ant_rules_release(&run->rules);
     free((void *)run->stops.ids);
     free(run->settings.logit_bias.items);
     free(run->settings.allowed_ids.items);

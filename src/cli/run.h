@@ -194,15 +194,21 @@ int ant_run_end_together(struct run *run, int code, const struct ant_error *err)
 /* An error of this rank alone: tell it and end the others too; what is journalled is safe. */
 int ant_run_end_alone(struct run *run, int code, const struct ant_error *err);
 
-/* rules.c: what the options say about how every answer ends and what may be drawn. */
+/* rules.c: what the options say about how every answer ends and what may be drawn; rules_row.c:
+ * what a row says. */
 int ant_run_collect_rules(struct run *run, struct ant_error *err);
 void ant_run_release_rules(struct run *run);
-/* The request ends where its row says. */
-int ant_run_row_stops(const struct ant_prompt *prompt, struct ant_request *request,
-                      struct ant_error *err);
+/* The request ends where its row says, and draws as it says. */
+int ant_run_row_rules(const struct run *run, const struct ant_prompt *prompt,
+                      struct ant_request *request, struct ant_error *err);
 /* ANT_EUNSUPP if the backend cannot draw so. */
 int ant_run_check_edits(const struct run *run, const struct ant_sampling *sampling,
-                        struct ant_error *err);
+                        const struct ant_rules *rules, struct ant_error *err);
+/* What a bad word is as tokens, behind the `n` that are there: up to two more. */
+int ant_run_add_word(const struct run *run, const char *text, struct ant_ids *words, int *n,
+                     struct ant_error *err);
+/* What adding to a logit may come to, as in the OpenAI interface. */
+#define RUN_MOST_BIAS 100.0
 
 /* logprobs.c: how many answers to a row, and what log probabilities, the job is asked for at most,
  * by its settings and its rows. Collective. */

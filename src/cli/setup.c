@@ -335,7 +335,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
     config->steps_in_flight = run->layout.pp_size > 1 ? 1 : run->facts.steps_in_flight;
     config->opens_steps = run->layout.tp_size * run->layout.pp_size == 1 && run->facts.opens_steps;
     ANT_TRY(plan_drafts(run, err));
-    ANT_TRY(ant_run_check_edits(run, &run->sampling, err));
+    ANT_TRY(ant_run_check_edits(run, &run->sampling, &run->rules, err));
     ANT_TRY(ant_run_check_logprobs(run, err));
     ANT_TRY(ant_run_check_constraint(run, err));
     run->weight_bytes =

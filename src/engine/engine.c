@@ -63,11 +63,30 @@ struct ant_engine {
 
 static void free_stops(struct ant_stops *stops)
 {
-    for (int i = 0; stops && i < stops->n_strings; i++)
+    if (!stops)
+        return;
+    for (int i = 0; i < stops->n_strings; i++)
         free((char *)stops->strings[i]);
-    if (stops)
-        free((void *)stops->strings);
+    free((void *)stops->strings);
+    free((void *)stops->ids);
     free(stops);
+}
+
+void ant_rules_release(struct ant_rules *rules)
+{
+    for (int i = 0; i < rules->n_bad_words; i++)
+        ant_ids_release((struct ant_ids *)&rules->bad_words[i]);
+    free((void *)rules->bad_words);
+    free((void *)rules->bias);
+    free((void *)rules->allowed);
+    *rules = (struct ant_rules){0};
+}
+
+static void free_rules(struct ant_rules *rules)
+{
+    if (rules)
+        ant_rules_release(rules);
+    free(rules);
 }
 
 void ant_request_free(struct ant_request *request)
@@ -75,6 +94,7 @@ void ant_request_free(struct ant_request *request)
     if (!request)
         return;
     free_stops(request->own_stops);
+    free_rules(request->own_rules);
     free(request->prompt);
     ant_ids_release(&request->output);
     ant_constraint_release(request->constraint);

@@ -52,8 +52,9 @@ struct ant_request {
     int32_t n_prompt;
     struct ant_sampling sampling;
     const struct ant_stops *stops;     /* borrowed, lives as long as the engine; or own_stops */
-    struct ant_stops *own_stops;       /* owned with its strings; NULL: those of others */
-    const struct ant_rules *rules;     /* borrowed likewise; NULL: none */
+    struct ant_stops *own_stops;       /* owned with all in it; NULL: those of others */
+    const struct ant_rules *rules;     /* borrowed likewise, or own_rules; NULL: none */
+    struct ant_rules *own_rules;       /* owned with all in it; NULL: those of others */
     struct ant_constraint *constraint; /* a reference of its own; NULL: none */
     struct ant_constraint_place place; /* in it, the engine's */
 
@@ -71,6 +72,8 @@ struct ant_request {
     double t_admitted, t_first, t_done; /* ant_now() */
 };
 void ant_request_free(struct ant_request *request);
+/* What rules point to, owned. */
+void ant_rules_release(struct ant_rules *rules);
 
 enum {
     ANT_MOST_DRAFTS = 32,

@@ -132,7 +132,9 @@ static const struct name {
     {"n", ANT_MEANS_INTEGER, ANT_HAS_SAMPLES},
     {"best_of", ANT_MEANS_UNSUPPORTED, 0},
     {"stop", ANT_MEANS_TEXT, 0},
-    {"stop_token_ids", ANT_MEANS_UNSUPPORTED, 0},
+    {"stop_token_ids", ANT_MEANS_RULE, ANT_RULE_STOP_IDS},
+    {"allowed_token_ids", ANT_MEANS_RULE, ANT_RULE_ALLOWED},
+    {"bad_words", ANT_MEANS_RULE, ANT_RULE_BAD_WORDS},
     {"system", ANT_MEANS_TEXT, 0},
     {"continuation", ANT_MEANS_TEXT, 0},
     {"suffix", ANT_MEANS_UNSUPPORTED, 0},
@@ -140,7 +142,7 @@ static const struct name {
     {"logprobs", ANT_MEANS_INTEGER, ANT_HAS_LOGPROBS},
     {"prompt_logprobs", ANT_MEANS_INTEGER, ANT_HAS_PROMPT_LOGPROBS},
     {"top_logprobs", ANT_MEANS_UNSUPPORTED, 0},
-    {"logit_bias", ANT_MEANS_UNSUPPORTED, 0},
+    {"logit_bias", ANT_MEANS_RULE, ANT_RULE_LOGIT_BIAS},
     {"response_format", ANT_MEANS_UNSUPPORTED, 0},
     {"tools", ANT_MEANS_UNSUPPORTED, 0},
     {"tool_choice", ANT_MEANS_UNSUPPORTED, 0},
@@ -230,6 +232,16 @@ void ant_exchange_set_text(struct ant_exchange_reader *reader, struct ant_prompt
         *texts[i].text = bytes ? texts[i].room->data : "";
         *texts[i].bytes = bytes;
     }
+}
+
+void ant_exchange_set_rule(struct ant_exchange_reader *reader, struct ant_prompt *prompt,
+                           unsigned rule, const char *text, size_t bytes)
+{
+    struct ant_buf *room = &reader->rules[rule];
+
+    room->len = 0;
+    ant_buf_add(room, text, bytes);
+    prompt->rules[rule] = (struct ant_prompt_text){bytes ? room->data : "", bytes};
 }
 
 void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double value)
@@ -383,5 +395,7 @@ void ant_exchange_close(struct ant_exchange_reader *reader)
     ant_buf_release(&reader->shape);
     ant_buf_release(&reader->system);
     ant_buf_release(&reader->unused);
+    for (int i = 0; i < ANT_N_RULES; i++)
+        ant_buf_release(&reader->rules[i]);
     free(reader);
 }

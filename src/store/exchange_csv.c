@@ -12,7 +12,17 @@
 enum { MOST_COLUMNS = 4096, LISTED = 10 };
 
 /* What a column is for. */
-enum use { USE_NOT, USE_PROMPT, USE_TEXT, USE_SHAPE, USE_ID, USE_INTEGER, USE_REAL, USE_REFUSE };
+enum use {
+    USE_NOT,
+    USE_PROMPT,
+    USE_TEXT,
+    USE_SHAPE,
+    USE_RULE,
+    USE_ID,
+    USE_INTEGER,
+    USE_REAL,
+    USE_REFUSE
+};
 struct column {
     char *name; /* owned */
     enum use use;
@@ -228,6 +238,9 @@ static void choose_others(struct ant_exchange_reader *reader)
         case ANT_MEANS_TEXT:
             column->use = USE_TEXT;
             break;
+        case ANT_MEANS_RULE:
+            column->use = USE_RULE;
+            break;
         case ANT_MEANS_UNSUPPORTED:
             column->use = USE_REFUSE;
             break;
@@ -313,6 +326,10 @@ static int take_cell(struct ant_exchange_reader *reader, int i, struct ant_excha
             out->prompt.constraint = text;
             out->prompt.constraint_bytes = bytes;
         }
+        return 0;
+    case USE_RULE:
+        if (bytes > 0)
+            ant_exchange_set_rule(reader, &out->prompt, column->flag, text, bytes);
         return 0;
     case USE_ID:
         out->id_kind = ANT_ID_STRING;

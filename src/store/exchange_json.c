@@ -197,6 +197,23 @@ static int take_named(struct ant_exchange_reader *reader, const char *name, cons
     return rc;
 }
 
+/* Kept as JSON: what is in it is looked at when the model is known. */
+static int take_rule(struct ant_exchange_reader *reader, const char *name, unsigned rule,
+                     const json_t *value, struct ant_prompt *prompt, struct ant_error *err)
+{
+    bool is_map = rule == ANT_RULE_LOGIT_BIAS;
+
+    if (is_neutral(name, value))
+        return 0;
+    if (is_map ? !json_is_object(value) : !json_is_array(value))
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'%s' is %s, expected %s", name,
+                                 type_name(value), is_map ? "an object" : "a list");
+    char *text = json_dumps(value, JSON_COMPACT);
+    ant_exchange_set_rule(reader, prompt, rule, text, strlen(text));
+    free(text);
+    return 0;
+}
+
 /* A name that is neither prompt nor id. */
 static int take_other(struct ant_exchange_reader *reader, const char *name, const json_t *value,
                       struct ant_exchange_row *out, struct ant_error *err)
@@ -210,6 +227,8 @@ static int take_other(struct ant_exchange_reader *reader, const char *name, cons
         return take_number(reader, name, value, true, flag, &out->prompt, err);
     case ANT_MEANS_TEXT:
         return take_named(reader, name, value, &out->prompt, err);
+    case ANT_MEANS_RULE:
+        return take_rule(reader, name, flag, value, &out->prompt, err);
     case ANT_MEANS_UNSUPPORTED:
         if (is_neutral(name, value))
             return 0;

@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "store/exchange.h"
-#include "store/h5.h"
+#include "store/prompts_text.h"
 
 enum {
     PIECE = 1 << 20, /* bytes of text kept, and in a chunk */
@@ -64,11 +64,6 @@ static const struct {
     [ID] = {"id", 0, false},
 };
 
-/* Columns of strings, empty where a row has none. */
-enum { CONTINUATION, STOP, SYSTEM, CHOICE, REGEX, JSON_SCHEMA, N_TEXTS };
-static const char *const text_names[N_TEXTS] = {"continuation", "stop",  "system",
-                                                "choice",       "regex", "json_schema"};
-
 static const int64_t not_given = INT64_MIN;
 
 /* A dataset that grows. */
@@ -83,8 +78,8 @@ struct ant_pack {
     char *path, *part; /* owned */
     hid_t file, group;
     struct growing text, numbers[N_NUMBERS];
-    struct growing names, errors; /* ids that are strings; why rows are no prompts */
-    struct growing texts[N_TEXTS];
+    struct growing names, errors;      /* ids that are strings; why rows are no prompts */
+    struct growing texts[ANT_N_TEXTS]; /* empty where a row has none */
     int64_t rows, bytes;
     bool is_chat, has_prompts, is_finished;
     enum ant_id_kind id_kind;
@@ -337,21 +332,21 @@ static int check_row(struct ant_pack *pack, const struct ant_exchange_row *row,
 
 static int add_texts(struct ant_pack *pack, const struct ant_prompt *prompt, struct ant_error *err)
 {
-    struct text {
-        const char *text;
-        size_t bytes;
-    } from[N_TEXTS] = {[CONTINUATION] = {prompt->continuation, prompt->continuation_bytes},
-                       [STOP] = {prompt->stop, prompt->stop_bytes},
-                       [SYSTEM] = {prompt->system, prompt->system_bytes}};
+    struct ant_prompt_text from[ANT_N_TEXTS] = {
+        [ANT_TEXT_CONTINUATION] = {prompt->continuation, prompt->continuation_bytes},
+        [ANT_TEXT_STOP] = {prompt->stop, prompt->stop_bytes},
+        [ANT_TEXT_SYSTEM] = {prompt->system, prompt->system_bytes}};
 
     if (prompt->constraint_kind != ANT_CONSTRAINT_NONE) {
-        struct text *own = &from[CHOICE + (int)prompt->constraint_kind - ANT_CONSTRAINT_CHOICE];
-        *own = (struct text){prompt->constraint, prompt->constraint_bytes};
+        struct ant_prompt_text *own =
+            &from[ANT_TEXT_CHOICE + (int)prompt->constraint_kind - ANT_CONSTRAINT_CHOICE];
+        *own = (struct ant_prompt_text){prompt->constraint, prompt->constraint_bytes};
     }
-    for (int i = 0; i < N_TEXTS; i++)
+    memcpy(from + ANT_TEXT_RULES, prompt->rules, sizeof(prompt->rules));
+    for (int i = 0; i < ANT_N_TEXTS; i++)
         if (from[i].text || is_open(&pack->texts[i]))
-            ANT_TRY(
-                add_string(pack, &pack->texts[i], text_names[i], from[i].text, from[i].bytes, err));
+            ANT_TRY(add_string(pack, &pack->texts[i], ant_text_columns[i], from[i].text,
+                               from[i].bytes, err));
     return 0;
 }
 
@@ -414,7 +409,7 @@ static int complete(struct ant_pack *pack, struct ant_error *err)
         ANT_TRY(flush(&pack->numbers[c], err));
     ANT_TRY(flush_strings(&pack->names, err));
     ANT_TRY(flush_strings(&pack->errors, err));
-    for (int i = 0; i < N_TEXTS; i++)
+    for (int i = 0; i < ANT_N_TEXTS; i++)
         ANT_TRY(flush_strings(&pack->texts[i], err));
     ANT_TRY(ant_h5_put_text(pack->group, "format", pack->is_chat ? "chat" : "text", err));
     ANT_TRY(ant_h5_put_text(pack->group, "schema", "antiphon-prompts", err));
@@ -426,7 +421,7 @@ static int close_file(struct ant_pack *pack, struct ant_error *err)
     close_growing(&pack->text);
     close_growing(&pack->names);
     close_growing(&pack->errors);
-    for (int i = 0; i < N_TEXTS; i++)
+    for (int i = 0; i < ANT_N_TEXTS; i++)
         close_growing(&pack->texts[i]);
     for (int c = 0; c < N_NUMBERS; c++)
         close_growing(&pack->numbers[c]);
@@ -479,9 +474,10 @@ const char *ant_pack_columns(struct ant_pack *pack)
     pack->columns.len = 0;
     if (pack->id_kind != ANT_ID_NONE)
         ant_buf_printf(&pack->columns, "id");
-    for (int i = 0; i < N_TEXTS; i++)
+    for (int i = 0; i < ANT_N_TEXTS; i++)
         if (pack->texts[i].width)
-            ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "", text_names[i]);
+            ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "",
+                           ant_text_columns[i]);
     for (int c = MAX_TOKENS; c < ID; c++)
         if (pack->numbers[c].width)
             ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "", facts[c].name);
@@ -498,7 +494,7 @@ void ant_pack_close(struct ant_pack *pack)
         flush_strings(&pack->names, &ignored);
     if (pack->errors.pending.len)
         flush_strings(&pack->errors, &ignored);
-    for (int i = 0; i < N_TEXTS; i++)
+    for (int i = 0; i < ANT_N_TEXTS; i++)
         if (pack->texts[i].pending.len)
             flush_strings(&pack->texts[i], &ignored);
     if (!pack->is_finished) {

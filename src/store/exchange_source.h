@@ -17,7 +17,7 @@ struct ant_exchange_reader {
     bool is_begun;
     int64_t line;     /* lines begun so far */
     int64_t row_line; /* where the last row began */
-    struct ant_buf text, id, continuation, stop, system, shape, unused;
+    struct ant_buf text, id, continuation, stop, system, shape, unused, rules[ANT_N_RULES];
     struct ant_error why; /* of a row that is no prompt */
     int n_unused;
     struct ant_exchange_csv *csv; /* owned */
@@ -47,6 +47,7 @@ enum ant_exchange_meaning {
     ANT_MEANS_INTEGER,     /* *flag says which option */
     ANT_MEANS_REAL,
     ANT_MEANS_TEXT, /* of the column of this name */
+    ANT_MEANS_RULE, /* *flag says which */
 };
 enum ant_exchange_meaning ant_exchange_meaning(const struct ant_exchange_reader *reader,
                                                const char *name, unsigned *flag);
@@ -55,6 +56,8 @@ void ant_exchange_note_unused(struct ant_exchange_reader *reader, const char *na
 void ant_exchange_set_integer(struct ant_prompt *prompt, unsigned flag, int64_t value);
 void ant_exchange_set_text(struct ant_exchange_reader *reader, struct ant_prompt *prompt,
                            const char *name, const char *text, size_t bytes);
+void ant_exchange_set_rule(struct ant_exchange_reader *reader, struct ant_prompt *prompt,
+                           unsigned rule, const char *text, size_t bytes);
 void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double value);
 
 /* What an answer must be, by whatever name: 1 if this is such a name and was taken. Names and

@@ -59,11 +59,6 @@ static const char *const option_names[N_OPTIONS] = {"max_tokens",
                                                     "n",
                                                     "typical_p"};
 
-/* Columns of strings. */
-enum { CONTINUATION, STOP, SYSTEM, CHOICE, REGEX, JSON_SCHEMA, N_TEXTS };
-static const char *const text_names[N_TEXTS] = {"continuation", "stop",  "system",
-                                                "choice",       "regex", "json_schema"};
-
 static const char *const structure_names[] = {"text", "text_offsets", "tokens", "tokens_offsets",
                                               "id",   "rank",         "error"};
 
@@ -77,7 +72,7 @@ struct ant_prompts {
     struct ant_h5_column offsets; /* of bytes and tokens */
     struct ant_h5_column options[N_OPTIONS];
     struct ant_h5_column id, rank, error;
-    struct ant_prompts_text texts[N_TEXTS];
+    struct ant_prompts_text texts[ANT_N_TEXTS];
     struct ant_buf why; /* of the error column */
 
     struct ant_buf ignored;
@@ -170,7 +165,8 @@ static int check_names(struct ant_prompts *p, struct ant_error *err)
         if (!name)
             return ant_h5_fail(err, ANT_EDATA, "'%s': cannot list '%s'", p->file, p->path);
         if (!is_among(name, structure_names, COUNT(structure_names)) &&
-            !is_among(name, option_names, N_OPTIONS) && !is_among(name, text_names, N_TEXTS))
+            !is_among(name, option_names, N_OPTIONS) &&
+            !is_among(name, ant_text_columns, ANT_N_TEXTS))
             ant_buf_printf(&p->ignored, "%s%s", p->ignored.len ? ", " : "", name);
         free(name);
     }
@@ -279,9 +275,9 @@ static int open_beside(struct ant_prompts *p, struct ant_h5_column *column, cons
 
 static int open_texts(struct ant_prompts *p, struct ant_error *err)
 {
-    for (int i = 0; i < N_TEXTS; i++) {
+    for (int i = 0; i < ANT_N_TEXTS; i++) {
         struct ant_h5_column *column = &p->texts[i].column;
-        ANT_TRY(open_beside(p, column, text_names[i], true, err));
+        ANT_TRY(open_beside(p, column, ant_text_columns[i], true, err));
         if (ant_h5_column_is_open(column) && column->kind == ANT_H5_INTEGER)
             return ant_fail(err, ANT_EDATA, "%s must hold strings, not numbers", column->label);
     }
@@ -509,13 +505,17 @@ static int read_texts(struct ant_prompts *p, int64_t row, struct ant_prompt *out
     const struct {
         const char **text;
         size_t *bytes;
-    } to[CHOICE] = {[CONTINUATION] = {&out->continuation, &out->continuation_bytes},
-                    [STOP] = {&out->stop, &out->stop_bytes},
-                    [SYSTEM] = {&out->system, &out->system_bytes}};
+    } to[ANT_TEXT_RULES] = {
+        [ANT_TEXT_CONTINUATION] = {&out->continuation, &out->continuation_bytes},
+        [ANT_TEXT_STOP] = {&out->stop, &out->stop_bytes},
+        [ANT_TEXT_SYSTEM] = {&out->system, &out->system_bytes}};
 
-    for (int i = 0; i < CHOICE; i++)
+    for (int i = 0; i < ANT_TEXT_RULES; i++)
         ANT_TRY(ant_prompts_text_read(&p->texts[i], row, p->n, to[i].text, to[i].bytes, err));
-    for (int i = CHOICE; i < N_TEXTS; i++) {
+    for (int i = 0; i < ANT_N_RULES; i++)
+        ANT_TRY(ant_prompts_text_read(&p->texts[ANT_TEXT_RULES + i], row, p->n, &out->rules[i].text,
+                                      &out->rules[i].bytes, err));
+    for (int i = ANT_TEXT_CHOICE; i < ANT_N_TEXTS; i++) {
         const char *text = NULL;
         size_t bytes = 0;
         ANT_TRY(ant_prompts_text_read(&p->texts[i], row, p->n, &text, &bytes, err));
@@ -524,8 +524,9 @@ static int read_texts(struct ant_prompts *p, int64_t row, struct ant_prompt *out
         if (out->constraint_kind != ANT_CONSTRAINT_NONE)
             return ant_fail(err, ANT_EDATA, "row %lld has both %s and %s, of which one can be met",
                             (long long)row, ant_constraint_names[out->constraint_kind],
-                            text_names[i]);
-        out->constraint_kind = (enum ant_constraint_kind)(ANT_CONSTRAINT_CHOICE + i - CHOICE);
+                            ant_text_columns[i]);
+        out->constraint_kind =
+            (enum ant_constraint_kind)(ANT_CONSTRAINT_CHOICE + i - ANT_TEXT_CHOICE);
         out->constraint = text;
         out->constraint_bytes = bytes;
     }
@@ -566,24 +567,6 @@ static void note_column(struct ant_buf *facts, const struct ant_h5_column *colum
                        (long long)column->n);
 }
 
-static void note_prompt(struct ant_buf *facts, const struct ant_prompt *prompt)
-{
-    ant_buf_printf(
-        facts, "row %lld %zu %zu %u %lld %lld %lld %a %a %a %a %a %a %a %llu %lld %lld %lld\n",
-        (long long)prompt->row, prompt->text_bytes, prompt->n_tokens, prompt->has,
-        (long long)prompt->max_tokens, (long long)prompt->min_tokens, (long long)prompt->top_k,
-        prompt->temperature, prompt->top_p, prompt->min_p, prompt->typical_p,
-        prompt->repetition_penalty, prompt->presence_penalty, prompt->frequency_penalty,
-        (unsigned long long)prompt->seed, (long long)prompt->logprobs,
-        (long long)prompt->prompt_logprobs, (long long)prompt->n);
-    ant_buf_add(facts, prompt->continuation, prompt->continuation_bytes);
-    ant_buf_add(facts, prompt->constraint, prompt->constraint_bytes);
-    ant_buf_add(facts, prompt->stop, prompt->stop_bytes);
-    ant_buf_add(facts, prompt->system, prompt->system_bytes);
-    ant_buf_add(facts, prompt->text, prompt->text_bytes);
-    ant_buf_add(facts, prompt->tokens, prompt->n_tokens * sizeof(*prompt->tokens));
-}
-
 /* Rows spread evenly, the first and the last among them. A bad row counts as its number. */
 static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
 {
@@ -596,8 +579,8 @@ static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
     note_column(&facts, &p->id, "id");
     note_column(&facts, &p->rank, "rank");
     note_column(&facts, &p->error, "error");
-    for (int i = 0; i < N_TEXTS; i++)
-        note_column(&facts, &p->texts[i].column, text_names[i]);
+    for (int i = 0; i < ANT_N_TEXTS; i++)
+        note_column(&facts, &p->texts[i].column, ant_text_columns[i]);
     for (int i = 0; i < N_OPTIONS; i++)
         note_column(&facts, &p->options[i], option_names[i]);
     for (int64_t i = 0; i < rows && rc == 0; i++) {
@@ -607,7 +590,7 @@ static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
         rc = ant_prompts_read(p, prompt.row, &prompt, err);
         if (rc == ANT_EDATA)
             rc = 0;
-        note_prompt(&facts, &prompt);
+        ant_prompts_note(&facts, &prompt);
     }
     if (rc == 0)
         p->fingerprint = ant_digest(facts.data, facts.len);
@@ -666,7 +649,7 @@ void ant_prompts_close(struct ant_prompts *p)
     ant_h5_column_close(&p->id);
     ant_h5_column_close(&p->rank);
     ant_h5_column_close(&p->error);
-    for (int i = 0; i < N_TEXTS; i++)
+    for (int i = 0; i < ANT_N_TEXTS; i++)
         ant_prompts_text_close(&p->texts[i]);
     ant_buf_release(&p->why);
     ant_h5_close(p->object);
@@ -716,14 +699,14 @@ bool ant_prompts_have_constraints(const struct ant_prompts *prompts)
 {
     bool has = false;
 
-    for (int i = CHOICE; i < N_TEXTS; i++)
+    for (int i = ANT_TEXT_CHOICE; i < ANT_N_TEXTS; i++)
         has |= ant_h5_column_is_open(&prompts->texts[i].column);
     return has;
 }
 
 bool ant_prompts_have_continuations(const struct ant_prompts *prompts)
 {
-    return ant_h5_column_is_open(&prompts->texts[CONTINUATION].column);
+    return ant_h5_column_is_open(&prompts->texts[ANT_TEXT_CONTINUATION].column);
 }
 
 int ant_prompts_most(struct ant_prompts *p, enum ant_prompt_has flag, int64_t limit, int64_t *most,

@@ -12,6 +12,8 @@
  *     logprobs, prompt_logprobs [N] integers: so many most probable tokens with each; below 0: none
  *     continuation    [N] strings, to be scored
  *     n               [N] integers: so many answers
+ *     logit_bias      [N] strings: JSON objects, from token ids to what is added to their logits
+ *     allowed_token_ids, stop_token_ids, bad_words [N] strings: JSON lists, of token ids or texts
  *     choice, regex, json_schema [N] strings: what the answer must be, as text/constraint.h has it;
  *                     at most one is given in a row, the others are empty
  *     stop            [N] strings: a text that ends answers, or a JSON list of such
@@ -59,6 +61,16 @@ enum ant_prompt_has {
     ANT_HAS_TYPICAL_P = 1 << 14,
 };
 
+/* What a row may say about the tokens of its answer, in JSON. */
+enum ant_prompt_rule {
+    ANT_RULE_LOGIT_BIAS,
+    ANT_RULE_ALLOWED,
+    ANT_RULE_BAD_WORDS,
+    ANT_RULE_STOP_IDS,
+    ANT_N_RULES
+};
+const char *ant_prompt_rule_name(enum ant_prompt_rule rule); /* "logit_bias" */
+
 struct ant_prompt {
     int64_t row;
     const char *text; /* (text_bytes), not NUL-terminated, unchecked UTF-8; NULL
@@ -84,6 +96,10 @@ struct ant_prompt {
     size_t stop_bytes;
     const char *system; /* (system_bytes) of its conversation; empty or NULL: it says nothing */
     size_t system_bytes;
+    struct ant_prompt_text {
+        const char *text; /* (bytes); empty or NULL: it says nothing */
+        size_t bytes;
+    } rules[ANT_N_RULES];
 };
 
 /* `spec` is FILE or FILE:/path/of/dataset/or/group (default /prompts). */

@@ -206,7 +206,7 @@ static void bad_json_lines_are_named(void **state)
         {"{\"prompt\":\"a\",\"stop\":[1]}", "'stop' holds a number, expected strings", ANT_EDATA},
         {"{\"prompt\":\"a\",\"stop\":{}}", "expected a string or a list of strings", ANT_EDATA},
         {"{\"prompt\":\"a\",\"system\":1}", "'system' is a number, expected a string", ANT_EDATA},
-        {"{\"body\":{\"prompt\":\"a\",\"logit_bias\":{\"5\":1}}}", "'logit_bias'", ANT_EUNSUPP},
+        {"{\"body\":{\"prompt\":\"a\",\"logit_bias\":[5]}}", "'logit_bias' is an array", ANT_EDATA},
         {"{\"messages\":[]}", "'messages' must be a list", ANT_EDATA},
         {"{\"messages\":[{\"role\":\"user\"},{\"content\":\"x\"}]}", "message 2 has no 'role'",
          ANT_EDATA},
