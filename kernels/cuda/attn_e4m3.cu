@@ -85,16 +85,6 @@ __device__ __forceinline__ void load_stage(uint32_t stage, const kern_attn &args
     }
 }
 
-/* c (16 x 8) += a (16 x 16) b (16 x 8) of halves */
-__device__ __forceinline__ void mma_half(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                                         uint32_t b1)
-{
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 __device__ __forceinline__ uint32_t pack_half(float low, float high)
 {
     __half2 pair = __floats2half2_rn(fminf(fmaxf(low, -ROW_LARGEST), ROW_LARGEST),

@@ -38,6 +38,16 @@ __device__ __forceinline__ uint32_t e4m3_halves(uint32_t two)
     return (uint32_t)h.x | (uint32_t)h.y << 16;
 }
 
+/* c (16 x 8) += a (16 x 16) b (16 x 8) of halves */
+__device__ __forceinline__ void mma_half(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                         uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 __device__ __forceinline__ float largest8(const float (&x)[8])
 {
     float largest = 0;

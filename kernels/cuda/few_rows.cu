@@ -62,45 +62,27 @@ __device__ __forceinline__ void finish_gated(const struct kern_chain &a, float *
 template <int ROWS, bool GATED>
 __global__ void __launch_bounds__(THREADS) multiply(const __grid_constant__ struct kern_chain a)
 {
-    using C = config<ROWS>;
     extern __shared__ __align__(128) char smem[];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int first = blockIdx.x * (GATED ? COLUMNS / 2 : COLUMNS), jump = GATED ? a.n / 2 - 8 : 0;
-    int n_tiles = (a.k + DEPTH - 1) / DEPTH;
-    uint32_t stages = smem_address(smem);
+    pipeline<ROWS, struct kern_chain> at = {a, first, jump, (a.k + DEPTH - 1) / DEPTH,
+                                            smem_address(smem)};
     int row = lane >> 2, column = first + 8 * warp + 2 * (lane & 3);
     float c[4] = {}, old[4];
 
-    auto load_weights = [&](int t) {
-        if (t < n_tiles)
-            load_rows<COLUMNS>(stages + t % C::STAGES * C::STAGE_BYTES, a.weight, first, jump, a.n,
-                               t * ROW_BYTES, 2 * a.k);
-    };
-    auto load_in = [&](int t) {
-        if (t < n_tiles)
-            load_rows<ROWS>(stages + t % C::STAGES * C::STAGE_BYTES + C::WEIGHT_BYTES, a.in, 0, 0,
-                            a.rows, t * ROW_BYTES, 2 * a.k);
-        copy_commit();
-    };
     start_next();
-    for (int t = 0; t < C::STAGES - 1; t++)
-        load_weights(t);
+    at.begin_weights();
     wait_before();
-    for (int t = 0; t < C::STAGES - 1; t++)
-        load_in(t);
+    at.begin_in();
     for (int i = 0; i < 4; i++)
         old[i] = old_value(a, row + (i >> 1) * 8, column + (i & 1));
-    for (int t = 0; t < n_tiles; t++) {
-        uint32_t stage = stages + t % C::STAGES * C::STAGE_BYTES;
+    for (int t = 0; t < at.n_stages; t++) {
+        uint32_t stage = at.next(t);
 
-        copy_wait<C::STAGES - 2>();
-        __syncthreads();
-        load_weights(t + C::STAGES - 1);
-        load_in(t + C::STAGES - 1);
 #pragma unroll
         for (int step = 0; step < DEPTH / 16; step += 2) {
             uint32_t in[2][4], w[4];
-            load_inputs<ROWS>(in, stage + C::WEIGHT_BYTES, step, lane);
+            load_inputs<ROWS>(in, stage + config<ROWS>::WEIGHT_BYTES, step, lane);
             load_matrices(w, stage + unit_offset(8 * warp + (lane & 7), 2 * step + (lane >> 3)));
             mma(c, in[0], w[0], w[1]);
             mma(c, in[1], w[2], w[3]);

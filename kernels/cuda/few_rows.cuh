@@ -41,6 +41,58 @@ __device__ __forceinline__ void load_rows(uint32_t to, const void *matrix, int f
     }
 }
 
+/* A block's way through k: stages of its columns' weights and of all rows of the input. Weights may
+ * be on their way before the input is there. */
+template <int ROWS, typename A> struct pipeline {
+    using C = config<ROWS>;
+    const A &a;
+    int first, jump; /* of the weights, as load_rows() has them */
+    int n_stages;
+    uint32_t base;
+
+    __device__ __forceinline__ int row_bytes() const
+    {
+        return (int)sizeof(*a.weight) * a.k;
+    }
+    __device__ __forceinline__ uint32_t stage(int t) const
+    {
+        return base + t % C::STAGES * C::STAGE_BYTES;
+    }
+    __device__ __forceinline__ void load_weights(int t) const
+    {
+        if (t < n_stages)
+            load_rows<COLUMNS>(stage(t), a.weight, first, jump, a.n, t * ROW_BYTES, row_bytes());
+    }
+    __device__ __forceinline__ void load_in(int t) const
+    {
+        if (t < n_stages)
+            load_rows<ROWS>(stage(t) + C::WEIGHT_BYTES, a.in, 0, 0, a.rows, t * ROW_BYTES,
+                            row_bytes());
+        copy_commit();
+    }
+    __device__ __forceinline__ void begin_weights() const
+    {
+        for (int t = 0; t < C::STAGES - 1; t++)
+            load_weights(t);
+    }
+    __device__ __forceinline__ void begin_in() const
+    {
+        for (int t = 0; t < C::STAGES - 1; t++)
+            load_in(t);
+    }
+    /* Stage t, when it is there; another sets out. */
+    __device__ __forceinline__ uint32_t next(int t) const
+    {
+        uint32_t now = stage(t);
+
+        copy_wait<C::STAGES - 2>();
+        __syncthreads();
+        load_weights(t + C::STAGES - 1);
+        load_in(t + C::STAGES - 1);
+        return now;
+    }
+};
+
 /* What is added to a product besides its bias. */
 template <typename A> __device__ __forceinline__ float old_value(const A &a, int row, int column)
 {

@@ -20,16 +20,6 @@ namespace
 
 using namespace few_rows;
 
-/* c (16 x 8) += a (16 x 16) b (16 x 8) of halves */
-__device__ __forceinline__ void mma_half(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                                         uint32_t b1)
-{
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 /* Four steps of a stage from unit `unit` on. */
 template <int ROWS>
 __device__ __forceinline__ void multiply_units(float (&c)[2][4], uint32_t weights, uint32_t in,
@@ -56,46 +46,28 @@ template <int ROWS>
 __global__ void __launch_bounds__(THREADS)
     multiply_e4m3(const __grid_constant__ struct kern_few_rows_e4m3 a)
 {
-    using C = config<ROWS>;
     extern __shared__ __align__(128) char smem[];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = blockIdx.x * COLUMNS;
-    int n_tiles = (a.k + ROW_BYTES - 1) / ROW_BYTES;
-    uint32_t stages = smem_address(smem);
+    pipeline<ROWS, struct kern_few_rows_e4m3> at = {a, first, 0, (a.k + ROW_BYTES - 1) / ROW_BYTES,
+                                                    smem_address(smem)};
     int row = lane >> 2, column = first + 8 * warp + 2 * (lane & 3);
     float c[2][4] = {}, old[4], scale[2];
 
-    auto load_weights = [&](int t) {
-        if (t < n_tiles)
-            load_rows<COLUMNS>(stages + t % C::STAGES * C::STAGE_BYTES, a.weight, first, 0, a.n,
-                               t * ROW_BYTES, a.k);
-    };
-    auto load_in = [&](int t) {
-        if (t < n_tiles)
-            load_rows<ROWS>(stages + t % C::STAGES * C::STAGE_BYTES + C::WEIGHT_BYTES, a.in, 0, 0,
-                            a.rows, t * ROW_BYTES, a.k);
-        copy_commit();
-    };
     start_next();
-    for (int t = 0; t < C::STAGES - 1; t++)
-        load_weights(t);
+    at.begin_weights();
     for (int i = 0; i < 2; i++)
         scale[i] = column + i < a.n ? a.weight_scales[column + i] : 0;
     wait_before();
-    for (int t = 0; t < C::STAGES - 1; t++)
-        load_in(t);
+    at.begin_in();
     for (int i = 0; i < 4; i++)
         old[i] = old_value(a, row + (i >> 1) * 8, column + (i & 1));
-    for (int t = 0; t < n_tiles; t++) {
-        uint32_t stage = stages + t % C::STAGES * C::STAGE_BYTES;
+    for (int t = 0; t < at.n_stages; t++) {
+        uint32_t stage = at.next(t);
 
-        copy_wait<C::STAGES - 2>();
-        __syncthreads();
-        load_weights(t + C::STAGES - 1);
-        load_in(t + C::STAGES - 1);
 #pragma unroll
         for (int unit = 0; unit < UNITS; unit += 4)
-            multiply_units<ROWS>(c, stage + 8 * warp * ROW_BYTES, stage + C::WEIGHT_BYTES, unit,
-                                 lane);
+            multiply_units<ROWS>(c, stage + 8 * warp * ROW_BYTES,
+                                 stage + config<ROWS>::WEIGHT_BYTES, unit, lane);
     }
     for (int i = 0; i < 4; i++) {
         int r = row + (i >> 1) * 8;
