@@ -21,7 +21,6 @@ namespace
 {
 
 constexpr int WARPS = 4, THREADS = 32 * WARPS;
-constexpr int SCORE_STRIDE = TILE_KEYS + 8; /* eight rows of float2 without bank conflict */
 
 template <int D> struct config {
     static constexpr int TILE_BYTES = TILE_KEYS * D * 2;
@@ -46,27 +45,7 @@ __device__ __forceinline__ void quarter_scores(float *scores, uint32_t k_tile,
         mma(s[0], q[k], b[0], b[1]);
         mma(s[1], q[k], b[2], b[3]);
     }
-    float *to = scores + (lane >> 2) * SCORE_STRIDE + 16 * warp + 2 * (lane & 3);
-#pragma unroll
-    for (int n = 0; n < 2; n++) {
-        *(float2 *)(to + 8 * n) = make_float2(s[n][0], s[n][1]);
-        *(float2 *)(to + 8 * n + 8 * SCORE_STRIDE) = make_float2(s[n][2], s[n][3]);
-    }
-}
-
-__device__ __forceinline__ void read_scores(float (&s)[8][4], const float *scores, int lane)
-{
-    const float *from = scores + (lane >> 2) * SCORE_STRIDE + 2 * (lane & 3);
-
-#pragma unroll
-    for (int n = 0; n < 8; n++) {
-        float2 low = *(const float2 *)(from + 8 * n);
-        float2 high = *(const float2 *)(from + 8 * n + 8 * SCORE_STRIDE);
-        s[n][0] = low.x;
-        s[n][1] = low.y;
-        s[n][2] = high.x;
-        s[n][3] = high.y;
-    }
+    put_scores(scores + (lane >> 2) * SCORE_STRIDE + 16 * warp + 2 * (lane & 3), s);
 }
 
 /* out (16 x D/4 of the warp) += P V */
@@ -254,11 +233,7 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
     load_query<D>(q, args, item.row, kv_head, lane >> 2, item.n_rows * group);
     if (is_last_alone(item))
         merge_shared<D>(m, args, item, kv_head, c, warp, lane);
-    for (int h = 0; h < 2; h++) {
-        int position = oldest + min((lane >> 2) + 8 * h, item.n_rows * group - 1) / group;
-        to[h] = position + 1;
-        from[h] = args.window ? position + 1 - args.window : 0;
-    }
+    see_rows(from, to, args, item, oldest, group, lane);
     for (; tile < n_tiles; tile++) {
         uint32_t k_tile = stages + tile % C::STAGES * C::STAGE_BYTES;
         int key = item.first + tile * TILE_KEYS;
@@ -275,11 +250,7 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
         if (key + TILE_KEYS > oldest + 1 || key < from_last)
             mask_tile(p, key + 2 * (lane & 3), from, to);
         softmax_tile(p, state, factor, c);
-#pragma unroll
-        for (int n = 0; n < D / 32; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                out[n][i] = __fmul_rn(out[n][i], factor[i >> 1]);
+        scale_rows(out, factor);
         quarter_values<D>(out, k_tile + C::TILE_BYTES, p, warp, lane);
     }
     row_sums(state);
@@ -393,11 +364,7 @@ __device__ __forceinline__ void add_tiles(float (&out)[D / 64][4], attn_state &s
             state.max[h] = fmaxf(state.max[h], states.max[t][row]);
             state.sum[h] = __fmaf_rn(state.sum[h], factor[h], states.sum[t][row][lane & 3]);
         }
-#pragma unroll
-        for (int n = 0; n < N; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                out[n][i] = __fmul_rn(out[n][i], factor[i >> 1]);
+        scale_rows(out, factor);
 #pragma unroll
         for (int k = 0; k < TILE_KEYS / 16; k++) {
             uint4 x = *(const uint4 *)(p + ((t * (TILE_KEYS / 16) + k) * 32 + lane) * 4);
@@ -442,11 +409,7 @@ __device__ __forceinline__ void do_item_at_once(const kern_attn &args, const ker
     load_query<D>(q, args, item.row, kv_head, lane >> 2, item.n_rows * group);
     if (is_last_alone(item))
         merge_shared<D>(m, args, item, kv_head, c, warp, lane);
-    for (int h = 0; h < 2; h++) {
-        int position = oldest + min((lane >> 2) + 8 * h, item.n_rows * group - 1) / group;
-        to[h] = position + 1;
-        from[h] = args.window ? position + 1 - args.window : 0;
-    }
+    see_rows(from, to, args, item, oldest, group, lane);
     bool has_tile = warp >= first && warp < n_tiles;
     copy_wait<1>();
     __syncthreads();

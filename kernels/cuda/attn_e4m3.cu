@@ -25,7 +25,6 @@ namespace
 
 constexpr int WARPS = 4, THREADS = 32 * WARPS;
 constexpr int PREFILL_WARPS = KERN_PREFILL_ROWS / 16, PREFILL_THREADS = 32 * PREFILL_WARPS;
-constexpr int SCORE_STRIDE = TILE_KEYS + 8; /* eight rows of float2 without bank conflict */
 constexpr float UNIT = 1 / E4M3_LARGEST;
 
 /* A stage: tile of K, tile of V, the largest of each key, of each value. */
@@ -237,18 +236,9 @@ __device__ __forceinline__ void tile_scores(float (&p)[8][4], float *scores, uin
     float *own = scores + (lane >> 2) * SCORE_STRIDE + 2 * (lane & 3);
 
     scores_of<D, 2>(s, k_tile, largest, q, 16 * warp, lane);
-#pragma unroll
-    for (int n = 0; n < 2; n++) {
-        *(float2 *)(own + 16 * warp + 8 * n) = make_float2(s[n][0], s[n][1]);
-        *(float2 *)(own + 16 * warp + 8 * n + 8 * SCORE_STRIDE) = make_float2(s[n][2], s[n][3]);
-    }
+    put_scores(own + 16 * warp, s);
     __syncthreads();
-#pragma unroll
-    for (int n = 0; n < 8; n++) {
-        float2 low = *(const float2 *)(own + 8 * n);
-        float2 high = *(const float2 *)(own + 8 * n + 8 * SCORE_STRIDE);
-        p[n][0] = low.x, p[n][1] = low.y, p[n][2] = high.x, p[n][3] = high.y;
-    }
+    read_scores(p, scores, lane);
 }
 
 template <int D>
@@ -279,11 +269,7 @@ __device__ __forceinline__ void do_item(const kern_attn &args, const kern_attn_i
     for (int i = 0; i < C::STAGES - 1; i++)
         load(tile + i);
     load_query_halves<D>(q, args, item.row, kv_head, lane >> 2, item.n_rows * group);
-    for (int h = 0; h < 2; h++) {
-        int position = oldest + min((lane >> 2) + 8 * h, item.n_rows * group - 1) / group;
-        to[h] = position + 1;
-        from[h] = args.window ? position + 1 - args.window : 0;
-    }
+    see_rows(from, to, args, item, oldest, group, lane);
     for (; tile < n_tiles; tile++) {
         int stage = tile % C::STAGES * C::STAGE_BYTES, key = item.first + tile * TILE_KEYS;
         const float *largest = (const float *)(smem + stage + C::LARGEST);

@@ -14,6 +14,47 @@ __device__ __forceinline__ uint32_t *output(const kern_attn &args, const kern_at
                         (kv_head * group + row % group) * args.head_dim + column);
 }
 
+/* Scores of a tile in shared memory, of 16 rows: each of four warps puts those of 16 keys there. */
+constexpr int SCORE_STRIDE = TILE_KEYS + 8; /* eight rows of float2 without bank conflict */
+
+/* `to`: of the thread's first row, its first column of the warp's 16. */
+__device__ __forceinline__ void put_scores(float *to, const float (&s)[2][4])
+{
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+        *(float2 *)(to + 8 * n) = make_float2(s[n][0], s[n][1]);
+        *(float2 *)(to + 8 * n + 8 * SCORE_STRIDE) = make_float2(s[n][2], s[n][3]);
+    }
+}
+
+__device__ __forceinline__ void read_scores(float (&s)[8][4], const float *scores, int lane)
+{
+    const float *from = scores + (lane >> 2) * SCORE_STRIDE + 2 * (lane & 3);
+
+#pragma unroll
+    for (int n = 0; n < 8; n++) {
+        float2 low = *(const float2 *)(from + 8 * n);
+        float2 high = *(const float2 *)(from + 8 * n + 8 * SCORE_STRIDE);
+        s[n][0] = low.x;
+        s[n][1] = low.y;
+        s[n][2] = high.x;
+        s[n][3] = high.y;
+    }
+}
+
+/* The keys that a thread's two rows see: [from[h], to[h]). `oldest`: position of the item's first
+ * token row; group: its rows of a token. */
+__device__ __forceinline__ void see_rows(int (&from)[2], int (&to)[2], const kern_attn &args,
+                                         const kern_attn_item &item, int oldest, int group,
+                                         int lane)
+{
+    for (int h = 0; h < 2; h++) {
+        int position = oldest + min((lane >> 2) + 8 * h, item.n_rows * group - 1) / group;
+        to[h] = position + 1;
+        from[h] = args.window ? position + 1 - args.window : 0;
+    }
+}
+
 /* Merge the chunks of a sequence in ascending order; four columns a thread. Values are multiples of
  * `unit`. */
 template <int D>
