@@ -80,7 +80,7 @@ bad "a disk that is nearly full" disk 0 "WARN  output     only 105 MB are free"
 bad "no locks of whole files" flock 0 "WARN  locks" "has no locks of whole files" \
     "HDF5_USE_FILE_LOCKING=FALSE"
 for rank in 0 3; do
-    on_nodes 2 4 env LD_PRELOAD="$library" BAD_NODE="sync $rank" "$antiphon" doctor --timeout 3
+    on_nodes 2 4 env LD_PRELOAD="$library" BAD_NODE="sync $rank" "$antiphon" doctor --timeout 5
     if [ $rank = 0 ]; then
         expect "a file system that hangs on rank 0" 69 "OK    launcher" "OK    HDF5" \
             "FAIL  output     hangs on rank 0" "-> the file system does not answer"
@@ -89,7 +89,7 @@ for rank in 0 3; do
             "FAIL  one folder" "no answer from rank 3" "FAIL  ranks"
     fi
 done
-on_nodes 2 4 env LD_PRELOAD="$library" BAD_NODE=write "$antiphon" doctor --timeout 3
+on_nodes 2 4 env LD_PRELOAD="$library" BAD_NODE=write "$antiphon" doctor --timeout 5
 expect "a file system that hangs in HDF5" 69 "OK    output" "OK    locks" \
     "FAIL  MPI-IO     hangs on rank 0" "-> the file system does not answer"
 bad "no locks at all" fcntl 0 "WARN  locks" "has no locks (fcntl)"
