@@ -26,6 +26,8 @@ struct ant_transport; /* this process's UCX context and worker */
 int ant_transport_open(struct ant_transport **out, bool is_alone, struct ant_error *err);
 /* After every group is closed. What was sent goes out first. */
 void ant_transport_close(struct ant_transport *transport);
+/* The same without waiting until peers, who may be gone, have taken what was sent. */
+void ant_transport_close_at_once(struct ant_transport *transport);
 /* Borrowed; NULL and zero bytes without UCX. */
 const void *ant_transport_address(const struct ant_transport *transport, size_t *bytes);
 const char *ant_transport_version(void); /* of the UCX library loaded, "" without UCX */

@@ -233,7 +233,8 @@ void ant_heart_close(struct ant_heart *heart)
         pthread_mutex_unlock(&heart->mutex);
         pthread_join(heart->thread, NULL);
     }
-    ant_transport_close(heart->transport);
+    /* A rank that has not looked since this job began, if that was a moment ago, never will. */
+    ant_transport_close_at_once(heart->transport);
     pthread_cond_destroy(&heart->cond);
     pthread_mutex_destroy(&heart->mutex);
     free(heart->cards);

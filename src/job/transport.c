@@ -62,7 +62,7 @@ struct ant_transport {
     struct ant_far_word *far_words;
     struct answer *answers; /* to be sent; owned */
     uint64_t serial;        /* of words and additions */
-    bool has_failed;        /* a flight was abandoned: somebody will not listen */
+    bool is_hasty; /* closing waits for nobody: a flight was abandoned, or nothing matters */
     struct ant_watch_list watches;
 };
 
@@ -303,7 +303,7 @@ static void *begin_close(struct peer *peer, uint32_t flags)
 }
 
 /* All at once, so that the time is that of the slowest. What is still to be sent goes out first,
- * unless there was a failure: a peer that does not listen any more would hold us up. */
+ * unless that is in haste: a peer that does not listen any more would hold us up. */
 static void close_peers(struct ant_transport *transport)
 {
     void **requests = ant_xcalloc((size_t)transport->n_peers + 1, sizeof(*requests));
@@ -313,9 +313,8 @@ static void close_peers(struct ant_transport *transport)
         struct peer *peer = transport->peers[i];
 
         if (peer)
-            requests[i] = begin_close(peer, transport->has_failed || peer->broken != UCS_OK
-                                                ? UCP_EP_CLOSE_FLAG_FORCE
-                                                : 0);
+            requests[i] = begin_close(
+                peer, transport->is_hasty || peer->broken != UCS_OK ? UCP_EP_CLOSE_FLAG_FORCE : 0);
     }
     for (int i = 0; i < transport->n_peers; i++)
         finish(transport, requests[i], deadline);
@@ -349,6 +348,13 @@ void ant_transport_close(struct ant_transport *transport)
         free(transport->peers[i]);
     free(transport->peers);
     free(transport);
+}
+
+void ant_transport_close_at_once(struct ant_transport *transport)
+{
+    if (transport)
+        transport->is_hasty = true;
+    ant_transport_close(transport);
 }
 
 const void *ant_transport_address(const struct ant_transport *transport, size_t *bytes)
@@ -686,7 +692,7 @@ void ant_flight_abandon(struct ant_flight *flight)
     struct ant_transport *transport = flight->transport;
     double deadline = ant_now() + close_seconds;
 
-    transport->has_failed = true;
+    transport->is_hasty = true;
     for (int i = flight->landed; i < flight->count; i++) {
         struct ant_message *message = &flight->messages[i];
 

@@ -30,6 +30,11 @@ void ant_transport_close(struct ant_transport *transport)
     free(transport);
 }
 
+void ant_transport_close_at_once(struct ant_transport *transport)
+{
+    ant_transport_close(transport);
+}
+
 const void *ant_transport_address(const struct ant_transport *transport, size_t *bytes)
 {
     (void)transport;
