@@ -291,17 +291,17 @@ out:
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-/* Others may need the core: spin shortly, then sleep in growing steps up to a millisecond. */
-static void pause_after(int idle)
+/* Others may need the core: after two milliseconds of yielding a rank sleeps, longer the longer it
+ * has waited. */
+static void pause_after(double waited)
 {
-    struct timespec nap = {0, 20000};
+    double nap = waited / 16;
 
-    if (idle < 2000) {
+    if (waited < 2e-3) {
         sched_yield();
         return;
     }
-    nap.tv_nsec = idle < 2200 ? 50000 : 1000000;
-    nanosleep(&nap, NULL);
+    nanosleep(&(struct timespec){0, nap < 4e-3 ? (long)(nap * 1e9) : 4000000}, NULL);
 }
 
 /* One that failed by itself tells the others; one that was told does not. */
@@ -330,17 +330,17 @@ static int serve_others(struct ant_watch *watch, struct ant_error *err)
 int ant_watch_attend(struct ant_watch *watch, double seconds, bool (*is_over)(void *), void *arg,
                      struct ant_error *err)
 {
-    double end = ant_now() + seconds;
+    double now = ant_now(), end = now + seconds, since = now;
 
-    for (int idle = 0; !watch->failed && ant_now() < end && !is_over(arg); idle++) {
+    for (; !watch->failed && now < end && !is_over(arg); now = ant_now()) {
         ant_transport_progress(watch->transport);
         int rc = serve_others(watch, err);
         if (rc == 0)
             rc = ant_transport_check(watch->transport, watch->ranks, watch->n, err);
         if (rc < 0)
             return rc;
-        idle = rc > 0 ? 0 : idle;
-        pause_after(idle);
+        since = rc > 0 ? now : since;
+        pause_after(now - since);
     }
     return watch->failed ? ant_fail(err, watch->failed, "%s", watch->verdict.text) : 0;
 }
@@ -350,7 +350,7 @@ int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const cha
 {
     struct ant_error why = {{0}};
     double since = ant_now();
-    int landed = 0, idle = 0, rc = 0;
+    int landed = 0, rc = 0;
 
     watch->waiting = flight;
     while (rc == 0 && !watch->failed) {
@@ -362,7 +362,6 @@ int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const cha
         if (served > 0 || flight->landed != landed) {
             landed = flight->landed;
             since = ant_now();
-            idle = 0;
         } else if (ant_now() - since > timeout) {
             rc = find_missing(watch, flight, what, timeout, &why);
             since = ant_now();
@@ -370,7 +369,7 @@ int ant_watch_wait(struct ant_watch *watch, struct ant_flight *flight, const cha
             /* Whoever waits for a dead member's partner waits for the dead. */
             rc = ant_transport_check(watch->transport, watch->ranks, watch->n, &why);
         }
-        pause_after(idle++);
+        pause_after(ant_now() - since);
     }
     if (rc != 1 || watch->failed)
         rc = give_up(watch, flight, rc, &why);
