@@ -379,7 +379,8 @@ static void print_shares(const struct plan_cost *cost)
                  {"attention", cost->attention},
                  {"element by element", cost->elements},
                  {"ranks together", cost->links},
-                 {"beginning and ending of operations", cost->operations}};
+                 {"beginning and ending of operations", cost->operations},
+                 {"the limit of power", cost->power}};
     double all = ant_plan_seconds(cost);
     int n = 0;
 
@@ -427,7 +428,7 @@ static json_t *candidate_json(const struct plan *plan, const struct candidate *c
 
     return json_pack(
         "{s:i, s:i, s:i, s:b, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, "
-        "s:f, s:f}}",
+        "s:f, s:f, s:f}}",
         "dp", c->layout.dp, "tp", c->layout.tp, "pp", c->layout.pp, "ep",
         c->layout.ep != ANT_EP_NONE, "weight_bytes", c->memory.weights, "workspace_bytes",
         c->memory.workspace, "cache_bytes", c->memory.cache, "cache_tokens",
@@ -435,7 +436,7 @@ static json_t *candidate_json(const struct plan *plan, const struct candidate *c
         c->result.seconds, "prompt_tokens", c->result.prompt_tokens, "output_tokens",
         c->result.output_tokens, "node_hours", node_hours(plan, c), "seconds_simulated", "products",
         cost->products, "weights", cost->weights, "attention", cost->attention, "elements",
-        cost->elements, "links", cost->links, "operations", cost->operations);
+        cost->elements, "links", cost->links, "operations", cost->operations, "power", cost->power);
 }
 
 static int write_json(const struct plan *plan, const char *path, struct ant_error *err)

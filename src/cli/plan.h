@@ -32,7 +32,9 @@ struct plan_machine {
     double prefill_flops;          /* of attention of a prompt's rows together */
     double element_bandwidth;      /* of operations on activations */
     double op_s;                   /* that each operation takes beside its work */
-    double link_bandwidth, link_s; /* between ranks of a host: bytes/s, and to agree at all */
+    double power_bandwidth;        /* bytes/s whose reading takes all power there is; 0: no limit */
+    double link_bandwidth, link_s; /* between ranks of a host: bytes/s, and to agree at all; */
+    double sum_bandwidth, sum_s;   /* the same of sums over the ranks of a layer */
     double most_bandwidth;         /* hosts: of all cores together */
     int default_seqs, many_seqs, default_rows; /* as of struct ant_backend_ops */
     double kv_share;
@@ -66,9 +68,9 @@ int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkp
 
 /* Where the time of steps goes. */
 struct plan_cost {
-    double products, weights, attention, elements, links,
-        operations; /* seconds; operations: what
-        each takes however little there is to do */
+    double products, weights, attention, elements, links; /* seconds */
+    double operations; /* what each takes however little there is to do */
+    double power;      /* what the limit of the device's power adds */
 };
 double ant_plan_seconds(const struct plan_cost *cost);
 /* Add that of a step of the engine to `sum`; returns its seconds. */

@@ -108,7 +108,7 @@ int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkp
 double ant_plan_seconds(const struct plan_cost *cost)
 {
     return cost->products + cost->weights + cost->attention + cost->elements + cost->links +
-           cost->operations;
+           cost->operations + cost->power;
 }
 
 /* Every operation costs a little beside its work: to begin on all cores or multiprocessors, and to
@@ -118,17 +118,27 @@ static void add_operations(struct plan_cost *cost, const struct plan_machine *ma
     cost->operations += n * machine->op_s;
 }
 
+/* What would take `seconds` at the device's best rate and reads so many bytes takes power for it.
+ * Of a step that is summed up in `power`: the seconds that it takes at full power, all in all. */
+static void add_power(struct plan_cost *cost, const struct plan_machine *machine, double seconds,
+                      double bytes)
+{
+    if (machine->power_bandwidth > 0)
+        cost->power += seconds + bytes / machine->power_bandwidth;
+}
+
 /* A product is bound by arithmetic or by its weights; near the crossing by both. */
 static void add_product_at(struct plan_cost *cost, const struct plan_memory *memory,
                            const struct plan_machine *machine, double rate, double flops,
                            double elements_read)
 {
     bool is_narrow = memory->weight_bytes < 1.9;
-    double compute = flops / rate;
-    double reading = elements_read * memory->weight_bytes / machine->bandwidth[is_narrow];
+    double compute = flops / rate, bytes = elements_read * memory->weight_bytes;
+    double reading = bytes / machine->bandwidth[is_narrow];
     double both = cbrt(compute * compute * compute + reading * reading * reading);
 
     add_operations(cost, machine, 1);
+    add_power(cost, machine, compute, bytes);
     if (compute > reading)
         cost->products += both;
     else
@@ -234,10 +244,18 @@ static void add_attention(struct plan_cost *cost, const struct plan_memory *memo
     for (int i = 0; i < arch->n_layers; i++) {
         const struct seen *s = &seen[ant_arch_window(arch, i) > 0];
         double decode = token * s->decode_tokens / machine->kv_bandwidth;
+        double prefill = pair * s->prefill_pairs / machine->prefill_flops;
         if (machine->decode_flops > 0)
             decode = fmax(decode, pair * s->decode_pairs / machine->decode_flops);
-        cost->attention += decode + pair * s->prefill_pairs / machine->prefill_flops;
+        add_power(cost, machine, prefill, token * s->decode_tokens);
+        cost->attention += decode + prefill;
     }
+}
+
+static void add_elements(struct plan_cost *cost, const struct plan_machine *machine, double bytes)
+{
+    add_power(cost, machine, 0, bytes);
+    cost->elements += bytes / machine->element_bandwidth;
 }
 
 /* Bytes that norms, rotation and activation move for a row of a layer. */
@@ -258,9 +276,9 @@ static void add_links(struct plan_cost *cost, const struct plan_memory *memory,
     double bytes = rows * arch->hidden * 4.0;
 
     if (layout->tp > 1)
-        cost->links += 2.0 * arch->n_layers *
-                       (machine->link_s +
-                        2.0 * (layout->tp - 1) / layout->tp * bytes / machine->link_bandwidth);
+        cost->links +=
+            2.0 * arch->n_layers *
+            (machine->sum_s + 2.0 * (layout->tp - 1) / layout->tp * bytes / machine->sum_bandwidth);
     if (memory->shard.experts.n > 1)
         cost->links += 2.0 * arch->n_layers * machine->link_s +
                        arch->n_layers * (memory->shard.experts.n - 1) * bytes / 2 *
@@ -284,20 +302,23 @@ double ant_plan_step(struct plan_cost *sum, const struct plan_memory *memory,
         add_product(&cost, memory, machine, rows, arch->hidden * q);
         add_feed_forward(&cost, memory, machine, i, rows);
     }
-    cost.elements = rows * arch->n_layers * element_traffic(arch) / machine->element_bandwidth;
+    add_elements(&cost, machine, rows * arch->n_layers * element_traffic(arch));
     add_operations(&cost, machine, 4.0 * arch->n_layers); /* two norms, rotation, attention */
     add_attention(&cost, memory, machine, batch);
     if (batch->n_sampled > 0) {
         add_product(&cost, memory, machine, batch->n_sampled, output);
-        cost.elements +=
-            2.0 * batch->n_sampled * memory->shard.vocab.count * 4.0 / machine->element_bandwidth;
+        add_elements(&cost, machine, 2.0 * batch->n_sampled * memory->shard.vocab.count * 4.0);
     }
     add_links(&cost, memory, machine, layout, rows);
+    double full_power = cost.power;
+    cost.power = 0;
+    cost.power = fmax(0, full_power - ant_plan_seconds(&cost));
     sum->products += cost.products;
     sum->weights += cost.weights;
     sum->attention += cost.attention;
     sum->elements += cost.elements;
     sum->links += cost.links;
     sum->operations += cost.operations;
+    sum->power += cost.power;
     return ant_plan_seconds(&cost);
 }

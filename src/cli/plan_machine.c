@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Machines, as data. h100, h200, zen4 and amx were measured (BENCHMARKS); the others are their
  * makers' data sheets times the share that an H100, or Zen 4, reaches of its own:
- *     H100 SXM   989 TFLOP/s dense bf16, 3.35 TB/s, 80 GB     NVIDIA H100 data sheet
- *     H200 SXM   989 TFLOP/s, 4.8 TB/s, 141 GB                NVIDIA H200 data sheet
- *     A100 SXM   312 TFLOP/s, 2.04 TB/s (80 GB), 1.56 (40)    NVIDIA A100 data sheet
- *     L40S       362 TFLOP/s, 0.86 TB/s, 48 GB, PCIe 4        NVIDIA L40S data sheet
- *     B200 SXM   2250 TFLOP/s, 8.0 TB/s, 180 GB               NVIDIA HGX data sheet
+ *     H100 SXM   989 TFLOP/s dense bf16, 3.35 TB/s, 80 GB, 700 W     NVIDIA H100 data sheet
+ *     H200 SXM   989 TFLOP/s, 4.8 TB/s, 141 GB, 700 W                NVIDIA H200 data sheet
+ *     A100 SXM   312 TFLOP/s, 2.04 TB/s (80 GB), 1.56 (40), 400 W    NVIDIA A100 data sheet
+ *     L40S       362 TFLOP/s, 0.86 TB/s, 48 GB, PCIe 4, 350 W        NVIDIA L40S data sheet
+ *     B200 SXM   2250 TFLOP/s, 8.0 TB/s, 180 GB, 1000 W              NVIDIA HGX data sheet
  * The H100 reaches 73 % of its products under its power limit, 90 % of its memory's rate. Products
- * of experts reach two thirds of that (BENCHMARKS). Free memory is a little less than what is
- * printed on the box. Of hosts a row is one core. */
+ * of experts reach two thirds of that (BENCHMARKS). A watt of that limit moves 6 GB/s: reading 3.7
+ * TB/s an H200 takes 580 to 650 W, so that it cannot also multiply at its best. Free memory is a
+ * little less than what is printed on the box. Of hosts a row is one core. */
 #include "config.h"
 
 #include <math.h>
@@ -22,14 +23,15 @@
 #define T 1e12
 #define G 1e9
 
-#define GPU(name_, source_, memory_, flops_, bandwidth_, attn_, link_)                             \
+#define GPU(name_, source_, memory_, watts_, flops_, bandwidth_, attn_, link_, sum_)               \
     {                                                                                              \
         .name = name_, .source = source_, .memory = memory_, .flops = {flops_, flops_},            \
         .expert_flops = 0.67 * (flops_), .bandwidth = {bandwidth_, bandwidth_},                    \
         .kv_bandwidth = 0.95 * (bandwidth_), .prefill_flops = attn_,                               \
-        .element_bandwidth = 0.87 * (bandwidth_), .op_s = 2.1e-6, .link_bandwidth = link_,         \
-        .link_s = 19e-6, .default_seqs = 1024, .many_seqs = 2048, .default_rows = 8448,            \
-        .kv_share = 0.98                                                                           \
+        .element_bandwidth = 0.87 * (bandwidth_), .op_s = 2.1e-6,                                  \
+        .power_bandwidth = 6 * G * (watts_), .link_bandwidth = link_, .link_s = 19e-6,             \
+        .sum_bandwidth = sum_, .sum_s = 8e-6, .default_seqs = 1024, .many_seqs = 2048,             \
+        .default_rows = 8448, .kv_share = 0.98                                                     \
     }
 #define CORE(name_, source_, peak_, flops16, flops8, bw16, bw8, most_, prefill_, decode_,          \
              elements_)                                                                            \
@@ -38,19 +40,19 @@
         .flops = {flops16, flops8}, .expert_flops = flops16, .bandwidth = {bw16, bw8},             \
         .most_bandwidth = most_, .kv_bandwidth = bw16, .prefill_flops = prefill_,                  \
         .decode_flops = decode_, .element_bandwidth = elements_, .op_s = 4.5e-6,                   \
-        .link_bandwidth = 3 * G, .link_s = 60e-6, .default_seqs = 256, .many_seqs = 256,           \
-        .default_rows = 512, .kv_share = 0.8                                                       \
+        .link_bandwidth = 3 * G, .link_s = 60e-6, .sum_bandwidth = 3 * G, .sum_s = 60e-6,          \
+        .default_seqs = 256, .many_seqs = 256, .default_rows = 512, .kv_share = 0.8                \
     }
 
 static const char measured[] = "measured", sheet[] = "by its data sheet";
 
 static const struct plan_machine machines[] = {
-    GPU("a100-40", sheet, 42 * G, 228 * T, 1.40 * T, 125 * T, 150 * G),
-    GPU("a100", sheet, 84 * G, 228 * T, 1.84 * T, 125 * T, 150 * G),
-    GPU("l40s", sheet, 47 * G, 264 * T, 0.78 * T, 145 * T, 20 * G),
-    GPU("h100", measured, 85.1 * G, 720 * T, 3.02 * T, 390 * T, 180 * G),
-    GPU("h200", measured, 150 * G, 720 * T, 4.2 * T, 390 * T, 180 * G),
-    GPU("b200", sheet, 190 * G, 1640 * T, 7.2 * T, 890 * T, 360 * G),
+    GPU("a100-40", sheet, 42 * G, 400, 228 * T, 1.40 * T, 125 * T, 150 * G, 230 * G),
+    GPU("a100", sheet, 84 * G, 400, 228 * T, 1.84 * T, 125 * T, 150 * G, 230 * G),
+    GPU("l40s", sheet, 47 * G, 350, 264 * T, 0.78 * T, 145 * T, 20 * G, 24 * G),
+    GPU("h100", measured, 85.1 * G, 700, 720 * T, 3.02 * T, 390 * T, 180 * G, 340 * G),
+    GPU("h200", measured, 150 * G, 700, 720 * T, 4.2 * T, 390 * T, 180 * G, 340 * G),
+    GPU("b200", sheet, 190 * G, 1000, 1640 * T, 7.2 * T, 890 * T, 360 * G, 680 * G),
     CORE("zen4", "measured on two cores", 236 * G, 204 * G, 185 * G, 17 * G, 17 * G, 400 * G,
          110 * G, 34 * G, 6.7 * G),
     CORE("amx", "measured where speed varied by half", 0, 300 * G, 180 * G, 17 * G, 17 * G, 250 * G,

@@ -124,6 +124,6 @@ void ant_plan_run(struct plan_result *out, const struct plan_memory *memory,
         out->prompt_tokens += more * (out->prompt_tokens - half.prompt_tokens) / ((double)most / 2);
         out->output_tokens += more * (out->output_tokens - half.output_tokens) / ((double)most / 2);
     }
-    out->prompt_tokens *= lanes;
-    out->output_tokens *= lanes;
+    out->prompt_tokens *= (double)work->n / (double)n; /* some lanes may have nothing to do */
+    out->output_tokens *= (double)work->n / (double)n;
 }

@@ -30,8 +30,8 @@ near "H100, one answer" 186 --dummy $big --prompts 1 --in 128 --out 256 --gpus h
 near "H100, shared beginning" 16697 --dummy $big --prompts 1000 --shared 1024 --in 64 --out 64 --gpus h100:1
 near "H200, a batch" 19039 --dummy $big --prompts 2000 --in 128 --out 128 --gpus h200:1
 near "two H200, two replicas" 37350 --dummy $big --prompts 4000 --in 128 --out 128 --gpus h200:2
-near "two H200, one replica" 26428 --dummy $big --prompts 2000 --in 128 --out 128 --gpus h200:2 --tp-size 2
-near "two H200, one answer" 300 --dummy $big --prompts 1 --in 128 --out 256 --gpus h200:2 --tp-size 2
+near "two H200, one replica" 29610 --dummy $big --prompts 2000 --in 128 --out 128 --gpus h200:2 --tp-size 2
+near "two H200, one answer" 364 --dummy $big --prompts 1 --in 128 --out 256 --gpus h200:2 --tp-size 2
 near "H100, a small model" 291900 --dummy $small --prompts 2000 --in 128 --out 128 --gpus h100:1 \
     --max-num-seqs 2048
 near "two cores, BF16" 586 --dummy $small --prompts 64 --in 128 --out 128 --cpus zen4:2
@@ -45,10 +45,16 @@ near "two cores, shared beginning" 241 --dummy $small --prompts 200 --shared 100
 near "H100, a mixture" 33971 --dummy phi-mini-moe --prompts 2000 --in 128 --out 128 --gpus h100:1 \
     --max-model-len 4096 --max-num-seqs 2048
 near "H100, one answer of a small model" 1637 --dummy $small --prompts 1 --in 128 --out 256 --gpus h100:1
+near "H200, a mixture" 35541 --dummy phi-mini-moe --prompts 2000 --in 128 --out 128 --gpus h200:1 \
+    --max-model-len 4096 --max-num-seqs 1024
+near "H200, a large mixture" 7153 --dummy mixtral-8x7b --prompts 600 --in 128 --out 128 --gpus h200:1 \
+    --max-model-len 4096 --max-num-seqs 1024
+near "two H200, two replicas of a mixture" 70218 --dummy phi-mini-moe --prompts 4000 --in 128 --out 128 \
+    --gpus h200:2 --max-model-len 4096 --max-num-seqs 1024 --dp-size 2
 near "two H200, experts over the job" 55183 --dummy phi-mini-moe --prompts 4000 --in 128 --out 128 \
-    --gpus h200:2 --max-model-len 4096 --dp-size 2 --enable-ep --ep-scope job
-near "two H200, experts over a replica" 38962 --dummy phi-mini-moe --prompts 4000 --in 128 --out 128 \
-    --gpus h200:2 --max-model-len 4096 --tp-size 2 --enable-ep
+    --gpus h200:2 --max-model-len 4096 --max-num-seqs 1024 --dp-size 2 --enable-ep --ep-scope job
+near "two H200, stages" 31847 --dummy $big --prompts 2000 --in 128 --out 128 --gpus h200:2 --pp-size 2
+near "two H200, stages, one answer" 234 --dummy $big --prompts 1 --in 128 --out 256 --gpus h200:2 --pp-size 2
 near "H200, one answer" 240 --dummy $big --prompts 1 --in 128 --out 256 --gpus h200:1
 
 try "$antiphon" plan --dummy llama-3.1-70b --prompts 100000 --in 1000 --out 300 --gpus h100:32 \
