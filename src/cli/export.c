@@ -34,7 +34,7 @@ static const struct ant_option options[] = {
      .help = "Where the texts of tokens are found that log probabilities of an OpenAI batch need. "
              "Default: the model that the results name."},
     {ANT_OPTION_TEXT, 'o', "output", "FILE", AT(output),
-     .help = "Write to FILE, whole or not at all. Default: standard output."},
+     .help = "Write to FILE, whole or not at all. Default, and '-': standard output."},
     {0},
 };
 
@@ -202,7 +202,7 @@ static int export(void *data, char **operands, int n, struct ant_error *err)
     if (settings->jsonl + settings->csv + settings->batch > 1)
         return ant_fail(err, ANT_EUSAGE, "one of --jsonl, --csv and --openai-batch, not both");
     ANT_TRY(ant_results_open(&results, path, err));
-    if (settings->output)
+    if (settings->output && strcmp(settings->output, "-") != 0)
         rc = export_to_file(settings, results, path, err);
     else
         rc = export_rows(settings, results, path, stdout, "standard output", err);

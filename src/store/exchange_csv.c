@@ -184,6 +184,11 @@ static int choose_prompt(struct ant_exchange_reader *reader, struct ant_error *e
             found = find_column(csv, "text");
         if (found < 0 && csv->n_columns == 1)
             found = 0;
+        if (csv->n_columns == 1 && strpbrk(csv->columns[0].name, ";\t"))
+            return ant_exchange_fail(reader, err, ANT_EDATA,
+                                     "the header '%.60s' has no comma: cells must be separated by "
+                                     "commas (--column takes it as it is)",
+                                     csv->columns[0].name);
     }
     if (found >= 0) {
         csv->columns[found].use = USE_PROMPT;

@@ -68,11 +68,12 @@ static int take_messages(struct ant_exchange_reader *reader, const json_t *objec
 
     if (!json_is_array(messages) || json_array_size(messages) == 0)
         return ant_exchange_fail(reader, err, ANT_EDATA, "'messages' must be a list of messages");
-    json_array_foreach(messages, i, message) if (
-        !json_is_string(json_object_get(
-            message,
-            "role"))) return ant_exchange_fail(reader, err, ANT_EDATA,
-                                               "message %zu has no 'role' that is a string", i + 1);
+    json_array_foreach(messages, i, message)
+    {
+        if (!json_is_string(json_object_get(message, "role")))
+            return ant_exchange_fail(reader, err, ANT_EDATA,
+                                     "message %zu has no 'role' that is a string", i + 1);
+    }
     for (i = 0; i < N_EXTRAS; i++) {
         json_t *extra = json_object_get(object, extras[i]);
         if (!extra || is_neutral(extras[i], extra))
@@ -187,8 +188,12 @@ static int take_named(struct ant_exchange_reader *reader, const char *name, cons
     }
     list = json_is_array(value) ? json_copy((json_t *)value) : json_pack("[O]", value);
     int rc = 0;
-    json_array_foreach(list, i, item) if (!json_is_string(item)) rc = ant_exchange_fail(
-        reader, err, ANT_EDATA, "'stop' holds %s, expected strings", type_name(item));
+    json_array_foreach(list, i, item)
+    {
+        if (!json_is_string(item))
+            rc = ant_exchange_fail(reader, err, ANT_EDATA, "'stop' holds %s, expected strings",
+                                   type_name(item));
+    }
     char *text = json_dumps(list, JSON_COMPACT);
     if (rc == 0)
         ant_exchange_set_text(reader, prompt, name, text, strlen(text));

@@ -302,6 +302,7 @@ static void bad_csv_is_named(void **state)
         {"prompt,seed\nx,-9223372036854775808\n", "line 2: 'seed' cannot be -9223372036854775808",
          ANT_EDATA},
         {"prompt,seed\nx,18446744073709551616\n", "expected an integer", ANT_EDATA},
+        {"prompt;id\nx;1\n", "the header 'prompt;id' has no comma", ANT_EDATA},
         {"prompt,top_p\nx,half\n", "'top_p' is 'half', expected a number", ANT_EDATA},
         {"prompt,best_of\nx,\ny,2\n", "line 3: 'best_of' cannot be set for one prompt",
          ANT_EUNSUPP},
