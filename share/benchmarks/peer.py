@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""peer.py vllm|openvino MODEL THREADS: loads the model once; then each line of standard input is a
+"""peer.py vllm|openvino|llama-server MODEL THREADS: loads the model once; then each line of standard input is a
 list of [prompt tokens, answer tokens] as JSON, answered with "RESULT {"wall_s": seconds}".
-Started by side-by-side."""
+Started by side-by-side; LLAMA_SERVER in the environment is that program."""
+import atexit
+import concurrent.futures
+import http.client
 import json
 import os
 import random
+import socket
+import subprocess
 import sys
 import time
 
 MAX_LENGTH = 2048
 KV_GIB = 6
+SLOTS, SLOT_LENGTH = 64, 1024
 
 
 def vllm(model, threads):
@@ -55,9 +61,49 @@ def openvino(model, threads):
     return generate
 
 
+def llama_server(model, threads):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([
+        os.environ["LLAMA_SERVER"], "-m", model, "--host", "127.0.0.1", "--port", str(port),
+        "-t", str(threads), "-tb", str(threads), "-c", str(SLOTS * SLOT_LENGTH), "-np", str(SLOTS),
+        "-b", "2048", "-ub", "512", "-fa", "off", "-no-kvu", "-cram", "0"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    atexit.register(server.terminate)
+
+    def ask(method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def answer(ids, n):
+        if ask("POST", "/completion", json.dumps({
+                "prompt": ids, "n_predict": n, "ignore_eos": True, "cache_prompt": False,
+                "temperature": 0, "samplers": ["top_k"], "top_k": 1})) != 200:
+            sys.exit("llama-server refuses a prompt")
+
+    def is_ready():
+        try:
+            return ask("GET", "/health") == 200
+        except OSError:
+            return False
+
+    while server.poll() is None and not is_ready():
+        time.sleep(0.1)
+
+    def generate(prompts, outputs):
+        with concurrent.futures.ThreadPoolExecutor(SLOTS) as pool:
+            list(pool.map(answer, prompts, outputs))
+    return generate
+
+
 def main():
     name, model, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    generate = {"vllm": vllm, "openvino": openvino}[name](model, threads)
+    generate = {"vllm": vllm, "openvino": openvino,
+                "llama-server": llama_server}[name](model, threads)
     draw = random.Random(1)
     for line in sys.stdin:
         lengths = json.loads(line)
