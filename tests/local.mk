@@ -227,13 +227,13 @@ else
 TESTS += tests/unit/without-cmocka.sh
 endif
 
-# Tiny models for any test that includes model_files.h.
-noinst_HEADERS += tests/unit/model_files.h
+# What many tests begin with, and tiny models.
+noinst_HEADERS += tests/unit/fixture.h tests/unit/model_files.h
 if HAVE_CMOCKA
-check_LIBRARIES += libmodelfiles.a
-LDADD += libmodelfiles.a $(ANT_LDADD)
+check_LIBRARIES += libfixture.a
+LDADD += libfixture.a $(ANT_LDADD)
 endif
-libmodelfiles_a_SOURCES = tests/unit/model_files.c
+libfixture_a_SOURCES = tests/unit/fixture.c tests/unit/model_files.c
 
 # Without libFuzzer a main of our own feeds the targets; an archive gives it to those alone that
 # have none.

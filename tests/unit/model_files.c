@@ -5,7 +5,6 @@
 
 #include "base/file.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -125,40 +124,6 @@ void safetensors_file(struct ant_buf *buf, const char *header, size_t data_bytes
 {
     put_text(buf, header);
     memset(ant_buf_grow(buf, data_bytes), 0, data_bytes);
-}
-
-void make_folder(char path[256])
-{
-    snprintf(path, 256, "%s/antiphon-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (!mkdtemp(path))
-        fail_msg("cannot make the folder '%s'", path);
-}
-
-void remove_folder(const char *path)
-{
-    DIR *dir = opendir(path);
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        char *name = ant_xasprintf("%s/%s", path, entry->d_name);
-        unlink(name); /* fails for "." and "..", as it should */
-        free(name);
-    }
-    if (dir)
-        closedir(dir);
-    rmdir(path);
-}
-
-void write_file(const char *path, const void *data, size_t bytes)
-{
-    FILE *file = fopen(path, "wb");
-    if (!file || fwrite(data, 1, bytes, file) != bytes || fclose(file) != 0)
-        fail_msg("cannot write '%s'", path);
-}
-
-void write_in(const char *folder, const char *name, const void *data, size_t bytes)
-{
-    char *path = ant_xasprintf("%s/%s", folder, name);
-    write_file(path, data, bytes);
-    free(path);
 }
 
 /* ---- Random weights -------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/mem.h"
+#include "fixture.h"
 #include "model/arch.h"
 #include "model/tensor.h"
 
@@ -35,13 +36,6 @@ void gguf_pad(struct ant_buf *buf, size_t alignment);
 
 /* A safetensors file of this header and that many zero bytes of data. */
 void safetensors_file(struct ant_buf *buf, const char *header, size_t data_bytes);
-
-/* A new empty folder below the build folder or /tmp; `path` has room for 256. */
-void make_folder(char path[256]);
-void remove_folder(const char *path); /* with the files in it */
-void write_file(const char *path, const void *data, size_t bytes);
-/* The file `name` in `folder`. */
-void write_in(const char *folder, const char *name, const void *data, size_t bytes);
 
 /* ---- Whole models ---------------------------------------------------------------------------- */
 

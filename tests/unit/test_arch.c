@@ -15,20 +15,12 @@
 #include <string.h>
 #include <cmocka.h>
 
-static char folder[256], path[300];
+static char path[300];
 
 static int set_up(void **state)
 {
-    (void)state;
-    make_folder(folder);
-    snprintf(path, sizeof path, "%s/m.gguf", folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_folder(folder);
+    make_test_folder(state);
+    snprintf(path, sizeof path, "%s/m.gguf", test_folder);
     return 0;
 }
 
@@ -39,12 +31,11 @@ static int tear_down(void **state)
 static void test_rope_golden(void **state)
 {
     (void)state;
-    char name[4096], kind[16];
-    const char *root = getenv("TOP_SRCDIR");
-    snprintf(name, sizeof name, "%s/tests/golden/rope/rope.txt", root ? root : ".");
+    char kind[16], *name = source_path("tests/golden/rope/rope.txt");
     FILE *file = fopen(name, "r");
     if (!file)
         fail_msg("cannot open '%s'", name);
+    free(name);
     struct ant_rope rope = {.kind = ANT_ROPE_PLAIN};
     int position, n_lines = 0;
     while (fscanf(file, "%15s %d %lf %lf %lf %lf %d %d", kind, &rope.dim, &rope.theta, &rope.factor,
@@ -711,5 +702,5 @@ int main(void)
         cmocka_unit_test(test_config_experts),  cmocka_unit_test(test_within),
         cmocka_unit_test(test_gguf_values),     cmocka_unit_test(test_gguf_refused),
     };
-    return cmocka_run_group_tests_name("arch", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("arch", tests, set_up, remove_test_folder);
 }

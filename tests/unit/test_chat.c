@@ -16,7 +16,6 @@
 
 #include "model_files.h"
 
-static char folder[256];
 static struct ant_tokenizer *tokenizer;
 
 static const char tokenizer_json[] =
@@ -26,20 +25,17 @@ static const char tokenizer_json[] =
 
 static void put(const char *name, const char *text)
 {
-    char *path = ant_xasprintf("%s/%s", folder, name);
-    write_file(path, text, strlen(text));
-    free(path);
+    write_in(test_folder, name, text, strlen(text));
 }
 
 static int set_up(void **state)
 {
     struct ant_error err;
-    (void)state;
-    make_folder(folder);
+    make_test_folder(state);
     put("tokenizer_config.json",
         "{\"bos_token\": \"<s>\", \"eos_token\": {\"content\": \"</s>\"}}");
     put("tokenizer.json", tokenizer_json);
-    char *path = ant_xasprintf("%s/tokenizer.json", folder);
+    char *path = ant_xasprintf("%s/tokenizer.json", test_folder);
     int rc = ant_tokenizer_open_json(&tokenizer, path, &err);
     free(path);
     return rc;
@@ -47,10 +43,8 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    (void)state;
     ant_tokenizer_close(tokenizer);
-    remove_folder(folder);
-    return 0;
+    return remove_test_folder(state);
 }
 
 /* What the template makes of no variables at all: its text, or the error. Caller frees. */
@@ -291,7 +285,7 @@ static void expect_found(int wanted, const char *text)
     struct ant_error err = {{0}};
     char *source = NULL;
 
-    int found = ant_chat_find_folder(&source, folder, &err);
+    int found = ant_chat_find_folder(&source, test_folder, &err);
     assert_int_equal(found, wanted);
     if (found != 0)
         assert_non_null(strstr(found > 0 ? source : err.text, text));

@@ -15,20 +15,12 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static char folder[256], gguf_path[300];
+static char gguf_path[300];
 
 static int set_up(void **state)
 {
-    (void)state;
-    make_folder(folder);
-    snprintf(gguf_path, sizeof gguf_path, "%s/m.gguf", folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_folder(folder);
+    make_test_folder(state);
+    snprintf(gguf_path, sizeof gguf_path, "%s/m.gguf", test_folder);
     return 0;
 }
 
@@ -82,7 +74,7 @@ static void check_roles(const struct ant_checkpoint *checkpoint, const struct ti
         }
 }
 
-static void test_folder(void **state)
+static void test_safetensors(void **state)
 {
     (void)state;
     static const char *const families[] = {"llama", "mistral", "qwen2"};
@@ -95,12 +87,12 @@ static void test_folder(void **state)
                                    .window = i == 1 ? 100 : 0,
                                    .llama3 = i == 0};
         tiny_set_types(&model, types[i]);
-        tiny_write_folder(folder, &model);
-        struct ant_checkpoint *checkpoint = open_good(folder);
+        tiny_write_folder(test_folder, &model);
+        struct ant_checkpoint *checkpoint = open_good(test_folder);
         const struct ant_arch *arch = ant_checkpoint_arch(checkpoint);
         assert_string_equal(arch->family, families[i]);
         assert_string_equal(ant_checkpoint_format(checkpoint), "safetensors");
-        assert_string_equal(ant_checkpoint_path(checkpoint), folder);
+        assert_string_equal(ant_checkpoint_path(checkpoint), test_folder);
         assert_int_equal(arch->o_bias, i == 0);
         assert_int_equal(arch->qkv_bias, i != 1);
         assert_int_equal(arch->window, i == 1 ? 100 : 0);
@@ -166,29 +158,29 @@ static void test_shapes(void **state)
     (void)state;
     struct ant_error err;
     struct tiny_model model = {.seed = 1}, other = {.seed = 1, .ff = 128};
-    char *config_path = ant_xasprintf("%s/config.json", folder);
-    tiny_write_folder(folder, &other);
+    char *config_path = ant_xasprintf("%s/config.json", test_folder);
+    tiny_write_folder(test_folder, &other);
     struct ant_buf config = read_whole(config_path);
     free(config_path);
-    tiny_write_folder(folder, &model);
-    write_in(folder, "config.json", config.data, config.len);
+    tiny_write_folder(test_folder, &model);
+    write_in(test_folder, "config.json", config.data, config.len);
     ant_buf_release(&config);
-    expect_error(folder, ANT_EDATA,
+    expect_error(test_folder, ANT_EDATA,
                  "tensor 'model.layers.0.mlp.gate_proj.weight' has shape (96, 64), expected "
                  "(128, 64)");
 
     model = (struct tiny_model){.seed = 1, .n_layers = 3};
-    tiny_write_folder(folder, &model);
-    char *text = ant_xasprintf("%s/model.safetensors", folder);
-    char *kept = ant_xasprintf("%s/kept", folder);
+    tiny_write_folder(test_folder, &model);
+    char *text = ant_xasprintf("%s/model.safetensors", test_folder);
+    char *kept = ant_xasprintf("%s/kept", test_folder);
     assert_int_equal(rename(text, kept), 0);
     model.n_layers = 2;
-    tiny_write_folder(folder, &model); /* config of 2 layers, tensors of 3 */
+    tiny_write_folder(test_folder, &model); /* config of 2 layers, tensors of 3 */
     assert_int_equal(rename(kept, text), 0);
     free(text);
     free(kept);
     struct ant_checkpoint *checkpoint;
-    assert_int_equal(ant_checkpoint_open(&checkpoint, folder, &err), ANT_EUNSUPP);
+    assert_int_equal(ant_checkpoint_open(&checkpoint, test_folder, &err), ANT_EUNSUPP);
     assert_non_null(strstr(err.text, "tensor 'model.layers.2."));
     assert_non_null(strstr(err.text, "has no place in a llama model"));
 }
@@ -238,11 +230,12 @@ static void test_tensors_amiss(void **state)
 static void test_tied_copy(void **state)
 {
     (void)state;
-    char *config = ant_xasprintf("%s/config.json", folder);
+    char *config = ant_xasprintf("%s/config.json", test_folder);
     struct tiny_model model = {.seed = 1};
-    tiny_write_folder(folder, &model);
+    tiny_write_folder(test_folder, &model);
     patch(config, "\"tie_word_embeddings\": false", -28, "\"tie_word_embeddings\": true ");
-    expect_error(folder, ANT_EDATA, "tensors 'lm_head.weight' and 'model.embed_tokens.weight'");
+    expect_error(test_folder, ANT_EDATA,
+                 "tensors 'lm_head.weight' and 'model.embed_tokens.weight'");
     free(config);
 }
 
@@ -250,25 +243,25 @@ static void test_paths(void **state)
 {
     (void)state;
     struct tiny_model model = {.seed = 1};
-    char *slashes = ant_xasprintf("%s//", folder);
+    char *slashes = ant_xasprintf("%s//", test_folder);
     expect_error(slashes, ANT_ENOENT, "has no config.json");
     tiny_write_gguf(gguf_path, &model);
     char *said = ant_xasprintf("has no config.json; to use its GGUF file name '%s'", gguf_path);
-    expect_error(folder, ANT_ENOENT, said);
+    expect_error(test_folder, ANT_ENOENT, said);
     free(said);
-    write_in(folder, "n.gguf", "x", 1);
-    expect_error(folder, ANT_ENOENT, "name that file");
-    tiny_write_folder(folder, &model);
+    write_in(test_folder, "n.gguf", "x", 1);
+    expect_error(test_folder, ANT_ENOENT, "name that file");
+    tiny_write_folder(test_folder, &model);
     struct ant_checkpoint *checkpoint = open_good(slashes);
-    assert_string_equal(ant_checkpoint_path(checkpoint), folder);
+    assert_string_equal(ant_checkpoint_path(checkpoint), test_folder);
     ant_checkpoint_close(checkpoint);
     free(slashes);
-    char *tensors = ant_xasprintf("%s/model.safetensors", folder);
+    char *tensors = ant_xasprintf("%s/model.safetensors", test_folder);
     expect_error(tensors, ANT_EUSAGE, "name the folder that it is in");
     free(tensors);
     expect_error("/nonexistent", ANT_ENOENT, "/nonexistent");
-    write_in(folder, "config.json", "{\"a\":", 5);
-    expect_error(folder, ANT_EDATA, "config.json' is not valid JSON");
+    write_in(test_folder, "config.json", "{\"a\":", 5);
+    expect_error(test_folder, ANT_EDATA, "config.json' is not valid JSON");
     ant_checkpoint_close(NULL);
 }
 
@@ -276,17 +269,17 @@ static void test_digest(void **state)
 {
     (void)state;
     struct tiny_model model = {.seed = 1};
-    tiny_write_folder(folder, &model);
-    struct ant_checkpoint *checkpoint = open_good(folder);
+    tiny_write_folder(test_folder, &model);
+    struct ant_checkpoint *checkpoint = open_good(test_folder);
     struct ant_digest first = ant_checkpoint_digest(checkpoint), other;
     ant_checkpoint_close(checkpoint);
-    checkpoint = open_good(folder);
+    checkpoint = open_good(test_folder);
     other = ant_checkpoint_digest(checkpoint);
     assert_memory_equal(&first, &other, sizeof first);
     ant_checkpoint_close(checkpoint);
     model.theta = 10001;
-    tiny_write_folder(folder, &model);
-    checkpoint = open_good(folder);
+    tiny_write_folder(test_folder, &model);
+    checkpoint = open_good(test_folder);
     other = ant_checkpoint_digest(checkpoint);
     assert_true(memcmp(&first, &other, sizeof first) != 0);
     ant_checkpoint_close(checkpoint);
@@ -297,16 +290,16 @@ static void test_bad_stop_ids(void **state)
     (void)state;
     static const char *const values[] = {"\"2\"", "[1,null]", "-1", "4294967296", "[[1]]", "1.5"};
     struct tiny_model model = {.seed = 1};
-    tiny_write_folder(folder, &model);
+    tiny_write_folder(test_folder, &model);
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         char text[64];
         snprintf(text, sizeof text, "{\"eos_token_id\":%s}", values[i]);
-        write_in(folder, "generation_config.json", text, strlen(text));
-        expect_error(folder, ANT_EDATA,
+        write_in(test_folder, "generation_config.json", text, strlen(text));
+        expect_error(test_folder, ANT_EDATA,
                      "generation_config.json': 'eos_token_id' holds something that is no id");
     }
-    write_in(folder, "generation_config.json", "{\"eos_token_id\":null}", 21);
-    ant_checkpoint_close(open_good(folder));
+    write_in(test_folder, "generation_config.json", "{\"eos_token_id\":null}", 21);
+    ant_checkpoint_close(open_good(test_folder));
 }
 
 /* Opens the file and, if that works, looks at every byte. */
@@ -316,7 +309,7 @@ static bool survives(const char *path)
     struct ant_error err = {"unset"};
     if (ant_checkpoint_open(&checkpoint, path, &err) < 0) {
         assert_null(strchr(err.text, '\n'));
-        assert_non_null(strstr(err.text, folder));
+        assert_non_null(strstr(err.text, test_folder));
         return false;
     }
     for (size_t i = 0; i < ant_checkpoint_count(checkpoint); i++) {
@@ -380,11 +373,11 @@ static void test_stop_ids(void **state)
     struct tiny_model model = {.seed = 1};
     tiny_write_gguf(gguf_path, &model);
     check_stops(gguf_path);
-    tiny_write_folder(folder, &model);
-    check_stops(folder);
+    tiny_write_folder(test_folder, &model);
+    check_stops(test_folder);
 
-    write_in(folder, "generation_config.json", "{\"eos_token_id\":[5,263,6]}", 26);
-    struct ant_checkpoint *checkpoint = open_good(folder);
+    write_in(test_folder, "generation_config.json", "{\"eos_token_id\":[5,263,6]}", 26);
+    struct ant_checkpoint *checkpoint = open_good(test_folder);
     struct ant_tokenizer *tokenizer;
     int32_t ids[8];
     assert_int_equal(ant_checkpoint_tokenizer(checkpoint, &tokenizer, NULL), 0);
@@ -396,7 +389,7 @@ static void test_stop_ids(void **state)
     ant_checkpoint_close(checkpoint);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, remove_test_folder)
 
 /* ---- Random weights -------------------------------------------------------------------------- */
 
@@ -430,10 +423,10 @@ static void test_dummy(void **state)
     (void)state;
     static const enum ant_type types[] = {ANT_F32, ANT_F16, ANT_BF16, ANT_Q8_0, ANT_Q4_0};
     struct tiny_model model = {.family = "qwen2", .seed = 7};
-    tiny_write_folder(folder, &model);
+    tiny_write_folder(test_folder, &model);
     for (int i = 0; i < 5; i++) {
-        struct ant_checkpoint *checkpoint = open_dummy(folder, types[i]);
-        struct ant_checkpoint *again = open_dummy(folder, types[i]);
+        struct ant_checkpoint *checkpoint = open_dummy(test_folder, types[i]);
+        struct ant_checkpoint *again = open_dummy(test_folder, types[i]);
         const struct ant_arch *arch = ant_checkpoint_arch(checkpoint);
         assert_string_equal(arch->family, "qwen2");
         for (int role = 0; role < ANT_N_ROLES; role++) {
@@ -484,8 +477,9 @@ static void test_dummy_shapes(void **state)
                      ANT_ENOENT);
     assert_non_null(strstr(err.text, "known: smollm2-135m, "));
     struct tiny_model odd = {.hidden = 48, .head_dim = 16};
-    tiny_write_folder(folder, &odd);
-    assert_int_equal(ant_checkpoint_open_dummy(&checkpoint, folder, ANT_Q8_0, &err), ANT_EUSAGE);
+    tiny_write_folder(test_folder, &odd);
+    assert_int_equal(ant_checkpoint_open_dummy(&checkpoint, test_folder, ANT_Q8_0, &err),
+                     ANT_EUSAGE);
     assert_non_null(strstr(err.text, "rows of 48, which Q8_0 cannot hold"));
     assert_null(checkpoint);
 }
@@ -493,7 +487,7 @@ static void test_dummy_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_folder),       TEST(test_gguf),     TEST(test_shapes), TEST(test_tensors_amiss),
+        TEST(test_safetensors),  TEST(test_gguf),     TEST(test_shapes), TEST(test_tensors_amiss),
         TEST(test_tied_copy),    TEST(test_paths),    TEST(test_digest), TEST(test_bad_stop_ids),
         TEST(test_damaged_gguf), TEST(test_stop_ids), TEST(test_dummy),  TEST(test_dummy_shapes),
     };

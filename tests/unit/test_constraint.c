@@ -19,6 +19,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "fixture.h"
 #include "text/constraint.h"
 #include "text/grammar_read.h"
 #include "text/unicode.h"
@@ -618,13 +619,6 @@ static void check_masks(const struct ant_tokenizer *tokenizer)
         ant_program_release(&twin.program);
     }
     ant_token_tree_close(tree);
-}
-
-static char *source_path(const char *name)
-{
-    const char *top = getenv("TOP_SRCDIR");
-
-    return ant_xasprintf("%s/%s", top ? top : ".", name);
 }
 
 static void masks_are_what_each_token_says(void **state)

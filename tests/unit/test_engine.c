@@ -17,28 +17,17 @@
 #include "base/mem.h"
 #include "engine/engine.h"
 #include "engine/stop.h"
+#include "fixture.h"
 
 enum { N_PROMPTS = 23, CONTEXT = 96 };
 
 static struct ant_checkpoint *checkpoint;
 static struct ant_tokenizer *tokenizer;
 
-static void must(int rc, const struct ant_error *err)
-{
-    if (rc < 0)
-        fail_msg("%s", err->text);
-}
-
 static int open_all(void **state)
 {
-    const char *top = getenv("TOP_SRCDIR");
-    struct ant_error err;
-    char path[4096];
-
     (void)state;
-    snprintf(path, sizeof(path), "%s/tests/golden/tiny/llama", top ? top : ".");
-    must(ant_checkpoint_open(&checkpoint, path, &err), &err);
-    must(ant_checkpoint_tokenizer(checkpoint, &tokenizer, &err), &err);
+    checkpoint = open_tiny("llama", &tokenizer);
     return 0;
 }
 

@@ -15,20 +15,12 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static char folder[256], path[300];
+static char path[300];
 
 static int set_up(void **state)
 {
-    (void)state;
-    make_folder(folder);
-    snprintf(path, sizeof path, "%s/m.gguf", folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_folder(folder);
+    make_test_folder(state);
+    snprintf(path, sizeof path, "%s/m.gguf", test_folder);
     return 0;
 }
 
@@ -480,7 +472,7 @@ static void write_part(int called, int no, int count, const char *tensor, int to
     for (uint32_t i = 0; i < 8; i++)
         put_u32(&buf, (uint32_t)no * 100 + i);
     snprintf(name, sizeof name, "m-%05d-of-%05d.gguf", called + 1, count);
-    write_in(folder, name, buf.data, buf.len);
+    write_in(test_folder, name, buf.data, buf.len);
     ant_buf_release(&buf);
 }
 
@@ -489,7 +481,7 @@ static void expect_split_error(const char *name, int code, const char *text)
     struct ant_gguf *gguf;
     struct ant_error err;
     char first[400];
-    snprintf(first, sizeof first, "%s/%s", folder, name);
+    snprintf(first, sizeof first, "%s/%s", test_folder, name);
     assert_int_equal(ant_gguf_open(&gguf, first, &err), code);
     if (!strstr(err.text, text) || strchr(err.text, '\n'))
         fail_msg("error '%s' should say '%s' in one line", err.text, text);
@@ -508,7 +500,7 @@ static void test_split(void **state)
     write_part(1, 1, 3, "t.a", 0);
     expect_split_error(first, ANT_ENOENT, "m-00003-of-00003.gguf'");
     write_part(2, 2, 3, "t.c", 0);
-    snprintf(name, sizeof name, "%s/%s", folder, first);
+    snprintf(name, sizeof name, "%s/%s", test_folder, first);
     if (ant_gguf_open(&gguf, name, &err) < 0)
         fail_msg("%s", err.text);
     assert_int_equal(ant_gguf_count(gguf), 3);
@@ -543,5 +535,5 @@ int main(void)
         cmocka_unit_test(test_bad_tensors),  cmocka_unit_test(test_truncations),
         cmocka_unit_test(test_flipped_bits), cmocka_unit_test(test_split),
     };
-    return cmocka_run_group_tests_name("gguf", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("gguf", tests, set_up, remove_test_folder);
 }

@@ -16,19 +16,10 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "fixture.h"
+
 static json_t *conversations;
 static char *folder;
-
-static json_t *load(const char *directory, const char *name)
-{
-    char *path = ant_xasprintf("%s/%s", directory, name);
-    json_error_t reason;
-    json_t *value = json_load_file(path, JSON_ALLOW_NUL, &reason);
-    if (!value)
-        fprintf(stderr, "%s: %s\n", path, reason.text);
-    free(path);
-    return value;
-}
 
 /* 0, or what the template says is wrong. */
 static int render(const struct ant_jinja *jinja, const json_t *conversation, struct ant_buf *out,
@@ -89,7 +80,7 @@ static size_t check_template(const char *directory, const char *name, const json
 
 static size_t check_folder(const char *directory)
 {
-    json_t *all = load(directory, "expected.json"), *expected;
+    json_t *all = load_json(directory, "expected.json"), *expected;
     const char *name;
     size_t wrong = 0, n = 0;
 
@@ -128,10 +119,9 @@ int main(void)
         cmocka_unit_test(test_own),
         cmocka_unit_test(test_others),
     };
-    const char *top = getenv("TOP_SRCDIR");
-    char *golden = ant_xasprintf("%s/tests/golden/chat", top ? top : ".");
+    char *golden = source_path("tests/golden/chat");
     folder = ant_xasprintf("%s/templates", golden);
-    conversations = load(golden, "conversations.json");
+    conversations = load_json(golden, "conversations.json");
     if (!conversations)
         return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,6 +17,7 @@
 
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "fixture.h"
 #include "model/model_internal.h"
 
 enum { N_REQUESTS = 60, CONTEXT = 150, MOST_STEPS = 3 };
@@ -284,22 +285,10 @@ struct answers {
     enum ant_finish finish[N_REQUESTS];
 };
 
-static void must(int rc, const struct ant_error *err)
-{
-    if (rc < 0)
-        fail_msg("%s", err->text);
-}
-
 static int open_all(void **state)
 {
-    const char *top = getenv("TOP_SRCDIR");
-    struct ant_error err;
-    char path[4096];
-
     (void)state;
-    snprintf(path, sizeof(path), "%s/tests/golden/tiny/llama", top ? top : ".");
-    must(ant_checkpoint_open(&checkpoint, path, &err), &err);
-    must(ant_checkpoint_tokenizer(checkpoint, &tokenizer, &err), &err);
+    checkpoint = open_tiny("llama", &tokenizer);
     return 0;
 }
 

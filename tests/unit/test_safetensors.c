@@ -14,41 +14,25 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static char folder[256];
-
-static int set_up(void **state)
-{
-    (void)state;
-    make_folder(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_folder(folder);
-    return 0;
-}
-
 /* The file `name` of this header with that many zero bytes of data. */
 static void write_shard(const char *name, const char *header, size_t data_bytes)
 {
     struct ant_buf file = {0};
     safetensors_file(&file, header, data_bytes);
-    write_in(folder, name, file.data, file.len);
+    write_in(test_folder, name, file.data, file.len);
     ant_buf_release(&file);
 }
 
 static void write_index(const char *text)
 {
-    write_in(folder, "model.safetensors.index.json", text, strlen(text));
+    write_in(test_folder, "model.safetensors.index.json", text, strlen(text));
 }
 
 static struct ant_safetensors *open_good(void)
 {
     struct ant_safetensors *files;
     struct ant_error err;
-    if (ant_safetensors_open(&files, folder, &err) < 0)
+    if (ant_safetensors_open(&files, test_folder, &err) < 0)
         fail_msg("%s", err.text);
     return files;
 }
@@ -57,7 +41,7 @@ static void expect_error(int code, const char *text)
 {
     struct ant_safetensors *files = NULL;
     struct ant_error err;
-    int result = ant_safetensors_open(&files, folder, &err);
+    int result = ant_safetensors_open(&files, test_folder, &err);
     if (result != code)
         fail_msg("code %d, expected %d (%s)", result, code, text);
     assert_null(files);
@@ -85,7 +69,7 @@ static void test_single(void **state)
                      22);
     for (int i = 0; i < 22; i++)
         file.data[file.len - 22 + (size_t)i] = (char)i;
-    write_in(folder, "model.safetensors", file.data, file.len);
+    write_in(test_folder, "model.safetensors", file.data, file.len);
     struct ant_safetensors *files = open_good();
     assert_int_equal(ant_safetensors_count(files), 4);
     const struct ant_tensor *a = ant_safetensors_find(files, "a");
@@ -112,7 +96,7 @@ static void test_single(void **state)
 
     /* cut off after every byte */
     for (size_t n = 0; n < file.len; n++) {
-        write_in(folder, "model.safetensors", file.data, n);
+        write_in(test_folder, "model.safetensors", file.data, n);
         expect_error(ANT_EDATA, "model.safetensors'");
     }
     ant_buf_release(&file);
@@ -123,7 +107,7 @@ static void test_bad_headers(void **state)
     (void)state;
     struct ant_buf file = {0};
     put_u64(&file, UINT64_MAX);
-    write_in(folder, "model.safetensors", file.data, file.len);
+    write_in(test_folder, "model.safetensors", file.data, file.len);
     expect_error(ANT_EDATA, "is not a safetensors file or cut off");
     ant_buf_release(&file);
 
@@ -242,12 +226,12 @@ static void test_no_files(void **state)
 {
     (void)state;
     expect_error(ANT_ENOENT, "holds no model.safetensors and no model.safetensors.index.json");
-    write_in(folder, "model.safetensors", "", 0);
+    write_in(test_folder, "model.safetensors", "", 0);
     expect_error(ANT_EDATA, "is empty");
     ant_safetensors_close(NULL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_test_folder, remove_test_folder)
 
 int main(void)
 {

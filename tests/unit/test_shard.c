@@ -14,20 +14,9 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "fixture.h"
 #include "model/role.h"
 #include "model/shard.h"
-
-static struct ant_checkpoint *open_tiny(const char *name)
-{
-    char path[512];
-    struct ant_checkpoint *checkpoint;
-    struct ant_error err;
-
-    snprintf(path, sizeof path, "%s/tests/golden/tiny/%s", getenv("TOP_SRCDIR"), name);
-    if (ant_checkpoint_open(&checkpoint, path, &err) < 0)
-        fail_msg("%s", err.text);
-    return checkpoint;
-}
 
 static struct ant_layout layout_of(int rank, int dp, int tp, int pp, enum ant_ep ep)
 {
@@ -153,7 +142,7 @@ static void check_layouts(const char *name, const enum ant_ep *eps, int n_eps)
 {
     static const int layouts[][3] = {{1, 1, 1}, {1, 2, 1}, {2, 1, 1}, {2, 2, 1},
                                      {1, 1, 2}, {1, 4, 1}, {3, 1, 2}, {2, 2, 2}};
-    struct ant_checkpoint *checkpoint = open_tiny(name);
+    struct ant_checkpoint *checkpoint = open_tiny(name, NULL);
 
     for (int e = 0; e < n_eps; e++)
         for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
@@ -185,7 +174,7 @@ static void mixtures_are_whole(void **state)
  * holders that a rank knows are those that say so of themselves. */
 static void experts_have_one_adder_and_one_holder(void **state)
 {
-    struct ant_checkpoint *checkpoint = open_tiny("mixtral");
+    struct ant_checkpoint *checkpoint = open_tiny("mixtral", NULL);
     int n_experts = ant_checkpoint_arch(checkpoint)->moe.n_experts;
 
     (void)state;
@@ -220,7 +209,7 @@ static void experts_have_one_adder_and_one_holder(void **state)
 
 static void is_refused(const char *name, int dp, int tp, int pp, enum ant_ep ep, const char *text)
 {
-    struct ant_checkpoint *checkpoint = open_tiny(name);
+    struct ant_checkpoint *checkpoint = open_tiny(name, NULL);
     struct ant_layout layout = layout_of(0, dp, tp, pp, ep);
     struct ant_shard shard;
     struct ant_error err = {{0}};

@@ -12,14 +12,18 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/mem.h"
+#include "fixture.h"
+
 static FILE *open_golden(const char *name)
 {
-    char path[4096];
-    const char *root = getenv("TOP_SRCDIR");
-    snprintf(path, sizeof path, "%s/tests/golden/quants/%s", root ? root : ".", name);
+    char *folder = source_path("tests/golden/quants");
+    char *path = ant_xasprintf("%s/%s", folder, name);
     FILE *file = fopen(path, "r");
     if (!file)
         fail_msg("cannot open '%s'", path);
+    free(path);
+    free(folder);
     return file;
 }
 

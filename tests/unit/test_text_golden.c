@@ -19,34 +19,8 @@
 
 #include "model_files.h"
 
-static char folder[256];
+static char *golden; /* the folder of what is expected */
 static json_t *texts, *variants;
-
-static json_t *load(const char *name)
-{
-    const char *top = getenv("TOP_SRCDIR");
-    char *path = ant_xasprintf("%s/tests/golden/text/%s", top ? top : ".", name);
-    json_error_t reason;
-    json_t *value = json_load_file(path, JSON_ALLOW_NUL, &reason);
-    if (!value)
-        fprintf(stderr, "%s: %s\n", path, reason.text);
-    free(path);
-    return value;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    make_folder(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_folder(folder);
-    return 0;
-}
 
 static void encode(const struct ant_tokenizer *tokenizer, const json_t *text, struct ant_ids *ids)
 {
@@ -68,14 +42,14 @@ static void print_ids(const struct ant_ids *ids)
 static struct ant_tokenizer *open_variant(const json_t *variant)
 {
     char *name = ant_xasprintf("%s.json", json_string_value(json_object_get(variant, "base")));
-    json_t *root = load(name), *change = json_object_get(variant, "change");
+    json_t *root = load_json(golden, name), *change = json_object_get(variant, "change");
     assert_non_null(root);
     json_t *model = json_incref(json_object_get(root, "model"));
     json_object_update(root, change);
     json_object_update(model, json_object_get(change, "model"));
     json_object_set_new(root, "model", model);
 
-    char *text = json_dumps(root, 0), *path = ant_xasprintf("%s/tokenizer.json", folder);
+    char *text = json_dumps(root, 0), *path = ant_xasprintf("%s/tokenizer.json", test_folder);
     write_file(path, text, strlen(text));
     struct ant_tokenizer *tokenizer;
     struct ant_error err;
@@ -149,15 +123,15 @@ static struct ant_tokenizer *open_model(const char *path)
 static void test_models(void **state)
 {
     (void)state;
-    json_t *all = load("models.json"), *expected, *crc;
-    const char *top = getenv("TOP_SRCDIR"), *name;
+    json_t *all = load_json(golden, "models.json"), *expected, *crc;
+    const char *name;
     struct ant_ids ids = {0};
     size_t i, wrong = 0;
 
     assert_non_null(all);
     json_object_foreach(all, name, expected)
     {
-        char *path = ant_xasprintf("%s/tests/golden/text/%s", top ? top : ".", name);
+        char *path = ant_xasprintf("%s/%s", golden, name);
         struct ant_tokenizer *tokenizer = open_model(path);
         json_array_foreach(expected, i, crc)
         {
@@ -192,13 +166,13 @@ static void test_smollm2(void **state)
         skip();
     }
     struct ant_tokenizer *tokenizer = open_gguf(path);
-    json_t *golden = load("smollm2.json"), *item;
+    json_t *smollm2 = load_json(golden, "smollm2.json"), *item;
     struct ant_ids ids = {0};
     struct ant_buf out = {0};
     size_t i, k;
 
-    assert_non_null(golden);
-    json_array_foreach(golden, i, item)
+    assert_non_null(smollm2);
+    json_array_foreach(smollm2, i, item)
     {
         const json_t *text = json_object_get(item, "text"),
                      *expected = json_object_get(item, "ids");
@@ -213,7 +187,7 @@ static void test_smollm2(void **state)
         assert_memory_equal(out.data, json_string_value(text), out.len);
     }
     assert_true(i >= 20);
-    json_decref(golden);
+    json_decref(smollm2);
     ant_ids_release(&ids);
     ant_buf_release(&out);
     ant_tokenizer_close(tokenizer);
@@ -299,8 +273,9 @@ static void test_vectors(void **state)
 
 int main(void)
 {
-    texts = load("texts.json");
-    variants = load("variants.json");
+    golden = source_path("tests/golden/text");
+    texts = load_json(golden, "texts.json");
+    variants = load_json(golden, "variants.json");
     if (!texts || !variants)
         return 1;
     size_t n = json_array_size(variants), i;
@@ -311,9 +286,11 @@ int main(void)
     tests[n] = (struct CMUnitTest){"smollm2", test_smollm2, NULL, NULL, NULL};
     tests[n + 1] = (struct CMUnitTest){"vectors of llama.cpp", test_vectors, NULL, NULL, NULL};
     tests[n + 2] = (struct CMUnitTest){"models of SentencePiece", test_models, NULL, NULL, NULL};
-    int failed = _cmocka_run_group_tests("text_golden", tests, n + 3, set_up, tear_down);
+    int failed =
+        _cmocka_run_group_tests("text_golden", tests, n + 3, make_test_folder, remove_test_folder);
     free(tests);
     json_decref(texts);
+    free(golden);
     json_decref(variants);
     return failed;
 }

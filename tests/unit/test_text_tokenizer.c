@@ -17,21 +17,13 @@
 
 #include "model_files.h"
 
-static char folder[256], path[300], gguf_path[300];
+static char path[300], gguf_path[300];
 
 static int set_up(void **state)
 {
-    (void)state;
-    make_folder(folder);
-    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
-    snprintf(gguf_path, sizeof gguf_path, "%s/m.gguf", folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_folder(folder);
+    make_test_folder(state);
+    snprintf(path, sizeof path, "%s/tokenizer.json", test_folder);
+    snprintf(gguf_path, sizeof gguf_path, "%s/m.gguf", test_folder);
     return 0;
 }
 
@@ -295,7 +287,7 @@ static void test_config_beside(void **state)
 {
     (void)state;
     static const char config[] = "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"ab\"}";
-    write_in(folder, "tokenizer_config.json", config, strlen(config));
+    write_in(test_folder, "tokenizer_config.json", config, strlen(config));
     struct ant_tokenizer *tokenizer = open_good(BYTE_LEVEL);
     assert_int_equal(ant_tokenizer_bos(tokenizer), 7);
     assert_int_equal(ant_tokenizer_eos(tokenizer), 2);
@@ -305,7 +297,7 @@ static void test_config_beside(void **state)
     struct ant_digest other = ant_tokenizer_digest(tokenizer);
     assert_true(digest.low != other.low);
     ant_tokenizer_close(tokenizer);
-    write_in(folder, "tokenizer_config.json", "{}", 2);
+    write_in(test_folder, "tokenizer_config.json", "{}", 2);
 }
 
 /* Half a million characters without a place to split. */
@@ -562,7 +554,7 @@ static char *model_bytes(const char *more, size_t more_bytes, size_t *n)
 static int open_model(struct ant_tokenizer **out, const char *more, size_t more_bytes,
                       struct ant_error *err)
 {
-    char *name = ant_xasprintf("%s/tokenizer.model", folder);
+    char *name = ant_xasprintf("%s/tokenizer.model", test_folder);
     size_t n;
     char *bytes = model_bytes(more, more_bytes, &n);
     write_file(name, bytes, n);
@@ -576,7 +568,7 @@ static int open_model(struct ant_tokenizer **out, const char *more, size_t more_
 static void test_model(void **state)
 {
     (void)state;
-    char *config = ant_xasprintf("%s/tokenizer_config.json", folder);
+    char *config = ant_xasprintf("%s/tokenizer_config.json", test_folder);
     struct ant_tokenizer *tokenizer;
     struct ant_error err = {{0}};
 
@@ -643,5 +635,5 @@ int main(void)
         cmocka_unit_test(test_gguf_merges),  cmocka_unit_test(test_model),
         cmocka_unit_test(test_model_errors),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, remove_test_folder);
 }
