@@ -237,7 +237,7 @@ libfixture_a_SOURCES = tests/unit/fixture.c tests/unit/model_files.c
 
 # Without libFuzzer a main of our own feeds the targets; an archive gives it to those alone that
 # have none.
-noinst_HEADERS += tests/fuzz/fuzz.h
+noinst_HEADERS += tests/fuzz/fuzz.h tests/fuzz/tokenizer.h
 check_PROGRAMS += $(FUZZ_TARGETS)
 if !FUZZING
 check_LIBRARIES += libfuzzdriver.a
