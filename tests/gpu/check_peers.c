@@ -76,6 +76,19 @@ static struct kern_peers peers_of(int rank, int call)
     return peers;
 }
 
+/* With `peers` of the sum over all GPUs' x, without of this one's. */
+static void enqueue_norm(const struct gpu *g, struct kern_peers peers, int rows, int hidden)
+{
+    CU(kern_norm((struct kern_norm){.x = g->x,
+                                    .peers = peers,
+                                    .weight = g->weight,
+                                    .out = g->out,
+                                    .rows = rows,
+                                    .hidden = hidden,
+                                    .eps = 1e-5f},
+                 g->stream));
+}
+
 /* As a norm of few rows, or in place. */
 static void enqueue_sum(int rank, int call, int rows, int hidden, bool is_norm)
 {
@@ -84,18 +97,10 @@ static void enqueue_sum(int rank, int call, int rows, int hidden, bool is_norm)
 
     for (int i = 0; i < n_gpus; i++)
         sum.data[i] = gpus[i].x;
-    if (!is_norm) {
+    if (is_norm)
+        enqueue_norm(g, sum.peers, rows, hidden);
+    else
         CU(kern_sum(sum, g->stream));
-        return;
-    }
-    CU(kern_norm((struct kern_norm){.x = g->x,
-                                    .peers = sum.peers,
-                                    .weight = g->weight,
-                                    .out = g->out,
-                                    .rows = rows,
-                                    .hidden = hidden,
-                                    .eps = 1e-5f},
-                 g->stream));
 }
 
 static void set_base(void)
@@ -156,13 +161,7 @@ static void compare_norms(int rows, int hidden)
         struct gpu *g = &gpus[i];
         CU(cudaSetDevice(i));
         CU(cudaMemcpy(got, g->out, n * 2, cudaMemcpyDeviceToHost));
-        CU(kern_norm((struct kern_norm){.x = g->x,
-                                        .weight = g->weight,
-                                        .out = g->out,
-                                        .rows = rows,
-                                        .hidden = hidden,
-                                        .eps = 1e-5f},
-                     g->stream));
+        enqueue_norm(g, (struct kern_peers){0}, rows, hidden);
         CU(cudaStreamSynchronize(g->stream));
         CU(cudaMemcpy(want, g->out, n * 2, cudaMemcpyDeviceToHost));
         check_that(memcmp(got, want, n * 2) == 0,
