@@ -236,8 +236,9 @@ static uint32_t hash_places(const struct place *places, uint32_t n, bool accepts
 static uint32_t hash_state(const struct ant_automaton *a, uint32_t i)
 {
     const struct state *state = &a->states[i];
+    const struct place *places = state->n > 0 ? a->places + state->first : NULL;
 
-    return hash_places(a->places + state->first, state->n, state->accepts, state->has_unknown);
+    return hash_places(places, state->n, state->accepts, state->has_unknown);
 }
 
 size_t ant_automaton_bytes(const struct ant_automaton *a)

@@ -109,11 +109,12 @@ uint32_t ant_grammar_class(struct ant_grammar *grammar, const struct ant_code_ra
         qsort(grammar->ranges + first, n, sizeof(*ranges), compare_ranges);
     }
     for (size_t i = first; i < first + n; i++) { /* those that touch become one */
-        struct ant_code_range *last = &grammar->ranges[grammar->n_ranges - 1];
         const struct ant_code_range *range = &grammar->ranges[i];
+        struct ant_code_range *last =
+            grammar->n_ranges > first ? &grammar->ranges[grammar->n_ranges - 1] : NULL;
         if (range->first > range->last)
             continue;
-        if (grammar->n_ranges > first && range->first <= last->last + 1)
+        if (last && range->first <= last->last + 1)
             last->last = range->last > last->last ? range->last : last->last;
         else
             grammar->ranges[grammar->n_ranges++] = *range;
