@@ -142,6 +142,7 @@ int ant_run_launch(struct run *run, struct ant_error *err)
 {
     ANT_TRY(ant_store_start_first(ant_job_env_size(), err));
     ANT_TRY(ant_job_open(&run->job, err));
+    ant_failpoint("launched", ant_job_rank(run->job));
     ANT_TRY(ant_transport_open(&run->transport, ant_job_size(run->job) == 1, err));
     ANT_TRY(exchange_cards(run, err));
     const struct ant_card *card = &ant_job_cards(run->job)[ant_job_rank(run->job)];
@@ -151,6 +152,7 @@ int ant_run_launch(struct run *run, struct ant_error *err)
     ANT_TRY(choose_ep(run, err));
     ANT_TRY(open_groups(run, err));
     ANT_TRY(ant_run_watch(run, err));
+    ant_failpoint("met", run->layout.rank);
     bool may_be_gpu = strcmp(ant_run_backends[run->settings.backend], "cpu") != 0;
     return ant_parallel_open(&run->parallel, &run->layout, run->job, may_be_gpu, run->world,
                              ant_job_cards(run->job), START_TIMEOUT_S, err);

@@ -333,7 +333,7 @@ static int server_get(int rank, const char *key, struct ant_buf *out, struct ant
     owner.rank = (pmix_rank_t)rank;
     status = PMIx_Get(&owner, key, info, 2, &value);
     if (status != PMIX_SUCCESS || !value)
-        return ant_fail(err, ANT_EPEER, "rank %d has put no value '%s': %s", rank, key,
+        return ant_fail(err, ANT_EPEER, "rank %d is gone, or has put no value '%s': %s", rank, key,
                         PMIx_Error_string(status));
     if (value->type != PMIX_BYTE_OBJECT)
         rc = ant_fail(err, ANT_EPEER, "the value '%s' of rank %d is not bytes (PMIx type %d)", key,

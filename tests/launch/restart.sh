@@ -113,7 +113,7 @@ ended
 expect "rank 0 is named as well" 75 "no sign of rank 0 (n1, pid $stopped)"
 
 # In every other phase too, whatever the other ranks wait in.
-for phase in "loading@1 loading the model" "merge-created@2 writing the results" \
+for phase in "met@3 starting" "loading@1 loading the model" "merge-created@2 writing the results" \
     "merge-written@0 writing the results"; do
     job_args hung --watchdog 3
     began=$(date +%s)
@@ -122,6 +122,13 @@ for phase in "loading@1 loading the model" "merge-created@2 writing the results"
     rank=${phase%% *}
     expect "stopped at $rank" 75 "no sign of rank ${rank#*@} (n" "it was ${phase#* } last"
     soon 20
+done
+for point in launched@0 launched@3 met@1; do
+    began=$(date +%s)
+    # shellcheck disable=SC2086
+    try_on 4 env ANTIPHON_FAILPOINT=$point "$antiphon" $args
+    expect "killed at $point" failure
+    soon 15
 done
 # shellcheck disable=SC2086
 try_on 3 "$antiphon" $args
