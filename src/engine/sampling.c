@@ -4,7 +4,6 @@
 #include "engine/sampling.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/checksum.h"
 
@@ -95,70 +94,82 @@ static inline float exp_negative(float x)
 /* An entry of the vocabulary that may be drawn. */
 struct candidate {
     float weight; /* unnormalised probability */
+    uint32_t key; /* those with the highest are kept first, of equal ones the lowest id */
     int32_t id;
 };
 
-static bool is_ahead(struct candidate a, struct candidate b)
+/* The order of numbers that are not negative. */
+static uint32_t rising(float x)
 {
-    return a.weight > b.weight || (a.weight == b.weight && a.id < b.id);
+    union {
+        float value;
+        uint32_t bits;
+    } number = {.value = x};
+
+    return number.bits;
 }
 
-static void sift_down(struct candidate *heap, int n, int i)
+/* Which candidates are kept: all with a higher key, and so many with this one. */
+struct cut {
+    uint32_t key;
+    int n_equal;
+};
+
+/* The first candidates in order of keys, until they are `most` or weigh `mass`. They are not
+ * sorted: the key at which that is so is found from its highest bits on, by what lies in each
+ * range. */
+static struct cut find_cut(const struct candidate *candidates, int n, int most, double mass)
 {
-    struct candidate moving = heap[i];
-
-    for (int child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && is_ahead(heap[child + 1], heap[child]))
-            child++;
-        if (!is_ahead(heap[child], moving))
-            break;
-        heap[i] = heap[child];
-    }
-    heap[i] = moving;
-}
-
-static void make_heap(struct candidate *heap, int n)
-{
-    for (int i = n / 2 - 1; i >= 0; i--)
-        sift_down(heap, n, i);
-}
-
-/* Move the best of the heap's first n candidates behind them. */
-static void pop_best(struct candidate *heap, int n)
-{
-    struct candidate best = heap[0];
-
-    heap[0] = heap[n - 1];
-    sift_down(heap, n - 1, 0);
-    heap[n - 1] = best;
-}
-
-/* Move the most probable candidates to the end of the array, best last: `top_k` of them, and of
- * those as many as it takes for their weight to reach `top_p` of the whole. Returns how many are
- * kept; *total becomes their weight. */
-static int keep_best(struct candidate *heap, int n, const struct ant_draw *draw, double *total)
-{
-    int popped = 0, kept = 0;
+    enum { BITS = 11, N_RANGES = 1 << BITS };
+    struct cut cut = {0};
+    uint32_t known = 0; /* bits of the key */
+    int count = 0;      /* of those above it, and their weight */
     double sum = 0;
 
-    make_heap(heap, n);
-    if (draw->top_k > 0 &&
-        draw->top_k < n) { /* top_p is counted within these: all are wanted first */
-        for (*total = 0; popped < draw->top_k; popped++) {
-            pop_best(heap, n - popped);
-            *total += heap[n - 1 - popped].weight;
+    for (int shift = 2 * BITS; shift >= 0; shift -= BITS) {
+        struct range {
+            double weight;
+            int n;
+        } ranges[N_RANGES] = {0};
+        uint32_t at = N_RANGES - 1;
+        for (int i = 0; i < n; i++) {
+            if ((candidates[i].key & known) != cut.key)
+                continue;
+            struct range *range = &ranges[candidates[i].key >> shift & (N_RANGES - 1)];
+            range->weight += (double)candidates[i].weight;
+            range->n++;
         }
-        if (draw->top_p >= 1.0f)
-            return popped;
+        for (; at > 0 && count + ranges[at].n < most && sum + ranges[at].weight < mass; at--) {
+            count += ranges[at].n;
+            sum += ranges[at].weight;
+        }
+        cut.key |= at << shift;
+        known |= (uint32_t)(N_RANGES - 1) << shift;
     }
-    int limit = popped ? popped : n;
-    while (kept < limit && sum < draw->top_p * *total) {
-        if (kept >= popped)
-            pop_best(heap, n - kept);
-        sum += heap[n - 1 - kept].weight;
-        kept++;
+    for (int i = 0; i < n && count < most && sum < mass; i++) {
+        if (candidates[i].key != cut.key)
+            continue;
+        sum += (double)candidates[i].weight;
+        count++;
+        cut.n_equal++;
     }
-    *total = sum;
+    return cut;
+}
+
+/* Keep those, in order of id; returns how many, *total becomes their weight. */
+static int keep(struct candidate *candidates, int n, int most, double mass, double *total)
+{
+    struct cut cut = find_cut(candidates, n, most, mass);
+    int kept = 0;
+
+    *total = 0;
+    for (int i = 0; i < n; i++) {
+        uint32_t key = candidates[i].key;
+        if (key < cut.key || (key == cut.key && cut.n_equal-- <= 0))
+            continue;
+        *total += (double)candidates[i].weight;
+        candidates[kept++] = candidates[i];
+    }
     return kept;
 }
 
@@ -206,15 +217,16 @@ static int gather(const float *logits, int vocab, float max, const struct ant_dr
 
     *total = 0;
     for (int32_t i = 0; i < vocab; i++)
-        out[i] = (struct candidate){exp_negative((logits[i] - max) * scale), i};
+        out[i] = (struct candidate){exp_negative((logits[i] - max) * scale), 0, i};
     for (int k = 0; k < draw->n_banned; k++)
         if (draw->banned[k] >= 0 && draw->banned[k] < vocab)
             out[draw->banned[k]].weight = 0;
     for (int32_t i = 0; i < vocab; i++) {
-        if (!(out[i].weight > 0) || out[i].weight < draw->min_p)
+        float weight = out[i].weight;
+        if (!(weight > 0) || weight < draw->min_p)
             continue;
-        out[n++] = out[i];
-        *total += out[i].weight;
+        out[n++] = (struct candidate){weight, rising(weight), i};
+        *total += (double)weight;
     }
     return n;
 }
@@ -224,38 +236,19 @@ static bool is_typical_wanted(const struct ant_draw *draw)
     return draw->typical_p > 0 && draw->typical_p < 1;
 }
 
-/* Likewise the most typical ones, until their weight reaches `typical_p` of the whole: those whose
- * surprise -log p is nearest to its mean, the entropy. Surprise falls by 1 / temperature for each 1
- * of logit, so they are those whose logit is nearest to the mean logit. */
-static int keep_typical(struct candidate *heap, int n, const float *logits, float max,
-                        const struct ant_draw *draw, double *total)
+/* Those are the most typical whose surprise -log p is nearest to its mean, the entropy. Surprise
+ * falls by 1 / temperature for each 1 of logit, so they are those whose logit is nearest to the
+ * mean one. */
+static void order_by_typicality(struct candidate *candidates, int n, const float *logits, float max,
+                                double total)
 {
-    float scale = 1.0f / draw->temperature;
-    double mean = 0, sum = 0;
-    int kept = 0;
+    double mean = 0;
 
     for (int i = 0; i < n; i++)
-        mean += (double)heap[i].weight * (logits[heap[i].id] - max);
-    float centre = (float)(max + mean / *total);
+        mean += (double)candidates[i].weight * (logits[candidates[i].id] - max);
+    float centre = (float)(max + mean / total);
     for (int i = 0; i < n; i++)
-        heap[i].weight = -fabsf(logits[heap[i].id] - centre);
-    make_heap(heap, n);
-    while (kept < n && sum < draw->typical_p * *total) {
-        pop_best(heap, n - kept);
-        struct candidate *best = &heap[n - 1 - kept];
-        best->weight = exp_negative((logits[best->id] - max) * scale);
-        sum += best->weight;
-        kept++;
-    }
-    *total = sum;
-    return kept;
-}
-
-static int compare_ids(const void *a, const void *b)
-{
-    const struct candidate *x = a, *y = b;
-
-    return (x->id > y->id) - (x->id < y->id);
+        candidates[i].key = ~rising(fabsf(logits[candidates[i].id] - centre));
 }
 
 /* The logits as edited, into `out` (vocab). An id outside the vocabulary is passed over. */
@@ -291,19 +284,21 @@ static int32_t draw_random(const float *logits, int vocab, const struct ant_draw
                            int32_t best, struct candidate *candidates)
 {
     double total, sum = 0;
-    int n = gather(logits, vocab, logits[best], draw, candidates, &total), first = 0;
+    int n = gather(logits, vocab, logits[best], draw, candidates, &total);
     int32_t drawn = best;
 
-    if (n > 0 && (draw->top_k > 0 || draw->top_p < 1.0f))
-        first = n - keep_best(candidates, n, draw, &total);
-    if (n > 0 && is_typical_wanted(draw))
-        first = n - keep_typical(candidates + first, n - first, logits, logits[best], draw, &total);
-    if (draw->top_k > 0 || draw->top_p < 1.0f || is_typical_wanted(draw))
-        qsort(candidates + first, (size_t)(n - first), sizeof(*candidates), compare_ids);
-    double target = ant_draw_uniform(draw->key, draw->position) * total;
-    for (int i = first; i < n; i++) {
+    if (draw->top_k > 0 && draw->top_k < n)
+        n = keep(candidates, n, draw->top_k, INFINITY, &total);
+    if (draw->top_p < 1.0f)
+        n = keep(candidates, n, n, (double)draw->top_p * total, &total);
+    if (n > 0 && is_typical_wanted(draw)) {
+        order_by_typicality(candidates, n, logits, logits[best], total);
+        n = keep(candidates, n, n, (double)draw->typical_p * total, &total);
+    }
+    double target = (double)ant_draw_uniform(draw->key, draw->position) * total;
+    for (int i = 0; i < n; i++) {
         drawn = candidates[i].id;
-        sum += candidates[i].weight;
+        sum += (double)candidates[i].weight;
         if (sum > target)
             break;
     }

@@ -38,7 +38,7 @@ float ant_draw_uniform(uint64_t key, uint64_t position);
  * position's uniform number, the rule that every backend keeps to. Returns the id; *logprob (unless
  * NULL) is that of the unmodified distribution. Ties go to the lower id; NaN is never drawn unless
  * there is nothing else. */
-enum { ANT_DRAW_WORK = 12 };
+enum { ANT_DRAW_WORK = 16 };
 int32_t ant_draw_token(const float *logits, int vocab, const struct ant_draw *draw, void *work,
                        float *logprob);
 

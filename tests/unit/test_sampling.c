@@ -6,6 +6,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -182,6 +183,68 @@ static void test_distributions(void **state)
 }
 
 /* What transformers' TypicalLogitsWarper keeps of the same logits. */
+/* ---- many words, and many as good as others ---------------------------------------------------
+ */
+
+enum { MANY = 5000 };
+
+static const float *sorted_logits;
+
+static int by_logit(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+    float p = sorted_logits[x], q = sorted_logits[y];
+
+    return p != q ? (p < q) - (p > q) : (x > y) - (x < y);
+}
+
+/* What is kept of `MANY` logits by sorting all of them: is_kept[id]; returns its weight. */
+static double keep_sorted(const float *logits, const struct ant_draw *draw_as, bool *is_kept)
+{
+    static int order[MANY];
+    double total = 0, sum = 0;
+    int n = draw_as->top_k ? draw_as->top_k : MANY;
+
+    for (int i = 0; i < MANY; i++)
+        order[i] = i;
+    sorted_logits = logits;
+    qsort(order, MANY, sizeof order[0], by_logit);
+    for (int i = 0; i < n; i++)
+        total += exp((double)logits[order[i]]);
+    memset(is_kept, 0, MANY * sizeof *is_kept);
+    for (int i = 0; i < n && sum < (double)draw_as->top_p * total; i++) {
+        is_kept[order[i]] = true;
+        sum += exp((double)logits[order[i]]);
+    }
+    return sum;
+}
+
+/* Cuts fall among words of the same logit, of which the first are kept. */
+static void test_cuts_as_by_sorting(void **state)
+{
+    static char room[MANY * ANT_DRAW_WORK];
+    static float logits[MANY];
+    static bool is_kept[MANY];
+    float logprob;
+
+    (void)state;
+    for (int i = 0; i < 400; i++) {
+        struct ant_draw draw_as = {.temperature = 1, .top_p = 0.1f + 0.009f * (float)(i % 100)};
+        draw_as.typical_p = 1;
+        draw_as.top_k = i % 3 == 0 ? 1 + 12 * i : 0;
+        draw_as.position = (uint64_t)i;
+        for (int k = 0; k < MANY; k++)
+            logits[k] = -0.25f * (float)(int)(40 * ant_draw_uniform((uint64_t)i, (uint64_t)k));
+        double total = keep_sorted(logits, &draw_as, is_kept), sum = 0;
+        double target = (double)ant_draw_uniform(0, draw_as.position) * total;
+        int drawn = ant_draw_token(logits, MANY, &draw_as, room, &logprob);
+        assert_true(is_kept[drawn]);
+        for (int k = 0; k < drawn; k++)
+            sum += is_kept[k] ? exp((double)logits[k]) : 0;
+        assert_true(sum <= target + 1e-3 && target < sum + exp((double)logits[drawn]) + 1e-3);
+    }
+}
+
 static void test_typical_as_elsewhere(void **state)
 {
     static const struct {
@@ -336,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_key_depends_on_everything),
         cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_distributions),
+        cmocka_unit_test(test_cuts_as_by_sorting),
         cmocka_unit_test(test_typical_as_elsewhere),
         cmocka_unit_test(test_tiny_settings_are_greedy),
         cmocka_unit_test(test_hostile_logits),
