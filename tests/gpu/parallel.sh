@@ -32,7 +32,7 @@ chmod +x rank
 for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
     echo "{\"prompt\": \"abc $(seq -s ' ' 1 $((i * 3)))\"}"
 done >few.jsonl
-seq 400 | sed 's/.*/{"prompt": "prompt &"}/' >many.jsonl
+seq 2000 | sed 's/.*/{"prompt": "prompt &"}/' >many.jsonl
 for set in few many; do
     "$antiphon" pack "$set.jsonl" -o "$set.h5" >/dev/null || exit 1
 done
@@ -108,8 +108,7 @@ long() {
     n=$1 kind=$2 file=$3
     shift 3
     start "$file" on_gpus "$n" "$antiphon" run --backend cuda -m "$tiny/$kind" -i many.h5 \
-        -o "$file.h5" --max-tokens 400 --ignore-eos --temperature 0 --max-num-seqs 16 \
-        --save-every 0.2 "$@"
+        -o "$file.h5" --max-tokens 400 --ignore-eos --temperature 0 --save-every 0.2 "$@"
 }
 
 for signal in KILL STOP; do
@@ -129,20 +128,20 @@ for signal in KILL STOP; do
 done
 expect "the one that hangs is named" 75 "no sign of rank 1"
 
-long 2 mixtral halted --enable-ep --ep-scope job
+long 2 mixtral halted --enable-ep --ep-scope job --max-num-seqs 4
 wait_journal 4000
 "$antiphon" halt halted.h5 --now >/dev/null
 ended
 expect "a job of spread experts is halted" 75 "STOPPED"
 long 1 mixtral halted
 ended
-expect "and goes on on one GPU" 0 "400/400 rows"
+expect "and goes on on one GPU" 0 "2000/2000 rows"
 long 1 mixtral one --restart-over
 ended
 differing=$(differing one halted)
 if [ "$differing" = 0 ]; then
     ok "with the answers of one GPU alone"
 else
-    not_ok "with the answers of one GPU alone" "$differing of 400 answers differ"
+    not_ok "with the answers of one GPU alone" "$differing of 2000 answers differ"
 fi
 done_testing
