@@ -270,10 +270,13 @@ static double element_traffic(const struct ant_arch *arch)
 
 static void add_links(struct plan_cost *cost, const struct plan_memory *memory,
                       const struct plan_machine *machine, const struct plan_layout *layout,
-                      double rows)
+                      const struct ant_batch *batch)
 {
+    /* A lane's next step is made when its last one's ids are back: the host's work for each answer
+     * is not hidden behind a step that is on its way. */
+    static const double answer_s = 4e-6;
     const struct ant_arch *arch = &memory->shard.arch;
-    double bytes = rows * arch->hidden * 4.0;
+    double bytes = batch->n_rows * arch->hidden * 4.0;
 
     if (layout->tp > 1)
         cost->links +=
@@ -284,7 +287,8 @@ static void add_links(struct plan_cost *cost, const struct plan_memory *memory,
                        arch->n_layers * (memory->shard.experts.n - 1) * bytes / 2 *
                            (1 + fmin(arch->moe.n_used, arch->moe.n_held)) / machine->link_bandwidth;
     if (layout->pp > 1)
-        cost->links += machine->link_s + bytes / machine->link_bandwidth;
+        cost->links +=
+            machine->link_s + bytes / machine->link_bandwidth + batch->n_sampled * answer_s;
 }
 
 double ant_plan_step(struct plan_cost *sum, const struct plan_memory *memory,
@@ -309,7 +313,7 @@ double ant_plan_step(struct plan_cost *sum, const struct plan_memory *memory,
         add_product(&cost, memory, machine, batch->n_sampled, output);
         add_elements(&cost, machine, 2.0 * batch->n_sampled * memory->shard.vocab.count * 4.0);
     }
-    add_links(&cost, memory, machine, layout, rows);
+    add_links(&cost, memory, machine, layout, batch);
     double full_power = cost.power;
     cost.power = 0;
     cost.power = fmax(0, full_power - ant_plan_seconds(&cost));

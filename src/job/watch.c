@@ -295,7 +295,7 @@ out:
  * has waited. */
 static void pause_after(double waited)
 {
-    double nap = waited / 16;
+    double nap = waited / 64;
 
     if (waited < 2e-3) {
         sched_yield();

@@ -54,6 +54,8 @@ near "two H200, two replicas of a mixture" 70218 --dummy phi-mini-moe --prompts 
 near "two H200, experts over the job" 55183 --dummy phi-mini-moe --prompts 4000 --in 128 --out 128 \
     --gpus h200:2 --max-model-len 4096 --max-num-seqs 1024 --dp-size 2 --enable-ep --ep-scope job
 near "two H200, stages" 31847 --dummy $big --prompts 2000 --in 128 --out 128 --gpus h200:2 --pp-size 2
+near "two H200, stages of a mixture" 51911 --dummy phi-mini-moe --prompts 2000 --in 128 --out 128 \
+    --gpus h200:2 --max-model-len 4096 --max-num-seqs 1024 --pp-size 2
 near "two H200, stages, one answer" 234 --dummy $big --prompts 1 --in 128 --out 256 --gpus h200:2 --pp-size 2
 near "H200, one answer" 240 --dummy $big --prompts 1 --in 128 --out 256 --gpus h200:1
 
