@@ -704,9 +704,11 @@ void ant_flight_abandon(struct ant_flight *flight)
         else
             ucp_request_cancel(transport->worker, message->request);
     }
+    /* A send that UCX keeps, as a peer that is ending too may make it, is only read from. */
     for (int i = flight->landed; i < flight->count; i++)
-        if (!finish(transport, flight->messages[i].request, deadline))
-            ant_die("UCX does not give back a message to rank %d", flight->messages[i].peer);
+        if (!finish(transport, flight->messages[i].request, deadline) &&
+            !flight->messages[i].is_send)
+            ant_die("UCX does not give back a message from rank %d", flight->messages[i].peer);
     flight->count = flight->landed = 0;
 }
 

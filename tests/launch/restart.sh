@@ -18,7 +18,8 @@ expect "a job that is left alone" 0 "COMPLETE 600/600 rows, 0 failed"
 
 # ---- killed ------------------------------------------------------------------------------------
 
-job_args killed --save-every 0.01
+# Many answers at once take long enough that some are always under way.
+job_args killed --save-every 0.01 --max-num-seqs 32
 # shellcheck disable=SC2086
 start killed "$antiphon" $args
 wait_journal 100000
@@ -127,7 +128,11 @@ for point in launched@0 launched@3 met@1; do
     began=$(date +%s)
     # shellcheck disable=SC2086
     try_on 4 env ANTIPHON_FAILPOINT=$point "$antiphon" $args
-    expect "killed at $point" failure
+    if [ "$code" -ne 0 ]; then
+        ok "killed at $point"
+    else
+        not_ok "killed at $point" "$(tail -n 5 "$out")"
+    fi
     soon 15
 done
 # shellcheck disable=SC2086
