@@ -69,8 +69,8 @@ float ant_draw_uniform(uint64_t key, uint64_t position)
     return (float)(c0 >> 8) * 0x1p-24f;
 }
 
-/* exp(x) for x <= 0, relative error below 1e-6; 0 below -87 and for NaN. Written so that the
- * compiler vectorises loops over it: a draw needs one for every entry of the vocabulary. */
+/* exp(x) for x <= 0, relative error below 1e-6; 0 below -87 and for NaN. Without a call or a branch
+ * that depends on x: a draw needs one for every entry of the vocabulary. */
 static inline float exp_negative(float x)
 {
     float t = x > -87.0f ? (x < 0 ? x : 0) : -87.0f;
@@ -189,8 +189,8 @@ static int32_t argmax(const float *x, int n, const struct ant_draw *draw)
     return best < 0 ? 0 : best;
 }
 
-/* log of the sum of exp(x - max) in sixteen running sums: the order is fixed, and the loop
- * vectorises. */
+/* log of the sum of exp(x - max) in sixteen running sums, whose additions need not wait for each
+ * other; the order is fixed. */
 static float log_sum(const float *x, int n, float max)
 {
     float lane[16] = {0};
