@@ -23,6 +23,16 @@ static int fail_errno(struct ant_error *err, const char *verb, const char *path)
     return ant_fail(err, code, "cannot %s '%s': %s", verb, path, strerror(errno));
 }
 
+/* A clone without Git LFS has small texts in the place of large files. */
+static bool is_lfs_pointer(int fd)
+{
+    static const char begin[] = "version https://git-lfs";
+    char data[sizeof begin - 1];
+
+    return pread(fd, data, sizeof data, 0) == (ssize_t)sizeof data &&
+           memcmp(data, begin, sizeof data) == 0;
+}
+
 static int open_file(int *out, const char *path, struct stat *status, struct ant_error *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -36,6 +46,13 @@ static int open_file(int *out, const char *path, struct stat *status, struct ant
     if (S_ISDIR(status->st_mode)) {
         close(fd);
         return ant_fail(err, ANT_EDATA, "'%s' is a folder, not a file", path);
+    }
+    if (is_lfs_pointer(fd)) {
+        close(fd);
+        return ant_fail(err, ANT_EDATA,
+                        "'%s' is only a pointer of Git LFS: 'git lfs pull' in its folder fetches "
+                        "the file",
+                        path);
     }
     *out = fd;
     return 0;

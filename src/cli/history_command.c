@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/option.h"
@@ -61,21 +60,6 @@ static int write_out(const struct ant_buf *text, const char *path, struct ant_er
     return 0;
 }
 
-/* Only the journal of a job is there: say what can be done. */
-static int check_is_written(const char *path, struct ant_error *err)
-{
-    char *journal = ant_xasprintf("%s.journal", path);
-    bool is_unfinished = access(path, F_OK) != 0 && access(journal, F_OK) == 0;
-
-    free(journal);
-    if (is_unfinished)
-        return ant_fail(err, ANT_ENOENT,
-                        "'%s' is not written yet: 'antiphon top %s' shows a job that is running, "
-                        "'antiphon merge %s -o FILE' makes results of what there is",
-                        path, path, path);
-    return 0;
-}
-
 static int report(void *data, char **operands, int n, struct ant_error *err)
 {
     const struct report_settings *settings = data;
@@ -88,9 +72,7 @@ static int report(void *data, char **operands, int n, struct ant_error *err)
     (void)n;
     int rc = settings->json && settings->csv
                  ? ant_fail(err, ANT_EUSAGE, "--json and --csv are two forms: choose one")
-                 : check_is_written(path, err);
-    if (rc == 0)
-        rc = ant_history_read(history, path, err);
+                 : ant_history_read(history, path, err);
     if (rc == 0) {
         if (settings->json)
             ant_history_json(history, &text);

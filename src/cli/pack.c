@@ -183,9 +183,11 @@ static int pack(void *data, char **names, int n, struct ant_error *err)
         rc = ant_pack_finish(out, err);
     if (rc == 0) {
         const char *columns = ant_pack_columns(out);
-        printf("%s: %lld prompts, %lld bytes%s%s\n", settings->output,
-               (long long)ant_pack_rows(out), (long long)ant_pack_bytes(out),
-               *columns ? ", with " : "", columns);
+        printf("%s: %lld prompt%s, %lld bytes%s%s\n", settings->output,
+               (long long)ant_pack_rows(out), ant_pack_rows(out) == 1 ? "" : "s",
+               (long long)ant_pack_bytes(out), *columns ? ", with " : "", columns);
+        if (ant_pack_rows(out) == 0)
+            fprintf(stderr, "antiphon pack: note: there are no prompts in it\n");
         if (n_bad > 0)
             printf("%lld of them are none, and will fail with the reason\n", (long long)n_bad);
     }

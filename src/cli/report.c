@@ -367,5 +367,7 @@ void ant_run_summary(const struct run *run, const struct ant_rank_report *report
     print_energy(run, reports, output, answers);
     printf("antiphon: COMPLETE %lld/%lld rows, %lld failed\n", (long long)(n_ok + n_failed),
            (long long)n_rows, (long long)n_failed);
+    if (n_failed > 0)
+        printf("antiphon: why they failed: antiphon show --failed %s\n", run->settings.output);
     fflush(stdout);
 }

@@ -252,6 +252,16 @@ static int read_time_limit(struct run *run, struct ant_error *err)
     } else if (strcmp(text, "none") != 0 && ant_time_parse(&seconds, text, err) < 0) {
         return ant_fail_in(err, ANT_EUSAGE, "--time-limit");
     }
+    double kept = run->settings.drain + run->settings.margin;
+    if (seconds <= kept && began == run->start)
+        return ant_fail(err, ANT_EUSAGE,
+                        "--time-limit '%s' leaves no time to answer: --margin and --drain keep "
+                        "%g s of it; raise it or lower them",
+                        text, kept);
+    if (seconds <= kept)
+        ant_log(ANT_LOG_WARN, "time",
+                "the job ends in %.0f s, of which --margin and --drain keep %g: no prompt is begun",
+                seconds, kept);
     if (ant_job_env_rank() > 0)
         seconds = INFINITY;
     run->stop = (struct ant_stop){
@@ -269,6 +279,8 @@ int ant_run_open_inputs(struct run *run, struct ant_error *err)
     ANT_TRY(ant_checkpoint_open(&run->checkpoint, settings->model, err));
     ANT_TRY(ant_checkpoint_tokenizer(run->checkpoint, &run->tokenizer, err));
     ANT_TRY(ant_prompts_open(&run->prompts, settings->input, err));
+    if (ant_prompts_count(run->prompts) == 0 && run->layout.rank == 0)
+        ant_log(ANT_LOG_WARN, "prompts", "'%s' has no prompts", settings->input);
     ANT_TRY(ant_run_take_shard(run, err));
     ANT_TRY(ant_run_open_chat(run, err));
     if (run->is_scored && !ant_prompts_have_continuations(run->prompts))

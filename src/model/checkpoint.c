@@ -517,9 +517,16 @@ int ant_checkpoint_tokenizer(const struct ant_checkpoint *checkpoint, struct ant
         return ant_tokenizer_open_gguf(out, checkpoint->gguf, err);
     char *path = ant_xasprintf("%s/tokenizer.json", checkpoint->path);
     char *model = ant_xasprintf("%s/tokenizer.model", checkpoint->path);
-    bool has_model = access(path, F_OK) != 0 && access(model, F_OK) == 0;
-    int result = has_model ? ant_tokenizer_open_model(out, model, err)
-                           : ant_tokenizer_open_json(out, path, err);
+    int result;
+    if (access(path, F_OK) == 0)
+        result = ant_tokenizer_open_json(out, path, err);
+    else if (access(model, F_OK) == 0)
+        result = ant_tokenizer_open_model(out, model, err);
+    else
+        result = ant_fail(err, ANT_ENOENT,
+                          "'%s' has neither tokenizer.json nor tokenizer.model: put the one that "
+                          "the model came with beside its config.json",
+                          checkpoint->path);
     free(path);
     free(model);
     return result;

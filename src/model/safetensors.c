@@ -345,6 +345,8 @@ static int open_sharded(struct ant_safetensors *files, const char *folder, const
         files->shards = ant_xcalloc(n_names, sizeof *files->shards);
     for (size_t i = 0; i < n_names && result == 0; i++)
         result = add_shard(files, folder, names[i], err);
+    if (result == ANT_ENOENT)
+        ant_fail_in(err, result, "the model is not whole");
     if (result == 0)
         result = index_tensors(files, err);
     if (result == 0)
@@ -371,7 +373,9 @@ static int open_folder(struct ant_safetensors *files, const char *folder, struct
     } else {
         result =
             ant_fail(err, ANT_ENOENT,
-                     "'%s' holds no model.safetensors and no model.safetensors.index.json", folder);
+                     "'%s' holds no model.safetensors and no model.safetensors.index.json (weights "
+                     "of other formats, such as pytorch_model.bin, are not read)",
+                     folder);
     }
     free(single);
     free(index);

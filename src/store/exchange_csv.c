@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -290,8 +291,10 @@ static int take_number(struct ant_exchange_reader *reader, const struct column *
                        const char *text, size_t bytes, struct ant_prompt *prompt,
                        struct ant_error *err)
 {
-    char *end = NULL;
+    char *end = NULL, *real_end = NULL;
 
+    /* A spreadsheet or pandas writes 3 as 3.0 where other rows of the column have no value. */
+    double real = strtod(text, &real_end);
     errno = 0;
     if (column->use == USE_INTEGER && column->flag == ANT_HAS_SEED && text[0] != '-')
         ant_exchange_set_integer(prompt, column->flag, (int64_t)strtoull(text, &end, 10));
@@ -299,6 +302,10 @@ static int take_number(struct ant_exchange_reader *reader, const struct column *
         ant_exchange_set_integer(prompt, column->flag, strtoll(text, &end, 10));
     else
         ant_exchange_set_real(prompt, column->flag, strtod(text, &end));
+    if (column->use == USE_INTEGER && *end == '.' && real == floor(real) && fabs(real) < 0x1p53) {
+        ant_exchange_set_integer(prompt, column->flag, (int64_t)real);
+        end = real_end;
+    }
     if (errno || end != text + bytes)
         return ant_exchange_fail(reader, err, ANT_EDATA, "'%.60s' is '%.60s', expected %s",
                                  column->name, text,

@@ -172,8 +172,11 @@ static int claim_open_file(int fd, const char *path, const char *out_path, struc
 
     read_owner(fd, &owner);
     if (is_alive(&owner, try_lock(fd), path))
-        return ant_fail(err, ANT_EUSAGE, "'%s.journal' belongs to a running job: %s", out_path,
-                        *owner.who ? owner.who : "unknown");
+        return ant_fail(
+            err, ANT_EUSAGE,
+            "'%s.journal' belongs to a running job: %s; wait for its end, or give another "
+            "--output",
+            out_path, *owner.who ? owner.who : "unknown");
     owner_of_this(&owner);
     ANT_TRY(write_owner(fd, &owner, path, err));
     claim.fd = fd;

@@ -173,6 +173,21 @@ static int check_names(struct ant_prompts *p, struct ant_error *err)
     return 0;
 }
 
+/* A group of something else: one that pandas wrote, or with names of its own. */
+static int fail_no_prompts(struct ant_prompts *p, struct ant_error *err)
+{
+    if (H5Aexists(p->object, "pandas_type") > 0)
+        return ant_fail(err, ANT_EDATA,
+                        "'%s': group '%s' is a table as pandas keeps it; write the column itself, "
+                        "h5py.File(FILE, \"w\")[\"prompts\"] = table[COLUMN].tolist(), or use "
+                        "to_json(FILE, orient=\"records\", lines=True) and 'antiphon pack'",
+                        p->file, p->path);
+    return ant_fail(err, ANT_ENOENT, "'%s': group '%s' has neither 'text' nor 'tokens'%s%.*s%s",
+                    p->file, p->path, p->ignored.len ? "; it has " : "", (int)p->ignored.len,
+                    p->ignored.len ? p->ignored.data : "",
+                    p->ignored.len ? " (FILE:/path names a dataset of strings)" : "");
+}
+
 /* 1: open. 0: the group has no such dataset. */
 static int open_column(struct ant_prompts *p, struct ant_h5_column *out, const char *name,
                        struct ant_error *err)
@@ -234,8 +249,7 @@ static int open_values(struct ant_prompts *p, struct ant_error *err)
                         p->path);
     }
     if (!has_text && !has_tokens)
-        return ant_fail(err, ANT_ENOENT, "'%s': group '%s' has neither 'text' nor 'tokens'",
-                        p->file, p->path);
+        return fail_no_prompts(p, err);
     if (has_tokens) {
         p->values = tokens;
         p->source = SOURCE_TOKENS;

@@ -233,13 +233,30 @@ static int read_shard(struct ant_results *results, struct ant_error *err)
     return rc < 0 ? rc : 0;
 }
 
+/* Where only the journal of a job is there: what can be done. */
+static int check_is_written(const char *path, struct ant_error *err)
+{
+    char *journal = ant_xasprintf("%s.journal", path);
+    bool is_unfinished = access(path, F_OK) != 0 && access(journal, F_OK) == 0;
+
+    free(journal);
+    if (is_unfinished)
+        return ant_fail(err, ANT_ENOENT,
+                        "'%s' is not written yet: 'antiphon top %s' shows a job that is running, "
+                        "'antiphon merge %s -o FILE' makes results of what there is",
+                        path, path, path);
+    return 0;
+}
+
 int ant_results_open(struct ant_results **out, const char *path, struct ant_error *err)
 {
     struct ant_results *results = ant_xcalloc(1, sizeof(*results));
 
     results->path = ant_xstrdup(path);
     results->file = H5I_INVALID_HID;
-    int rc = ant_h5_open(&results->file, path, false, "", err);
+    int rc = check_is_written(path, err);
+    if (rc == 0)
+        rc = ant_h5_open(&results->file, path, false, "", err);
     if (rc == 0)
         rc = read_root(results, err);
     if (rc == 0)

@@ -61,6 +61,32 @@ try "$antiphon" run -m org/model -i p.h5 -o x.h5
 expect "run: a model of a hub" 65 "'org/model': No such file" "nothing is downloaded"
 try "$antiphon" run -m . -i p.h5 -o x.h5
 expect "run: a folder that is no model" 65 "'.' has no config.json: it is not the folder of a"
+cp -r "$model" folder && chmod -R u+w folder && rm folder/tokenizer.json
+try "$antiphon" run -m folder -i p.h5 -o x.h5
+expect "run: a model without a tokenizer" 65 "'folder' has neither tokenizer.json nor tokenizer.model"
+pointer='version https://git-lfs.github.com/spec/v1'
+echo "$pointer" >pointer.gguf
+try "$antiphon" run -m pointer.gguf -i p.h5 -o x.h5
+expect "run: a clone without Git LFS" 65 "'pointer.gguf' is only a pointer of Git LFS" "git lfs pull"
+rm folder/*00002*.safetensors
+try "$antiphon" params -m folder
+expect "params: half a model" 65 "the model is not whole: cannot open 'folder/model-00001"
+try "$antiphon" run -m "$model" -i p.h5 -o x.h5 --time-limit 0:40
+expect "run: a limit too short" 64 "--time-limit '0:40' leaves no time to answer: --margin and --drain keep 45 s"
+mkdir stopped.h5.journal
+for command in show export verify report; do
+    try "$antiphon" $command stopped.h5
+    expect "$command: a job that has not ended" 65 "'stopped.h5' is not written yet" \
+        "'antiphon merge stopped.h5 -o FILE' makes"
+done
+printf 'text\n' >none.csv
+try "$antiphon" pack none.csv -o none.h5
+expect "pack: nothing" 0 "none.h5: 0 prompts" "note: there are no prompts in it"
+try "$antiphon" run -m "$model" -i none.h5 -o none-answers.h5 --max-model-len 64
+expect "run: nothing" 0 "'none.h5' has no prompts" "COMPLETE 0/0"
+printf 'text,max_tokens\none,3.0\ntwo,\nthree,4.5\n' >pandas.csv
+try "$antiphon" pack pandas.csv -o x.h5
+expect "pack: numbers of pandas" 65 "line 4: 'max_tokens' is '4.5', expected an integer"
 try "$antiphon" run -m "$model" -i p.h5 -o x.h5 --kv-memory 1
 expect "run: too little memory" 64 "one sequence of 512 tokens needs 0.0" "or raise --kv-memory"
 if [ "$(awk '/^MemTotal:/ { print int($2 / 1e6) }' /proc/meminfo)" -lt 140 ]; then

@@ -100,6 +100,10 @@ static void missing_and_wrong(void **state)
     assert_int_equal(ant_file_map(&file, path, &err), ANT_EDATA);
     assert_non_null(strstr(err.text, "is empty"));
     assert_null(file.data);
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n";
+    assert_int_equal(ant_file_write(path, pointer, sizeof pointer - 1, &err), 0);
+    assert_int_equal(ant_file_map(&file, path, &err), ANT_EDATA);
+    assert_non_null(strstr(err.text, "pointer of Git LFS"));
     ant_file_unmap(&file);
 }
 

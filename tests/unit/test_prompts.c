@@ -409,7 +409,12 @@ static void another_path_in_the_file(void **state)
     snprintf(spec, sizeof(spec), "%s:/a/c", path);
     assert_error(ant_prompts_open(&prompts, spec, &err), ANT_ENOENT, "'/a/c'");
     snprintf(spec, sizeof(spec), "%s:/a", path);
-    assert_error(ant_prompts_open(&prompts, spec, &err), ANT_ENOENT, "neither 'text' nor 'tokens'");
+    assert_error(ant_prompts_open(&prompts, spec, &err), ANT_ENOENT,
+                 "neither 'text' nor 'tokens'; it has b (");
+    begin();
+    h5_put_text_attribute(group, "pandas_type", "frame");
+    end();
+    assert_refused(ANT_EDATA, "a table as pandas keeps it");
 }
 
 static void attributes_are_checked(void **state)

@@ -29,14 +29,17 @@ int ant_cuda_fail(struct ant_error *err, const char *what, cudaError_t e)
 
 static int count_gpus(int *n, struct ant_error *err)
 {
+    int driver = 0;
     cudaError_t e = cudaGetDeviceCount(n);
 
-    if (e != cudaSuccess || *n == 0) {
-        cudaGetLastError();
-        return ant_fail(err, ANT_EDEVICE, "no GPU can be used: %s",
-                        e == cudaSuccess ? "there is none" : cudaGetErrorString(e));
-    }
-    return 0;
+    if (e == cudaSuccess && *n > 0)
+        return 0;
+    cudaGetLastError();
+    /* CUDA itself calls a host without any driver one with too old a driver. */
+    if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+        return ant_fail(err, ANT_EDEVICE, "this host has no NVIDIA driver");
+    return ant_fail(err, ANT_EDEVICE, "no GPU can be used: %s",
+                    e == cudaSuccess ? "there is none" : cudaGetErrorString(e));
 }
 
 /* With --gpus-per-task=1 each rank sees its own. */
