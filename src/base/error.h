@@ -28,7 +28,7 @@ enum ant_err {
     ANT_EBUG = -10,   /* a broken promise of our own */
 };
 
-/* Exit codes of the program (sysexits numbers; design decision, see README). */
+/* Exit codes of the program (numbers of sysexits.h; antiphon(1) tells users). */
 enum ant_exit {
     ANT_EXIT_DONE = 0,
     ANT_EXIT_USAGE = 64,

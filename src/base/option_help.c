@@ -25,6 +25,27 @@ static char *argument_of(const struct ant_option *option)
     return text.data;
 }
 
+/* What stands below the options: its own lines, those of more than 100 columns broken at blanks. */
+static char *epilog_of(const struct ant_command_help *help)
+{
+    enum { WIDTH = 100 };
+    char *text = ant_xstrdup(help->epilog), *line = text, *blank = NULL;
+
+    for (char *at = text; *at; at++) {
+        if (*at == ' ')
+            blank = at;
+        if (*at == '\n') {
+            line = at + 1;
+            blank = NULL;
+        } else if (blank && at - line >= WIDTH) {
+            *blank = '\n';
+            line = blank + 1;
+            blank = NULL;
+        }
+    }
+    return text;
+}
+
 /* ---- --help ---------------------------------------------------------------------------------- */
 
 enum { HELP_COLUMN = 30, NARROWEST = 60, WIDEST = 120 };
@@ -99,8 +120,11 @@ void ant_option_help(FILE *out, const struct ant_option *table, const struct ant
             print_option(out, option, width);
     }
     print_option(out, &ant_option_help_row, width);
-    if (help->epilog)
-        fprintf(out, "\n%s\n", help->epilog);
+    if (help->epilog) {
+        char *epilog = epilog_of(help);
+        fprintf(out, "\n%s\n", epilog);
+        free(epilog);
+    }
 }
 
 /* ---- manual page ----------------------------------------------------------------------------- */
@@ -164,9 +188,11 @@ void ant_option_man(FILE *out, const struct ant_option *table, const struct ant_
     }
     man_option(out, &ant_option_help_row);
     if (help->epilog) {
+        char *epilog = epilog_of(help);
         fputs(".SH NOTES\n.nf\n", out);
-        put_roff(out, help->epilog);
+        put_roff(out, epilog);
         fputs("\n.fi\n", out);
+        free(epilog);
     }
     fputs(".SH SEE ALSO\n.BR antiphon (1),\n.BR antiphon\\-hdf5 (5),\n.BR antiphon\\-slurm (7)\n",
           out);

@@ -116,8 +116,9 @@ static const struct ant_command_help help = {
         "The engine's own scheduler is run over a sample of the prompts, and each of its steps "
         "is given the time of a roofline: products, reading of weights and cache, what ranks "
         "of a replica wait for each other. Rates of machines were measured or follow from "
-        "their data sheets, as the table says; with measured ones the time was within 20 % of "
-        "runs (see BENCHMARKS).",
+        "their data sheets, as the table says; with measured ones the time of many answers was "
+        "within 15 % of runs, that of a single answer on CPUs, where memory itself changed by "
+        "half, within 55 % (see BENCHMARKS).",
 };
 
 /* ---- what there is to compute on ------------------------------------------------------------- */

@@ -97,7 +97,7 @@ int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkp
         return ant_fail(
             err, ANT_EUSAGE,
             "weights %.1f GB and workspace %.1f GB leave %.1f of %.1f GB for the cache: "
-            "a sequence of %d tokens needs %.1f",
+            "a sequence of %d tokens needs %.1f; lower --max-model-len, or take more",
             out->weights / 1e9, out->workspace / 1e9, fmax(room, 0) / 1e9, machine->memory / 1e9,
             config->max_context, each * out->page / 1e9);
     return 0;
