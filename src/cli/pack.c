@@ -56,14 +56,20 @@ static const struct ant_command_help help = {
     .summary = "make a prompt file of JSON lines, CSV or text",
     .synopsis = "INPUT... --output FILE [options]",
     .purpose = "Make a prompt file of JSON lines, CSV or text. '-' is standard input.",
-    .epilog = "A JSON line is a string, or an object with \"prompt\", \"text\" or \"messages\",\n"
-              "or a line of an OpenAI batch. Beside the prompt these are kept a row, in CSV as\n"
-              "columns: id or custom_id, continuation, logprobs, prompt_logprobs, choice, regex,\n"
-              "json_schema (or response_format), max_tokens, min_tokens, temperature, top_p,\n"
-              "top_k, min_p, typical_p, seed, repetition_penalty, presence_penalty,\n"
-              "frequency_penalty, n, stop, system, logit_bias, bad_words, allowed_token_ids,\n"
-              "stop_token_ids. What would change answers and cannot be honoured is an error that\n"
-              "names the line.",
+    .epilog =
+        "A JSON line is a string, an object with \"prompt\", \"text\", \"messages\" or "
+        "\"prompt_token_ids\", or a line of an OpenAI batch. Beside the prompt these are kept a "
+        "row, "
+        "in CSV as columns: id or custom_id, continuation, logprobs, prompt_logprobs, choice, "
+        "regex, "
+        "json_schema (or response_format), max_tokens, min_tokens, temperature, top_p, top_k, "
+        "min_p, "
+        "typical_p, seed, repetition_penalty, presence_penalty, frequency_penalty, n, stop, "
+        "system, "
+        "logit_bias, bad_words, allowed_token_ids, stop_token_ids, priority. What would change "
+        "answers "
+        "and cannot be honoured is an error that names the line; other names are noted and passed "
+        "over.",
 };
 
 static bool ends_in(const char *name, const char *ending)
@@ -182,10 +188,11 @@ static int pack(void *data, char **names, int n, struct ant_error *err)
     if (rc == 0)
         rc = ant_pack_finish(out, err);
     if (rc == 0) {
-        const char *columns = ant_pack_columns(out);
-        printf("%s: %lld prompt%s, %lld bytes%s%s\n", settings->output,
-               (long long)ant_pack_rows(out), ant_pack_rows(out) == 1 ? "" : "s",
-               (long long)ant_pack_bytes(out), *columns ? ", with " : "", columns);
+        const char *unit, *columns = ant_pack_columns(out);
+        int64_t length = ant_pack_length(out, &unit);
+        printf("%s: %lld prompt%s, %lld %s%s%s\n", settings->output, (long long)ant_pack_rows(out),
+               ant_pack_rows(out) == 1 ? "" : "s", (long long)length, unit,
+               *columns ? ", with " : "", columns);
         if (ant_pack_rows(out) == 0)
             fprintf(stderr, "antiphon pack: note: there are no prompts in it\n");
         if (n_bad > 0)

@@ -138,6 +138,19 @@ static const struct name {
     {"system", ANT_MEANS_TEXT, 0},
     {"continuation", ANT_MEANS_TEXT, 0},
     {"suffix", ANT_MEANS_UNSUPPORTED, 0},
+    {"add_generation_prompt", ANT_MEANS_UNSUPPORTED, 0},
+    {"add_special_tokens", ANT_MEANS_UNSUPPORTED, 0},
+    {"continue_final_message", ANT_MEANS_UNSUPPORTED, 0},
+    {"ignore_eos", ANT_MEANS_UNSUPPORTED, 0},
+    {"include_stop_str_in_output", ANT_MEANS_UNSUPPORTED, 0},
+    {"length_penalty", ANT_MEANS_UNSUPPORTED, 0},
+    {"logits_processors", ANT_MEANS_UNSUPPORTED, 0},
+    {"prompt_embeds", ANT_MEANS_UNSUPPORTED, 0},
+    {"sampling_params", ANT_MEANS_UNSUPPORTED, 0},
+    {"extra_body", ANT_MEANS_UNSUPPORTED, 0},
+    {"skip_special_tokens", ANT_MEANS_UNSUPPORTED, 0},
+    {"truncate_prompt_tokens", ANT_MEANS_UNSUPPORTED, 0},
+    {"use_beam_search", ANT_MEANS_UNSUPPORTED, 0},
     {"echo", ANT_MEANS_UNSUPPORTED, 0},
     {"logprobs", ANT_MEANS_INTEGER, ANT_HAS_LOGPROBS},
     {"prompt_logprobs", ANT_MEANS_INTEGER, ANT_HAS_PROMPT_LOGPROBS},
@@ -389,6 +402,7 @@ void ant_exchange_close(struct ant_exchange_reader *reader)
         return;
     ant_exchange_close_csv(reader->csv);
     ant_buf_release(&reader->text);
+    ant_ids_release(&reader->tokens);
     ant_buf_release(&reader->id);
     ant_buf_release(&reader->continuation);
     ant_buf_release(&reader->stop);

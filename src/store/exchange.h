@@ -20,7 +20,8 @@
 
 enum ant_exchange_format {
     ANT_EXCHANGE_JSONL,      /* a value a line: "text", {"prompt": ...}, {"text": ...},
-                                {"messages": [...]}, or the OpenAI batch form. Beside messages
+                                {"messages": [...]}, {"prompt_token_ids": [...]}, or the OpenAI batch
+                                form. Beside messages
                                 the template's "tools", "documents", "chat_template_kwargs" */
     ANT_EXCHANGE_CSV,        /* RFC 4180 with a header */
     ANT_EXCHANGE_LINES,      /* a prompt a line; empty lines count for nothing */
@@ -70,7 +71,8 @@ int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, stru
 /* Complete the file and put it in place. */
 int ant_pack_finish(struct ant_pack *pack, struct ant_error *err);
 int64_t ant_pack_rows(const struct ant_pack *pack);
-int64_t ant_pack_bytes(const struct ant_pack *pack); /* of prompts */
+/* Of all prompts; `unit` is "bytes" or "tokens". */
+int64_t ant_pack_length(const struct ant_pack *pack, const char **unit);
 /* Names of the columns beside the text, "id, seed", or ""; borrowed until the next call. */
 const char *ant_pack_columns(struct ant_pack *pack);
 /* An unfinished file is removed. */

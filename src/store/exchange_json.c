@@ -31,13 +31,66 @@ static int take_string(struct ant_exchange_reader *reader, const json_t *value,
     return 0;
 }
 
+/* Ids instead of a text, as the tokenizer gave them. */
+static int take_tokens(struct ant_exchange_reader *reader, const char *name, const json_t *value,
+                       struct ant_exchange_row *out, struct ant_error *err)
+{
+    const json_t *item;
+    size_t i;
+
+    reader->tokens.len = 0;
+    json_array_foreach((json_t *)value, i, item)
+    {
+        json_int_t id = json_is_integer(item) ? json_integer_value(item) : -1;
+        if (id < 0 || id > INT32_MAX)
+            return ant_exchange_fail(reader, err, ANT_EDATA,
+                                     "'%s' is a list, but not of token ids: there must be one "
+                                     "prompt a line",
+                                     name);
+        ant_ids_add(&reader->tokens, (int32_t)id);
+    }
+    if (reader->tokens.len == 0)
+        return ant_exchange_fail(reader, err, ANT_EDATA, "'%s' is an empty list", name);
+    out->prompt.tokens = reader->tokens.data;
+    out->prompt.n_tokens = reader->tokens.len;
+    return 0;
+}
+
+static int take_prompt(struct ant_exchange_reader *reader, const char *name, const json_t *value,
+                       struct ant_exchange_row *out, struct ant_error *err)
+{
+    if (json_is_array(value))
+        return take_tokens(reader, name, value, out, err);
+    if (json_is_string(value) && strcmp(name, "prompt_token_ids") != 0)
+        return take_string(reader, value, out);
+    return ant_exchange_fail(reader, err, ANT_EDATA, "'%s' is %s, expected %s", name,
+                             type_name(value),
+                             strcmp(name, "prompt_token_ids") == 0 ? "a list" : "a string");
+}
+
+static bool is_listed(const char *name, const char *const *list, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(name, list[i]) == 0)
+            return true;
+    return false;
+}
+
+/* What is done without being said. */
+enum { N_ON = 3 };
+static const char *const on_by_default[N_ON] = {"add_generation_prompt", "add_special_tokens",
+                                                "skip_special_tokens"};
+
 /* Does leaving it out change nothing? */
 static bool is_neutral(const char *name, const json_t *value)
 {
-    if (json_is_null(value) || json_is_false(value))
+    if (json_is_boolean(value))
+        return json_is_true(value) == is_listed(name, on_by_default, N_ON);
+    if (json_is_null(value))
         return true;
     if (json_is_number(value)) {
-        bool is_factor = strcmp(name, "best_of") == 0 || strcmp(name, "repetition_penalty") == 0;
+        bool is_factor = strcmp(name, "best_of") == 0 || strcmp(name, "length_penalty") == 0 ||
+                         strcmp(name, "repetition_penalty") == 0;
         return json_number_value(value) == (is_factor ? 1.0 : 0.0);
     }
     if (json_is_array(value))
@@ -50,14 +103,6 @@ static bool is_neutral(const char *name, const json_t *value)
 /* What goes to the template beside messages. */
 enum { N_EXTRAS = 3 };
 static const char *const extras[N_EXTRAS] = {"tools", "documents", "chat_template_kwargs"};
-
-static bool is_extra(const char *name)
-{
-    for (int i = 0; i < N_EXTRAS; i++)
-        if (strcmp(name, extras[i]) == 0)
-            return true;
-    return false;
-}
 
 /* Messages alone are kept as their list; with more for the template as an object. */
 static int take_messages(struct ant_exchange_reader *reader, const json_t *object,
@@ -251,6 +296,9 @@ static int take_other(struct ant_exchange_reader *reader, const char *name, cons
     return 0;
 }
 
+enum { N_PROMPTS = 3 };
+static const char *const prompts[N_PROMPTS] = {"prompt", "text", "prompt_token_ids"};
+
 static int take_object(struct ant_exchange_reader *reader, json_t *object,
                        struct ant_exchange_row *out, int *n_prompts, struct ant_error *err)
 {
@@ -260,16 +308,13 @@ static int take_object(struct ant_exchange_reader *reader, json_t *object,
     json_object_foreach(object, name, value)
     {
         int rc = 0;
-        if (strcmp(name, "prompt") == 0 || strcmp(name, "text") == 0) {
-            if (!json_is_string(value))
-                return ant_exchange_fail(reader, err, ANT_EDATA, "'%s' is %s, expected a string",
-                                         name, type_name(value));
-            rc = take_string(reader, value, out);
+        if (is_listed(name, prompts, N_PROMPTS)) {
+            rc = take_prompt(reader, name, value, out, err);
             ++*n_prompts;
         } else if (strcmp(name, "messages") == 0) {
             rc = take_messages(reader, object, out, err);
             ++*n_prompts;
-        } else if (json_object_get(object, "messages") && is_extra(name)) {
+        } else if (json_object_get(object, "messages") && is_listed(name, extras, N_EXTRAS)) {
             continue; /* taken with the messages */
         } else if ((rc = ant_exchange_take_shape(reader, name, value, &out->prompt, err)) != 0) {
             rc = rc < 0 ? rc : 0;
@@ -306,7 +351,8 @@ static int take_value(struct ant_exchange_reader *reader, json_t *value,
     ANT_TRY(take_object(reader, value, out, &n_prompts, err));
     if (n_prompts != 1)
         return ant_exchange_fail(reader, err, ANT_EDATA, "%s",
-                                 n_prompts ? "more than one of 'prompt', 'text' and 'messages'"
+                                 n_prompts ? "more than one of 'prompt', 'text', 'messages' and "
+                                             "'prompt_token_ids'"
                                            : "neither 'prompt' nor 'text' nor 'messages'");
     return 0;
 }

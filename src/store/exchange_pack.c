@@ -77,11 +77,12 @@ struct growing {
 struct ant_pack {
     char *path, *part; /* owned */
     hid_t file, group;
-    struct growing text, numbers[N_NUMBERS];
+    struct growing text; /* bytes, or ids of tokens; opened by the first row that has any */
+    struct growing numbers[N_NUMBERS];
     struct growing names, errors;      /* ids that are strings; why rows are no prompts */
     struct growing texts[ANT_N_TEXTS]; /* empty where a row has none */
-    int64_t rows, bytes;
-    bool is_chat, has_prompts, is_finished;
+    int64_t rows, length;              /* of all prompts: bytes or tokens */
+    bool is_chat, is_tokens, has_prompts, is_finished;
     enum ant_id_kind id_kind;
     struct ant_buf columns;
 };
@@ -320,11 +321,20 @@ static int check_integers(const struct ant_prompt *prompt, struct ant_error *err
 static int check_row(struct ant_pack *pack, const struct ant_exchange_row *row,
                      struct ant_error *err)
 {
-    if (!pack->has_prompts)
+    bool is_tokens = row->prompt.tokens != NULL;
+
+    if (!pack->has_prompts) {
         pack->is_chat = row->is_chat;
-    if (!row->error && pack->is_chat != row->is_chat)
+        pack->is_tokens = is_tokens;
+    }
+    if (!row->error && (pack->is_chat != row->is_chat || pack->is_tokens != is_tokens))
         return ant_fail(err, ANT_EDATA, "%s, where there were %s before; a file holds one kind",
-                        row->is_chat ? "messages" : "a text", row->is_chat ? "texts" : "messages");
+                        row->is_chat ? "messages"
+                        : is_tokens  ? "token ids"
+                                     : "a text",
+                        pack->is_chat     ? "messages"
+                        : pack->is_tokens ? "token ids"
+                                          : "texts");
     ANT_TRY(check_name(row, err));
     ANT_TRY(check_integers(&row->prompt, err));
     return check_id(pack, row, err);
@@ -350,6 +360,27 @@ static int add_texts(struct ant_pack *pack, const struct ant_prompt *prompt, str
     return 0;
 }
 
+static int open_text(struct ant_pack *pack, struct ant_error *err)
+{
+    hid_t type = H5Tcopy(pack->is_tokens ? H5T_STD_I32LE : H5T_STD_U8LE);
+
+    return open_growing(&pack->text, pack->group, pack->is_tokens ? "tokens" : "text", type, PIECE,
+                        0, err);
+}
+
+static int add_prompt(struct ant_pack *pack, const struct ant_prompt *prompt, struct ant_error *err)
+{
+    const void *data = prompt->tokens ? (const void *)prompt->tokens : prompt->text;
+    size_t n = prompt->tokens ? prompt->n_tokens : prompt->text_bytes;
+
+    if (n == 0)
+        return 0;
+    if (!is_open(&pack->text))
+        ANT_TRY(open_text(pack, err));
+    pack->length += (int64_t)n;
+    return add(&pack->text, data, n * pack->text.width, PIECE, err);
+}
+
 int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, struct ant_error *err)
 {
     ANT_TRY(check_row(pack, row, err));
@@ -362,11 +393,10 @@ int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, stru
         ANT_TRY(add_string(pack, &pack->errors, "error", row->error,
                            row->error ? strlen(row->error) : 0, err));
     ANT_TRY(add_texts(pack, &row->prompt, err));
-    ANT_TRY(add(&pack->text, row->prompt.text, row->prompt.text_bytes, PIECE, err));
+    ANT_TRY(add_prompt(pack, &row->prompt, err));
     pack->has_prompts |= !row->error;
-    pack->bytes += (int64_t)row->prompt.text_bytes;
     pack->rows++;
-    return add_number(pack, OFFSETS, true, pack->bytes, 0, err);
+    return add_number(pack, OFFSETS, true, pack->length, 0, err);
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -390,9 +420,7 @@ int ant_pack_open(struct ant_pack **out, const char *path, struct ant_error *err
         rc = ant_h5_fail(err, ANT_EIO, "cannot create '%s'", pack->part);
     } else {
         pack->group = H5Gcreate2(pack->file, "prompts", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-        rc = open_growing(&pack->text, pack->group, "text", H5Tcopy(H5T_STD_U8LE), PIECE, 0, err);
-        if (rc == 0)
-            rc = add_number(pack, OFFSETS, true, 0, 0, err);
+        rc = add_number(pack, OFFSETS, true, 0, 0, err);
     }
     if (rc < 0) {
         ant_pack_close(pack);
@@ -404,7 +432,12 @@ int ant_pack_open(struct ant_pack **out, const char *path, struct ant_error *err
 
 static int complete(struct ant_pack *pack, struct ant_error *err)
 {
+    if (!is_open(&pack->text))
+        ANT_TRY(open_text(pack, err));
     ANT_TRY(flush(&pack->text, err));
+    if (pack->is_tokens && H5Lmove(pack->group, facts[OFFSETS].name, pack->group, "tokens_offsets",
+                                   H5P_DEFAULT, H5P_DEFAULT) < 0)
+        return ant_h5_fail(err, ANT_EIO, "cannot name the offsets of tokens");
     for (int c = 0; c < N_NUMBERS; c++)
         ANT_TRY(flush(&pack->numbers[c], err));
     ANT_TRY(flush_strings(&pack->names, err));
@@ -464,9 +497,10 @@ int64_t ant_pack_rows(const struct ant_pack *pack)
     return pack->rows;
 }
 
-int64_t ant_pack_bytes(const struct ant_pack *pack)
+int64_t ant_pack_length(const struct ant_pack *pack, const char **unit)
 {
-    return pack->bytes;
+    *unit = pack->is_tokens ? "tokens" : "bytes";
+    return pack->length;
 }
 
 const char *ant_pack_columns(struct ant_pack *pack)

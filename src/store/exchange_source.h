@@ -18,6 +18,7 @@ struct ant_exchange_reader {
     int64_t line;     /* lines begun so far */
     int64_t row_line; /* where the last row began */
     struct ant_buf text, id, continuation, stop, system, shape, unused, rules[ANT_N_RULES];
+    struct ant_ids tokens;
     struct ant_error why; /* of a row that is no prompt */
     int n_unused;
     struct ant_exchange_csv *csv; /* owned */

@@ -149,6 +149,26 @@ static void every_form_of_a_json_line(void **state)
     ant_prompts_close(prompts);
 }
 
+static void ids_of_tokens(void **state)
+{
+    (void)state;
+    struct ant_prompt prompt;
+    struct ant_prompts *prompts =
+        packed(ANT_EXCHANGE_JSONL, "{\"prompt\":[5,0,2147483647],\"max_tokens\":3}\n"
+                                   "{\"prompt_token_ids\":[7],\"skip_special_tokens\":true}\n");
+    assert_int_equal(ant_prompts_count(prompts), 2);
+    assert_int_equal(ant_prompts_read(prompts, 0, &prompt, &err), 0);
+    assert_null(prompt.text);
+    assert_int_equal(prompt.n_tokens, 3);
+    assert_int_equal(prompt.tokens[0], 5);
+    assert_int_equal(prompt.tokens[2], INT32_MAX);
+    assert_int_equal(prompt.max_tokens, 3);
+    assert_int_equal(ant_prompts_read(prompts, 1, &prompt, &err), 0);
+    assert_int_equal(prompt.n_tokens, 1);
+    assert_int_equal(prompt.tokens[0], 7);
+    ant_prompts_close(prompts);
+}
+
 static void chats_keep_their_messages(void **state)
 {
     (void)state;
@@ -190,7 +210,18 @@ static void bad_json_lines_are_named(void **state)
         {"[\"a\",\"b\"]\n", "line 1: a list; there must be one prompt a line", ANT_EDATA},
         {"\"a\"\n[1]\n", "line 2: an array is no prompt", ANT_EDATA},
         {"17\n", "a number is no prompt", ANT_EDATA},
-        {"{\"prompt\":[1,2]}", "'prompt' is an array, expected a string", ANT_EDATA},
+        {"{\"prompt\":[\"a\",\"b\"]}", "'prompt' is a list, but not of token ids", ANT_EDATA},
+        {"{\"prompt\":[1,-2]}", "'prompt' is a list, but not of token ids", ANT_EDATA},
+        {"{\"prompt\":[]}", "'prompt' is an empty list", ANT_EDATA},
+        {"{\"prompt_token_ids\":\"a\"}", "'prompt_token_ids' is a string, expected a list",
+         ANT_EDATA},
+        {"{\"prompt\":\"a\",\"prompt_token_ids\":[1]}", "more than one of 'prompt'", ANT_EDATA},
+        {"{\"prompt\":[1]}\n\"a\"", "line 2: a text, where there were token ids before", ANT_EDATA},
+        {"\"a\"\n{\"prompt\":[1]}", "line 2: token ids, where there were texts before", ANT_EDATA},
+        {"{\"prompt\":\"a\",\"truncate_prompt_tokens\":9}",
+         "'truncate_prompt_tokens' cannot be set", ANT_EUNSUPP},
+        {"{\"prompt\":\"a\",\"skip_special_tokens\":false}", "'skip_special_tokens' cannot be set",
+         ANT_EUNSUPP},
         {"{\"prompt\":null}", "'prompt' is null", ANT_EDATA},
         {"{\"question\":\"x\"}", "neither 'prompt' nor 'text' nor 'messages'", ANT_EDATA},
         {"{\"prompt\":\"a\",\"text\":\"b\"}", "more than one of", ANT_EDATA},
@@ -512,6 +543,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(every_form_of_a_json_line),
+        TEST(ids_of_tokens),
         TEST(chats_keep_their_messages),
         TEST(integer_ids),
         TEST(bad_json_lines_are_named),
