@@ -26,8 +26,7 @@ struct span {
 struct ant_grammar {
     struct node *nodes; /* nodes[0] is ANT_NO_NODE */
     size_t n_nodes, cap_nodes;
-    uint32_t
-        *lists; /* nodes of SEQUENCE and ANY; of LIST twice the number, 1 for an optional one */
+    uint32_t *lists; /* nodes of SEQUENCE, ANY and LIST; behind the latter's, 1 for optional ones */
     size_t n_lists, cap_lists;
     struct ant_code_range *ranges;
     size_t n_ranges, cap_ranges;
@@ -36,7 +35,10 @@ struct ant_grammar {
     struct ant_buf bytes;
     uint32_t *rules; /* their nodes */
     size_t n_rules, cap_rules;
+    bool is_too_long; /* something was left out, and compiling says so */
 };
+
+enum { MOST_HELD = 1 << 24 }; /* elements of all pools */
 
 /* Room for `more` behind the n elements of an array. */
 #define GROW(array, n, cap, more)                                                                  \
@@ -69,8 +71,20 @@ void ant_grammar_close(struct ant_grammar *grammar)
     free(grammar);
 }
 
+/* Longer than what any program is made of: nothing more is added. */
+static bool is_full(struct ant_grammar *grammar)
+{
+    size_t held = grammar->n_nodes + grammar->n_lists + grammar->n_ranges + grammar->n_words +
+                  grammar->bytes.len;
+
+    grammar->is_too_long |= held > MOST_HELD;
+    return grammar->is_too_long;
+}
+
 static uint32_t add_node(struct ant_grammar *grammar, struct node node)
 {
+    if (is_full(grammar))
+        return ANT_NO_NODE;
     GROW(grammar->nodes, grammar->n_nodes, grammar->cap_nodes, 1);
     grammar->nodes[grammar->n_nodes] = node;
     return (uint32_t)grammar->n_nodes++;
@@ -80,6 +94,8 @@ static struct span add_bytes(struct ant_grammar *grammar, const char *text, size
 {
     struct span span = {(uint32_t)grammar->bytes.len, (uint32_t)bytes};
 
+    if (is_full(grammar))
+        return (struct span){0};
     ant_buf_add(&grammar->bytes, text, bytes);
     return span;
 }
@@ -103,6 +119,8 @@ uint32_t ant_grammar_class(struct ant_grammar *grammar, const struct ant_code_ra
 {
     size_t first = grammar->n_ranges;
 
+    if (is_full(grammar))
+        return ANT_NO_NODE;
     GROW(grammar->ranges, grammar->n_ranges, grammar->cap_ranges, n);
     if (n > 0) {
         memcpy(grammar->ranges + first, ranges, n * sizeof(*ranges));
@@ -128,6 +146,8 @@ static uint32_t add_list(struct ant_grammar *grammar, const uint32_t *nodes, siz
 {
     uint32_t first = (uint32_t)grammar->n_lists;
 
+    if (is_full(grammar))
+        return 0;
     GROW(grammar->lists, grammar->n_lists, grammar->cap_lists, n);
     if (n > 0)
         memcpy(grammar->lists + first, nodes, n * sizeof(*nodes));
@@ -168,6 +188,8 @@ uint32_t ant_grammar_words(struct ant_grammar *grammar, struct ant_word *words, 
 {
     size_t first = grammar->n_words;
 
+    if (is_full(grammar))
+        return ANT_NO_NODE;
     GROW(grammar->words, grammar->n_words, grammar->cap_words, n);
     ant_word_sort(words, n);
     for (size_t i = 0; i < n; i++)
@@ -536,7 +558,7 @@ static bool is_circular(const struct ant_program *program, const uint32_t *entri
 int ant_grammar_compile(const struct ant_grammar *grammar, uint32_t root, struct ant_program *out,
                         struct ant_error *err)
 {
-    struct compiler c = {.grammar = grammar};
+    struct compiler c = {.grammar = grammar, .is_too_long = grammar->is_too_long};
     uint32_t *entries = ant_xcalloc(grammar->n_rules + 1, sizeof(*entries));
     int rc = 0;
 

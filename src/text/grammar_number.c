@@ -148,13 +148,13 @@ static uint32_t part_digits(struct ant_grammar *g, struct ends ends, int room)
     return ant_grammar_any(g, ways, n_ways);
 }
 
-/* The point and what comes behind it, or nothing. */
+/* The point and what comes behind it, at most `room` digits, or nothing. */
 static uint32_t part_node(struct ant_grammar *g, const struct decimal *low,
-                          const struct decimal *high)
+                          const struct decimal *high, int room)
 {
     struct ends ends = {low ? low->part : NULL, high ? high->part : NULL, low && low->is_closed,
                         high && high->is_closed};
-    uint32_t part = two_nodes(g, bytes_node(g, "."), part_digits(g, ends, DIGITS));
+    uint32_t part = two_nodes(g, bytes_node(g, "."), part_digits(g, ends, room));
 
     if (may_end(&ends))
         part = ant_grammar_repeat(g, part, 0, 1, ANT_NO_NODE);
@@ -163,6 +163,13 @@ static uint32_t part_node(struct ant_grammar *g, const struct decimal *low,
 
 /* ---- both ------------------------------------------------------------------------------------ */
 
+/* Digits behind the point that may come. With more than 16 in all a reader's double may be the very
+ * bound that is left out. */
+static int room_beside(const struct decimal *bound)
+{
+    return bound->is_closed ? DIGITS : DIGITS + 1 - (int)strlen(bound->whole);
+}
+
 /* Numbers that are not negative; high NULL: no bound. */
 static uint32_t positive(struct ant_grammar *g, const struct decimal *low,
                          const struct decimal *high)
@@ -170,25 +177,28 @@ static uint32_t positive(struct ant_grammar *g, const struct decimal *low,
     uint32_t ways[3];
     size_t n_ways = 0;
     struct decimal first = *low, last = {"", "", true};
+    int room = room_beside(low), most = high ? room_beside(high) : DIGITS;
 
     if (high)
         last = *high;
+    if (room > most)
+        room = most;
     int order = high ? compare_whole(low->whole, high->whole) : -1;
     if (order > 0)
         return ant_grammar_any(g, NULL, 0);
     ways[n_ways++] =
-        two_nodes(g, bytes_node(g, low->whole), part_node(g, low, order == 0 ? high : NULL));
+        two_nodes(g, bytes_node(g, low->whole), part_node(g, low, order == 0 ? high : NULL, room));
     if (order == 0)
         return ways[0];
     if (high)
-        ways[n_ways++] = two_nodes(g, bytes_node(g, high->whole), part_node(g, NULL, high));
+        ways[n_ways++] = two_nodes(g, bytes_node(g, high->whole), part_node(g, NULL, high, room));
     if (high)
         change_whole(last.whole, -1);
     if (strcmp(first.whole, "999999999999999") != 0) {
         change_whole(first.whole, 1);
         if (!high || compare_whole(first.whole, last.whole) <= 0)
             ways[n_ways++] = two_nodes(g, whole_node(g, first.whole, high ? last.whole : NULL),
-                                       part_node(g, NULL, NULL));
+                                       part_node(g, NULL, NULL, room));
     }
     return ant_grammar_any(g, ways, n_ways);
 }

@@ -13,7 +13,8 @@ enum ant_regex_use {
                        say otherwise; the text is that value as JSON writes it, without quotes */
 };
 
-/* Characters, ".", [classes] with ranges and [:names:], \d \w \s and their opposites (of ASCII), \n
+/* Characters, ".", [classes] with ranges and [:names:], \d \w \s and their opposites (of ASCII; the
+ * spaces of a JSON pattern, and what its "." leaves out, are JavaScript's), \n
  * \t \r \f \v \a \e \0 \xHH \x{H} \uHHHH, groups (also named or not counted), |, * + ? {n} {n,}
  * {n,m} (also lazy: the texts are the same), ^ and $ at the two ends. "." is all but \n. Not known:
  * references back, looks ahead and behind, \b, \p, possessive repetition, options. */

@@ -76,21 +76,29 @@ static bool skip(struct parser *p, const char *word)
 
 /* ---- characters ------------------------------------------------------------------------------ */
 
-/* A character as JSON writes it where it may not stand for itself: control characters, the quote
- * and the backslash. */
-static uint32_t escaped(struct ant_grammar *grammar, uint32_t code)
+enum { ESCAPED_BYTES = 6, LAST_ESCAPED = '\\' };
+
+static bool is_escaped(uint32_t code)
+{
+    return code < ' ' || code == '"' || code == '\\';
+}
+
+/* A character as JSON writes it where it may not stand for itself. Returns the length. */
+static size_t escape(char text[ESCAPED_BYTES], uint32_t code)
 {
     static const char short_names[] = {
         ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n',  ['\f'] = 'f',
         ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\',
     };
     static const char digits[] = "0123456789abcdef";
-    char text[] = {'\\', 'u', '0', '0', digits[code >> 4 & 15], digits[code & 15]};
+    const char whole[ESCAPED_BYTES] = {
+        '\\', 'u', '0', '0', digits[code >> 4 & 15], digits[code & 15]};
 
+    memcpy(text, whole, sizeof(whole));
     if (short_names[code] == '\0')
-        return ant_grammar_bytes(grammar, text, sizeof(text));
+        return sizeof(whole);
     text[1] = short_names[code];
-    return ant_grammar_bytes(grammar, text, 2);
+    return 2;
 }
 
 uint32_t ant_grammar_json_class(struct ant_grammar *grammar, const struct ant_code_range *ranges,
@@ -98,24 +106,29 @@ uint32_t ant_grammar_json_class(struct ant_grammar *grammar, const struct ant_co
 {
     static const struct ant_code_range bare[] = {{' ', '!'}, {'#', '['}, {']', LAST_CODE}};
     struct ranges plain = {0};
-    struct nodes ways = {0};
-    bool is_escaped['\\' + 1] = {false};
+    char texts[LAST_ESCAPED + 1][ESCAPED_BYTES];
+    struct ant_word words[LAST_ESCAPED + 1];
+    bool is_in[LAST_ESCAPED + 1] = {false};
+    size_t n_words = 0;
 
     for (size_t i = 0; i < n; i++) {
         const struct ant_code_range *range = &ranges[i];
         for (size_t k = 0; k < sizeof(bare) / sizeof(*bare); k++)
             add_range(&plain, range->first > bare[k].first ? range->first : bare[k].first,
                       range->last < bare[k].last ? range->last : bare[k].last);
-        for (uint32_t code = range->first; code <= '\\' && code <= range->last; code++)
-            is_escaped[code] = code < ' ' || code == '"' || code == '\\';
+        for (uint32_t code = range->first; code <= LAST_ESCAPED && code <= range->last; code++)
+            is_in[code] = is_escaped(code);
     }
-    add_node(&ways, ant_grammar_class(grammar, plain.items, plain.n));
-    for (uint32_t code = 0; code <= '\\'; code++)
-        if (is_escaped[code])
-            add_node(&ways, escaped(grammar, code));
-    uint32_t node = ant_grammar_any(grammar, ways.items, ways.n);
+    for (uint32_t code = 0; code <= LAST_ESCAPED; code++)
+        if (is_in[code]) {
+            words[n_words] = (struct ant_word){texts[n_words], escape(texts[n_words], code)};
+            n_words++;
+        }
+    uint32_t node = ant_grammar_class(grammar, plain.items, plain.n);
     free(plain.items);
-    free(ways.items);
+    if (n_words > 0)
+        node = ant_grammar_any(grammar,
+                               (uint32_t[]){node, ant_grammar_words(grammar, words, n_words)}, 2);
     return node;
 }
 
@@ -170,12 +183,18 @@ static const char *named_class(const char *name, size_t n)
     return NULL;
 }
 
-static void add_pairs(struct ranges *ranges, const char *pairs, bool is_inverted)
+static void add_pairs(struct parser *p, struct ranges *ranges, const char *pairs, bool is_inverted)
 {
+    static const struct ant_code_range spaces[] = {
+        {0xa0, 0xa0},     {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029},
+        {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}};
+    bool is_space = *pairs == '\t', is_json = p->use == ANT_REGEX_JSON;
     struct ranges own = {0};
 
     for (; *pairs; pairs += 2)
         add_range(&own, (uint32_t)pairs[0], (uint32_t)pairs[1]);
+    for (size_t i = 0; is_space && is_json && i < sizeof(spaces) / sizeof(*spaces); i++)
+        add_range(&own, spaces[i].first, spaces[i].last); /* as in JavaScript */
     if (is_inverted)
         invert(&own);
     for (size_t i = 0; i < own.n; i++)
@@ -185,9 +204,11 @@ static void add_pairs(struct ranges *ranges, const char *pairs, bool is_inverted
 
 static int hex_value(char c)
 {
-    const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c | 0x20) : NULL;
+    char lower = (char)(c | 0x20);
 
-    return at && (c >= 'A' || c <= '9') ? (int)(at - digits) : -1;
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 /* Hexadecimal digits: `n` of them, or in braces. */
@@ -225,7 +246,7 @@ static int read_escape(struct parser *p, struct ranges *ranges, uint32_t *code)
     if (c == 'x' || c == 'u')
         return read_hex(p, c == 'x' ? 2 : 4, code);
     if (lower == 'd' || lower == 'w' || lower == 's') {
-        add_pairs(ranges, named_class(&lower, 1), c != lower);
+        add_pairs(p, ranges, named_class(&lower, 1), c != lower);
         return 1;
     }
     if ((lower >= 'a' && lower <= 'z' && c >= 'A') || (c >= '1' && c <= '9'))
@@ -254,7 +275,7 @@ static int read_class_item(struct parser *p, struct ranges *ranges, uint32_t *co
         const char *pairs = end ? named_class(name, (size_t)(end - name)) : NULL;
         if (p->text[p->at + 1] != ':' || !pairs || end - name < 2)
             return fail(p, ANT_EUNSUPP, p->at, "no class of this name is known");
-        add_pairs(ranges, pairs, is_inverted);
+        add_pairs(p, ranges, pairs, is_inverted);
         p->at = (size_t)(end + 2 - p->text);
         return 1;
     }

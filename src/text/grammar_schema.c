@@ -4,6 +4,7 @@
 
 #include "text/grammar_read.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -43,7 +44,11 @@ enum {
     SAYS_ALL = 256,    /* there is room for nothing else that counts */
     SAYS_VALUES = 512, /* const, enum: the type may stand beside them */
     SAYS_TYPE = 1024,
-    IS_REFUSED = 2048, /* unless its value is one that asks for nothing */
+    IS_REFUSED = 2048,
+    /* refused unless its value asks for nothing, which is, of each: */
+    IS_OFF = 4096,    /* false, {} or []; so are unknown ones */
+    IS_SWITCH = 8192, /* false alone */
+    IS_TEST = 16384,  /* a schema that all values pass */
 };
 static const struct keyword {
     const char *name;
@@ -60,13 +65,14 @@ static const struct keyword {
     {"properties", IS_OBJECT},
     {"required", IS_OBJECT},
     {"additionalProperties", IS_OBJECT},
+    {"unevaluatedProperties", IS_OBJECT},
     {"minProperties", IS_OBJECT},
     {"maxProperties", IS_OBJECT},
     {"items", IS_ARRAY},
     {"prefixItems", IS_ARRAY},
+    {"unevaluatedItems", IS_ARRAY},
     {"minItems", IS_ARRAY},
     {"maxItems", IS_ARRAY},
-    {"uniqueItems", IS_REFUSED},
     {"minLength", IS_STRING},
     {"maxLength", IS_STRING},
     {"pattern", IS_STRING},
@@ -75,6 +81,13 @@ static const struct keyword {
     {"maximum", IS_NUMBER},
     {"exclusiveMinimum", IS_NUMBER},
     {"exclusiveMaximum", IS_NUMBER},
+    {"contains", IS_REFUSED},
+    {"multipleOf", IS_REFUSED},
+    {"uniqueItems", IS_SWITCH},
+    {"not", IS_SWITCH},
+    {"propertyNames", IS_TEST},
+    {"then", IS_TEST},
+    {"else", IS_TEST},
     {"title", SAYS_NOTHING},
     {"description", SAYS_NOTHING},
     {"default", SAYS_NOTHING},
@@ -358,14 +371,22 @@ static int add_member(struct reader *r, struct members *members, const char *nam
     return 0;
 }
 
-/* What properties without a name in the schema hold: *out is ANT_NO_NODE if there are none. */
+/* The keyword for properties without a name in the schema. Where nothing stands beside properties
+ * that looks at names, unevaluatedProperties means the same. */
+static const char *rest_keyword(const json_t *schema)
+{
+    return json_object_get(schema, "additionalProperties") ? "additionalProperties"
+                                                           : "unevaluatedProperties";
+}
+
+/* What they hold: *out is ANT_NO_NODE if there are none. */
 static int read_additional(struct reader *r, const json_t *schema, uint32_t *out)
 {
-    const json_t *additional = json_object_get(schema, "additionalProperties");
+    const json_t *additional = json_object_get(schema, rest_keyword(schema));
 
     if (!additional || json_is_false(additional))
         return 0;
-    return read_under(r, "additionalProperties", NULL, additional, out);
+    return read_under(r, rest_keyword(schema), NULL, additional, out);
 }
 
 static int read_members(struct reader *r, const json_t *schema, struct members *members,
@@ -386,7 +407,7 @@ static int read_members(struct reader *r, const json_t *schema, struct members *
         name = json_string_value(item);
         if (!json_object_get(members->required, name))
             continue;
-        if (json_is_false(json_object_get(schema, "additionalProperties")))
+        if (json_is_false(json_object_get(schema, rest_keyword(schema))))
             return fail(r, ANT_EDATA, "'%.60s' is required but no property", name);
         ANT_TRY(add_member(r, members, name, additional ? additional : ant_json_value(&r->parts)));
     }
@@ -405,13 +426,15 @@ static int read_object_of(struct reader *r, const json_t *schema, struct members
     ANT_TRY(read_range(r, schema, "minProperties", "maxProperties", &min, &max));
     if (is_plain && min > 1)
         return fail(r, ANT_EUNSUPP, "minProperties above 1 cannot be met: names may be the same");
-    if (is_plain && !json_object_get(schema, "additionalProperties")) {
+    if (is_plain && !json_object_get(schema, rest_keyword(schema))) {
         *out = ant_json_any_object(&r->parts, min, max);
         return 0;
     }
     ANT_TRY(read_additional(r, schema, &additional));
     ANT_TRY(read_members(r, schema, members, additional));
     bool is_open = additional != ANT_NO_NODE;
+    if (is_plain && !is_open && min > 0)
+        return fail(r, ANT_EDATA, "minProperties is more than there may be properties");
     if (!is_plain && (min > (int32_t)members->n_required || max < (int32_t)members->n ||
                       (is_open && max != ANT_NO_LIMIT)))
         return fail(r, ANT_EUNSUPP,
@@ -492,6 +515,7 @@ static int read_array(struct reader *r, const json_t *schema, uint32_t *out)
 {
     const json_t *items = json_object_get(schema, "items");
     const json_t *prefix = json_object_get(schema, "prefixItems");
+    const char *keyword = items ? "items" : "unevaluatedItems"; /* where both mean the same */
     uint32_t rest = ANT_NO_NODE, content = ANT_NO_NODE;
     int32_t min, max;
 
@@ -500,8 +524,9 @@ static int read_array(struct reader *r, const json_t *schema, uint32_t *out)
         return fail(r, ANT_EUNSUPP, "items is a list: write prefixItems");
     if (prefix && !json_is_array(prefix))
         return fail(r, ANT_EDATA, "prefixItems is no list");
+    items = json_object_get(schema, keyword);
     if (items && !json_is_false(items))
-        ANT_TRY(read_under(r, "items", NULL, items, &rest));
+        ANT_TRY(read_under(r, keyword, NULL, items, &rest));
     if (!items && !prefix)
         rest = ant_json_value(&r->parts);
     if (prefix && json_array_size(prefix) > 0)
@@ -550,7 +575,8 @@ static int type_of(const json_t *value)
     case JSON_INTEGER:
         return IS_NUMBER | IS_INTEGER;
     case JSON_REAL:
-        return IS_NUMBER;
+        return json_real_value(value) == floor(json_real_value(value)) ? IS_NUMBER | IS_INTEGER
+                                                                       : IS_NUMBER;
     case JSON_NULL:
         return IS_NULL;
     default:
@@ -558,29 +584,90 @@ static int type_of(const json_t *value)
     }
 }
 
+/* How a value without parts is written: a number by the fewest digits that say this very one.
+ * Caller frees. */
+static char *text_of(const json_t *value)
+{
+    for (size_t digits = DBL_DIG;; digits++) {
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+        if (!json_is_real(value) || digits == DBL_DECIMAL_DIG ||
+            strtod(text, NULL) == json_real_value(value))
+            return text;
+        free(text);
+    }
+}
+
+static uint32_t bytes_node(struct reader *r, const char *text)
+{
+    return ant_grammar_bytes(r->grammar, text, strlen(text));
+}
+
+/* This very value on one line, its members in their order. */
+static uint32_t value_node(struct reader *r, const json_t *value)
+{
+    bool is_object = json_is_object(value);
+    size_t n = is_object ? json_object_size(value) : json_array_size(value), i = 0;
+    struct ant_word commas[] = {{",", 1}, {", ", 2}};
+    uint32_t comma = ant_grammar_words(r->grammar, commas, 2), node;
+    const char *name;
+    json_t *item;
+
+    if (!is_object && !json_is_array(value)) {
+        char *text = text_of(value);
+        node = bytes_node(r, text);
+        free(text);
+        return node;
+    }
+    uint32_t *nodes = ant_xcalloc(2 * n + 2, sizeof(*nodes)), n_nodes = 0;
+    nodes[n_nodes++] = bytes_node(r, is_object ? "{" : "[");
+    json_array_foreach(value, i, item)
+    {
+        nodes[n_nodes++] = value_node(r, item);
+        nodes[n_nodes++] = comma;
+    }
+    json_object_foreach((json_t *)value, name, item)
+    {
+        nodes[n_nodes++] =
+            ant_json_member(&r->parts, name_node(r, name, strlen(name)), value_node(r, item));
+        nodes[n_nodes++] = comma;
+    }
+    n_nodes -= n > 0; /* no comma behind the last one */
+    nodes[n_nodes++] = bytes_node(r, is_object ? "}" : "]");
+    node = ant_grammar_sequence(r->grammar, nodes, n_nodes);
+    free(nodes);
+    return node;
+}
+
 /* The values of `enum` or `const` that are of the types. */
 static int read_values(struct reader *r, const json_t *schema, int types, uint32_t *out)
 {
     const json_t *constant = json_object_get(schema, "const"),
                  *list = json_object_get(schema, "enum");
-    size_t n = constant ? 1 : json_array_size(list), n_words = 0;
+    size_t n = constant ? 1 : json_array_size(list), n_words = 0, n_ways = 0;
     struct ant_word *words = ant_xcalloc(n + 1, sizeof(*words));
+    uint32_t *ways = ant_xcalloc(n + 1, sizeof(*ways));
 
     for (size_t i = 0; i < n; i++) {
         const json_t *value = constant ? constant : json_array_get(list, i);
-        if (!(type_of(value) & types))
-            continue;
-        const char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        words[n_words++] = (struct ant_word){text, strlen(text)};
+        int type = type_of(value);
+        if (type & types & (IS_OBJECT | IS_ARRAY)) {
+            ways[n_ways++] = value_node(r, value);
+        } else if (type & types) {
+            const char *text = text_of(value);
+            words[n_words++] = (struct ant_word){text, strlen(text)};
+        }
     }
-    *out = ant_grammar_words(r->grammar, words, n_words);
+    ways[n_ways] = ant_grammar_words(r->grammar, words, n_words);
+    *out = ant_grammar_any(r->grammar, ways, n_ways + (n_words > 0));
     for (size_t i = 0; i < n_words; i++)
         free((char *)words[i].text);
     free(words);
+    free(ways);
     if (constant && list)
         return fail(r, ANT_EUNSUPP, "const beside enum");
-    return n_words ? 0
-                   : fail(r, ANT_EDATA, "%s has no value of the type", constant ? "const" : "enum");
+    return n_words + n_ways > 0
+               ? 0
+               : fail(r, ANT_EDATA, "%s has no value of the type", constant ? "const" : "enum");
 }
 
 /* ---- a schema -------------------------------------------------------------------------------- */
@@ -593,13 +680,14 @@ static const struct keyword *find_keyword(const char *name)
     return NULL;
 }
 
-/* A value of a keyword that asks for nothing. */
-static bool asks_nothing(const char *name, const json_t *value)
+/* Does the value of a keyword of such a use ask for nothing? */
+static bool asks_nothing(int use, const json_t *value)
 {
-    if (strcmp(name, "multipleOf") == 0)
-        return false;
-    return json_is_false(value) || (json_is_object(value) && json_object_size(value) == 0) ||
-           (json_is_array(value) && json_array_size(value) == 0);
+    bool is_empty = (json_is_object(value) && json_object_size(value) == 0) ||
+                    (json_is_array(value) && json_array_size(value) == 0);
+
+    return (use & (IS_OFF | IS_SWITCH) && json_is_false(value)) ||
+           (use & (IS_OFF | IS_TEST) && is_empty) || (use & IS_TEST && json_is_true(value));
 }
 
 /* Every keyword is known, and they can be met together. Returns what they are for, as bits. */
@@ -612,10 +700,11 @@ static int check_keywords(struct reader *r, const json_t *schema)
     json_object_foreach((json_t *)schema, name, value)
     {
         const struct keyword *keyword = find_keyword(name);
-        int use = keyword ? keyword->use : strncmp(name, "x-", 2) == 0 ? SAYS_NOTHING : IS_REFUSED;
-        if (use == IS_REFUSED && !asks_nothing(name, value))
+        int use = keyword ? keyword->use : strncmp(name, "x-", 2) == 0 ? SAYS_NOTHING : IS_OFF;
+        bool is_refused = use >= IS_REFUSED;
+        if (is_refused && !asks_nothing(use, value))
             return fail(r, ANT_EUNSUPP, "'%.60s' cannot be met", name);
-        if (use == IS_REFUSED || use == SAYS_NOTHING)
+        if (is_refused || use == SAYS_NOTHING)
             continue;
         uses |= use;
         if (use == SAYS_ALL && !whole)

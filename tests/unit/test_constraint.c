@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -379,6 +380,27 @@ static void usual_json_is_possible(void **state)
         {"{\"type\": \"object\", \"properties\": {\"a\": {}}, \"additionalProperties\": true}",
          "{\"b\": 1, \"\\u0061\": 2}", false},
         {"{\"minimum\": 3}", "3.5", true},
+        {"{\"enum\": [0.1, 1e-6, 42.871]}", "0.1", true},
+        {"{\"enum\": [0.1, 1e-6, 42.871]}", "42.871", true},
+        {"{\"type\": \"integer\", \"enum\": [1.0, 2.5]}", "1.0", true},
+        {"{\"type\": \"integer\", \"enum\": [1.0, 2.5]}", "2.5", false},
+        {"{\"const\": {\"x\": [1, 0.3], \"y\": {}}}", "{\"x\":[1,0.3],\"y\":{}}", true},
+        {"{\"const\": {\"x\": [1, 0.3], \"y\": {}}}", "{\"x\": [1, 0.3], \"y\": {}}", true},
+        {"{\"const\": {\"x\": [1, 0.3], \"y\": {}}}", "{\"y\": {}, \"x\": [1, 0.3]}", false},
+        {"{\"type\": \"number\", \"exclusiveMinimum\": 1000000}", "1000000.000000001", true},
+        {"{\"type\": \"number\", \"exclusiveMinimum\": 1000000}", "1000000.000000000000001", false},
+        {"{\"type\": \"number\", \"exclusiveMaximum\": 1000}", "999.999999999999999", false},
+        {"{\"type\": \"number\", \"maximum\": 1e14}", "281162.969296", true},
+        {"{\"pattern\": \"^\\\\S$\"}", "\"a\"", true},
+        {"{\"pattern\": \"^\\\\S$\"}", "\"\xc2\xa0\"", false},
+        {"{\"type\": \"object\", \"unevaluatedProperties\": false}", "{}", true},
+        {"{\"type\": \"object\", \"unevaluatedProperties\": false}", "{\"a\": 1}", false},
+        {"{\"type\": \"array\", \"unevaluatedItems\": false}", "[]", true},
+        {"{\"type\": \"array\", \"unevaluatedItems\": false}", "[1]", false},
+        {"{\"type\": \"array\", \"prefixItems\": [{}], \"unevaluatedItems\": {\"type\": \"null\"}}",
+         "[1, null]", true},
+        {"{\"type\": \"null\", \"not\": false, \"propertyNames\": {}, \"then\": true}", "null",
+         true},
     };
 
     (void)state;
@@ -412,6 +434,14 @@ static void what_cannot_be_met_is_named(void **state)
         {"{\"type\": \"array\", \"items\": {\"multipleOf\": 3}}",
          "'multipleOf' cannot be met at #/items"},
         {"{\"type\": \"array\", \"uniqueItems\": true}", "'uniqueItems' cannot be met at #"},
+        {"{\"not\": {}}", "'not' cannot be met at #"},
+        {"{\"contains\": {}}", "'contains' cannot be met at #"},
+        {"{\"contains\": false}", "'contains' cannot be met at #"},
+        {"{\"propertyNames\": false}", "'propertyNames' cannot be met at #"},
+        {"{\"if\": {}, \"then\": false}", "'then' cannot be met at #"},
+        {"{\"if\": false, \"else\": false}", "'else' cannot be met at #"},
+        {"{\"anyOf\": [{}], \"unevaluatedProperties\": false}",
+         "'anyOf' beside 'unevaluatedProperties' cannot be met at #"},
         {"{\"anyOf\": [{\"type\": \"null\"}, {\"$ref\": \"#/$defs/x\"}]}",
          "$ref '#/$defs/x' leads nowhere at #/anyOf/1"},
         {"{\"$ref\": \"other.json\"}", "$ref 'other.json' is not to a part of this schema at #"},
@@ -444,6 +474,8 @@ static void what_cannot_be_met_is_named(void **state)
          "'a' is required but no property at #"},
         {"{\"type\": \"object\", \"minProperties\": 2}",
          "minProperties above 1 cannot be met: names may be the same at #"},
+        {"{\"minProperties\": 1, \"additionalProperties\": false}",
+         "minProperties is more than there may be properties at #"},
         {"{\"type\": \"array\", \"items\": [{}]}", "items is a list: write prefixItems at #"},
     };
 
@@ -460,7 +492,8 @@ static void what_cannot_be_met_is_named(void **state)
 /* Depth, many names, many references: an error or a program, in a moment. */
 static void hostile_schemas_end(void **state)
 {
-    struct ant_buf deep = {0}, wide = {0}, chain = {0};
+    struct ant_buf deep = {0}, wide = {0}, other = {0}, chain = {0};
+    struct rusage used;
     struct ant_program program;
     struct ant_error err;
 
@@ -482,6 +515,14 @@ static void hostile_schemas_end(void **state)
         ant_automaton_close(automaton);
         ant_program_release(&program);
     }
+    ant_buf_printf(&other, "{\"type\": \"object\", \"properties\": {");
+    for (int i = 0; i < 2000; i++)
+        ant_buf_printf(&other, "%s\"%d%0400d\": {}", i ? "," : "", i, i);
+    ant_buf_printf(&other, "}, \"additionalProperties\": true}");
+    assert_int_equal(try_schema(other.data, &program, &err), ANT_EUNSUPP);
+    assert_non_null(strstr(err.text, "it is too long"));
+    getrusage(RUSAGE_SELF, &used);
+    assert_true(used.ru_maxrss < 1 << 20); /* KiB */
     ant_buf_printf(&chain, "{\"$ref\": \"#/$defs/0\", \"$defs\": {");
     for (int i = 0; i < 4000; i++)
         ant_buf_printf(&chain,
@@ -493,6 +534,7 @@ static void hostile_schemas_end(void **state)
     ant_program_release(&program);
     ant_buf_release(&deep);
     ant_buf_release(&wide);
+    ant_buf_release(&other);
     ant_buf_release(&chain);
 }
 

@@ -290,6 +290,7 @@ static void errors_say_what_and_where(void **state)
                     "...)"},
         {"a\\", "at byte 1: a backslash with nothing behind it"},
         {"\\x4", "at byte 2: hexadecimal digits are missing"},
+        {"\\x4\x12", "at byte 2: hexadecimal digits are missing"},
         {"\\ud800", "at byte 2: there is no such character"},
         {"\\012", "at byte 0: octal numbers are not known: write \\xHH"},
         {"[z-a]", "at byte 1: a range that ends before it begins"},
