@@ -110,7 +110,9 @@ static int set_gpus(struct filler *filler, struct ant_error *err)
                         "--nodes and --ranks-per-node follow from --gpus and "
                         "--gpus-per-node");
     if (settings->gpus % each != 0)
-        return ant_fail(err, ANT_EUSAGE, "%d GPUs are no whole number of nodes of %d",
+        return ant_fail(err, ANT_EUSAGE,
+                        "%d GPUs are no whole number of nodes of %d: --gpus-per-node says how "
+                        "many a node has",
                         settings->gpus, each);
     set_number(filler, "nodes", settings->gpus / each);
     set_number(filler, "ntasks-per-node", each);
