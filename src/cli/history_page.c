@@ -175,7 +175,11 @@ static void add_course(struct ant_buf *out, const struct history *h)
                    offsetof(struct history_step, prompt_tokens));
     ant_chart_rate(out, h, "tokens drawn", "tone-decode",
                    offsetof(struct history_step, output_tokens));
-    ant_buf_printf(out, "</div></section>\n<section><h2>What each replica did</h2><p class=legend>"
+    ant_buf_printf(out, "</div>%s</section>\n",
+                   h->n_sessions > 1 ? "<p class=note>Dotted: on average; red: stopped, and later "
+                                       "begun again. Pauses are left out.</p>"
+                                     : "<p class=note>Dotted: on average.</p>");
+    ant_buf_printf(out, "<section><h2>What each replica did</h2><p class=legend>"
                         "<span><b class=prefill></b>prefill</span><span><b class=decode></b>decode"
                         "</span><span><b class=idle></b>idle</span><span><b class=steal></b>rows "
                         "taken over from others</span></p>\n");

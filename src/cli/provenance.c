@@ -72,15 +72,20 @@ static char *join_arguments(int argc, char **argv)
     return out.data;
 }
 
-/* The hosts, each once, in order of rank. */
+/* The nodes, each once, in order of rank; several may share a host. */
 static char *join_hosts(const struct run *run)
 {
     const struct ant_card *cards = ant_job_cards(run->job);
     struct ant_buf out = {0};
 
-    for (int i = 0, n = 0; i < run->layout.world; i++)
-        if (cards[i].local_rank == 0)
-            ant_buf_printf(&out, "%s%s", n++ ? "," : "", cards[i].node_name);
+    for (int i = 0; i < run->layout.world; i++) {
+        bool is_first = true;
+
+        for (int k = 0; k < i && is_first; k++)
+            is_first = strcmp(cards[k].node_name, cards[i].node_name) != 0;
+        if (is_first)
+            ant_buf_printf(&out, "%s%s", i ? "," : "", cards[i].node_name);
+    }
     return out.data;
 }
 
