@@ -106,7 +106,7 @@ endif
 
 # Kernels of the GPU, then whole jobs of several ranks: `make check-gpu`, with GPU_ARGS=--bench for
 # the speed of kernels.
-EXTRA_DIST += tests/gpu/parallel.sh
+EXTRA_DIST += tests/gpu/parallel.sh tests/gpu/alike.py
 noinst_HEADERS += tests/gpu/check.h
 EXTRA_PROGRAMS =
 if HAVE_CUDA
