@@ -390,6 +390,8 @@ static int measure_rank(struct bench *bench, struct round *round, struct bench_s
     read_counts(bench, 0, &before, &old);
     ANT_TRY(ant_group_barrier(bench->run.world, PATIENCE_S, err));
     ANT_TRY(answer(bench, round, ant_now(), sample, err));
+    /* Those who have no prompts of their own have work and take energy as long as the others. */
+    ANT_TRY(ant_group_barrier(bench->run.world, PATIENCE_S, err));
     read_counts(bench, before.output_tokens + sample->output_tokens, &after, &new);
     double prefill = after.prefill_s - before.prefill_s, decode = after.decode_s - before.decode_s;
     sample->prefill_share = prefill > 0 ? prefill / (prefill + decode) : 0;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# bench_check.py FILE RANKS WORKLOADS CONFIG: what antiphon bench wrote as JSON of the model with
-# this config.json is whole and adds up. Prints what does not, one line each.
+# bench_check.py FILE RANKS WORKLOADS CONFIG [OTHER]: what antiphon bench wrote as JSON of the model
+# with this config.json is whole and adds up, and as much was computed as in the other file. Prints
+# what is not so, one line each.
 import json
 import sys
 
@@ -64,3 +65,6 @@ for work in figures["workloads"]:
     near("spread", work["spread"], walls[-1] / walls[0] - 1)
     for i, s in enumerate(samples):
         check(f"{work['name']}, repetition {i + 1}", work, s)
+if len(sys.argv) > 5:
+    for work, other in zip(figures["workloads"], json.load(open(sys.argv[5]))["workloads"]):
+        near(f"{work['name']}: flops", work["median"]["flops"], other["median"]["flops"])
