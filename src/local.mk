@@ -129,7 +129,7 @@ libantiphon_a_SOURCES += \
 	src/engine/queue.c src/engine/sampling.c src/engine/sched.c src/engine/stop.c
 
 # backend
-noinst_HEADERS += src/backend/backend.h src/backend/gpu.h
+noinst_HEADERS += src/backend/backend.h src/backend/gpu.h src/backend/tally.h
 libantiphon_a_SOURCES += src/backend/backend.c
 
 # backend/cuda

@@ -29,7 +29,7 @@ void ant_cpu_run(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, _Atomic do
         return;
     double start = ant_now();
     ant_team_run(cpu->team, fn, arg);
-    cpu_count(seconds, ant_now() - start);
+    ant_tally_add(seconds, ant_now() - start);
 }
 
 void ant_cpu_run_rows(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, int n_rows)
@@ -41,7 +41,7 @@ void ant_cpu_run_rows(struct cpu_backend *cpu, ant_team_fn *fn, void *arg, int n
         fn(arg, 0);
     else
         ant_team_run(cpu->team, fn, arg);
-    cpu_count(&cpu->counts.seconds_other, ant_now() - start);
+    ant_tally_add(&cpu->tally.seconds_other, ant_now() - start);
 }
 
 static bool ids_in_range(const int32_t *ids, int n, int limit)
@@ -147,7 +147,7 @@ static void sample(struct ant_backend *be)
     if (cpu->failed)
         return;
     struct sample_job job = {cpu, {.n = cpu->batch->n_sampled, .chunk = 1}};
-    ant_cpu_run(cpu, sample_member, &job, &cpu->counts.seconds_other);
+    ant_cpu_run(cpu, sample_member, &job, &cpu->tally.seconds_other);
 }
 
 static int read_slot(struct ant_backend *be, enum ant_slot slot, int row, float *out, int n,
@@ -520,16 +520,7 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
 
 static void counts(const struct ant_backend *be, struct ant_backend_counts *out)
 {
-    const struct cpu_counts *counts = &cpu_of_const(be)->counts;
-
-    *out = (struct ant_backend_counts){
-        .weight_bytes = atomic_load_explicit(&counts->weight_bytes, memory_order_relaxed),
-        .kv_bytes = atomic_load_explicit(&counts->kv_bytes, memory_order_relaxed),
-        .flops = atomic_load_explicit(&counts->flops, memory_order_relaxed),
-        .seconds_gemm = atomic_load_explicit(&counts->seconds_gemm, memory_order_relaxed),
-        .seconds_attention = atomic_load_explicit(&counts->seconds_attention, memory_order_relaxed),
-        .seconds_other = atomic_load_explicit(&counts->seconds_other, memory_order_relaxed),
-    };
+    *out = ant_tally_read(&cpu_of_const(be)->tally);
 }
 
 const struct ant_backend_ops ant_backend_cpu = {

@@ -7,7 +7,6 @@
 #define ANT_BACKEND_CPU_CPU_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +15,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/cpu_level.h"
 #include "backend/cpu/team.h"
+#include "backend/tally.h"
 #include "cpu/dsp.h"
 #include "job/calls.h"
 
@@ -111,18 +111,6 @@ struct cpu_scratch {
     void *draw;           /* (vocab * 8) */
 };
 
-/* Work since open, counted by the thread that takes steps; another may look at any time. */
-struct cpu_counts {
-    _Atomic double weight_bytes, kv_bytes, flops;
-    _Atomic double seconds_gemm, seconds_attention, seconds_other;
-};
-
-static inline void cpu_count(_Atomic double *sum, double more)
-{
-    double before = atomic_load_explicit(sum, memory_order_relaxed);
-    atomic_store_explicit(sum, before + more, memory_order_relaxed);
-}
-
 struct cpu_backend {
     struct ant_backend base;
     struct ant_backend_config config;
@@ -165,7 +153,7 @@ struct cpu_backend {
     bool keeps_sampled; /* which then are the first of their slots */
     int failed;         /* first failure of the step */
     struct ant_error error;
-    struct cpu_counts counts;
+    struct ant_tally tally;
     double bandwidth, peak_flops;
     size_t free_bytes;
 };

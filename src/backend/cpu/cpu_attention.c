@@ -387,9 +387,9 @@ static void count_attention(struct cpu_backend *cpu, int window)
         int from = window > 0 && first + 1 > window ? (first + 1 - window) / PAGE : 0;
         pages += last / PAGE + 1 - from;
     }
-    cpu_count(&cpu->counts.flops, 4 * keys * cpu->arch.n_heads * cpu->arch.head_dim);
-    cpu_count(&cpu->counts.kv_bytes,
-              2 * pages * cpu->arch.n_kv_heads * (double)cpu->page_head_bytes);
+    ant_tally_add(&cpu->tally.flops, 4 * keys * cpu->arch.n_heads * cpu->arch.head_dim);
+    ant_tally_add(&cpu->tally.kv_bytes,
+                  2 * pages * cpu->arch.n_kv_heads * (double)cpu->page_head_bytes);
 }
 
 void ant_cpu_attention(struct ant_backend *be, int layer, int window)
@@ -403,5 +403,5 @@ void ant_cpu_attention(struct ant_backend *be, int layer, int window)
         return;
     count_attention(cpu, window);
     cpu->slots[ANT_SLOT_ATTN].has_acts = cpu_makes_acts(cpu);
-    ant_cpu_run(cpu, attention_member, &job, &cpu->counts.seconds_attention);
+    ant_cpu_run(cpu, attention_member, &job, &cpu->tally.seconds_attention);
 }

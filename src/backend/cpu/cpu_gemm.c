@@ -338,9 +338,9 @@ void ant_cpu_products(struct cpu_backend *cpu, const struct cpu_slot *in,
         plan(&job, product);
         product->first_item = n_items;
         n_items += product->n_units * product->n_splits;
-        cpu_count(&cpu->counts.weight_bytes, (double)product->w->bytes);
-        cpu_count(&cpu->counts.flops,
-                  2.0 * (double)product->n_rows * (double)product->w->rows * (double)product->w->k);
+        ant_tally_add(&cpu->tally.weight_bytes, (double)product->w->bytes);
+        ant_tally_add(&cpu->tally.flops, 2.0 * (double)product->n_rows * (double)product->w->rows *
+                                             (double)product->w->k);
     }
     if (job.has_quants && in->has_acts)
         ant_cpu_fail(cpu, ANT_EBUG, "a quantized weight came after the input was made without it");
@@ -350,7 +350,7 @@ void ant_cpu_products(struct cpu_backend *cpu, const struct cpu_slot *in,
     int parts = n_rows <= CPU_STREAM_ROWS ? CPU_STREAMS * cpu->n_members : 0;
     job.cursor = (struct ant_cursor){
         .n = n_items, .chunk = parts > 0 ? (n_items + parts - 1) / parts : cpu_chunk(cpu, n_items)};
-    ant_cpu_run(cpu, gemm_member, &job, &cpu->counts.seconds_gemm);
+    ant_cpu_run(cpu, gemm_member, &job, &cpu->tally.seconds_gemm);
 }
 
 void ant_cpu_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_slot in,

@@ -130,7 +130,7 @@ void ant_cpu_cap_logits(struct cpu_backend *cpu)
 {
     struct norm_job job = {cpu, NULL, ANT_SLOT_LOGITS, {.n = cpu->batch->n_sampled, .chunk = 1}};
     if (cpu->arch.logit_softcap > 0)
-        ant_cpu_run(cpu, cap_member, &job, &cpu->counts.seconds_other);
+        ant_cpu_run(cpu, cap_member, &job, &cpu->tally.seconds_other);
 }
 
 void ant_cpu_norm(struct ant_backend *be, const struct ant_weight *w)

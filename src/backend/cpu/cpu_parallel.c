@@ -35,7 +35,7 @@ static size_t values_of(const struct cpu_backend *cpu, enum ant_slot slot)
 /* The outcome of a call to the group, and the time that it took. */
 static void note(struct cpu_backend *cpu, int rc, const struct ant_error *err, double start)
 {
-    cpu_count(&cpu->counts.seconds_other, ant_now() - start);
+    ant_tally_add(&cpu->tally.seconds_other, ant_now() - start);
     if (rc < 0)
         ant_cpu_fail(cpu, (enum ant_err)rc, err->text);
 }

@@ -78,7 +78,7 @@ void ant_cpu_spread_wait(struct cpu_backend *cpu)
     double start = ant_now();
     int rc = ant_calls_wait(cpu->spread.calls, ANT_PARALLEL_TIMEOUT_S, &err);
 
-    cpu_count(&cpu->counts.seconds_other, ant_now() - start);
+    ant_tally_add(&cpu->tally.seconds_other, ant_now() - start);
     if (rc < 0)
         ant_cpu_fail(cpu, (enum ant_err)rc, err.text);
 }

@@ -665,8 +665,8 @@ static void facts(const struct ant_backend *be, struct ant_backend_facts *out)
 
 static void counts(const struct ant_backend *be, struct ant_backend_counts *out)
 {
-    *out = cuda_of_const(be)->counts;
-    out->joules = ant_cuda_joules(cuda_of_const(be));
+    *out = ant_tally_read(&cuda_of_const(be)->tally);
+    ant_cuda_meter_read(cuda_of_const(be), out);
 }
 
 /* A captured step has one number of rows from its begin to its end. */

@@ -22,6 +22,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/attn_plan.h"
 #include "backend/cuda/gemm_plan.h"
+#include "backend/tally.h"
 #include "cuda/kern.h"
 
 enum {
@@ -203,7 +204,7 @@ struct cuda_backend {
 
     int failed; /* the first failure sticks */
     struct ant_error error;
-    struct ant_backend_counts counts;
+    struct ant_tally tally;
     double bandwidth;
 };
 
@@ -312,7 +313,8 @@ void ant_cuda_settle(struct cuda_backend *cuda);
 /* cuda_meter.c. `unit`: the GPU's name as ops->unit tells it. */
 void ant_cuda_meter_open(struct cuda_backend *cuda, const char *unit);
 void ant_cuda_meter_close(struct cuda_backend *cuda);
-double ant_cuda_joules(const struct cuda_backend *cuda); /* since then; 0: not known */
+/* Of struct ant_backend_counts: energy and operations. */
+void ant_cuda_meter_read(const struct cuda_backend *cuda, struct ant_backend_counts *counts);
 /* A step begins; an operation, by what it is called in errors, was enqueued; the step has run. */
 void ant_cuda_mark_begin(struct cuda_backend *cuda);
 void ant_cuda_mark(struct cuda_backend *cuda, const char *what);

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,13 +54,14 @@ static void close_energy(struct ant_cuda_energy *energy)
     free(energy);
 }
 
-double ant_cuda_joules(const struct cuda_backend *cuda)
+/* Since the backend was opened; 0: not known. */
+static double joules(const struct ant_cuda_energy *energy)
 {
     unsigned long long now;
 
-    if (!cuda->energy || cuda->energy->total(cuda->energy->device, &now) != 0)
+    if (!energy || energy->total(energy->device, &now) != 0)
         return 0;
-    return (double)(now - cuda->energy->first) * 1e-3;
+    return (double)(now - energy->first) * 1e-3;
 }
 
 /* ---- times of operations --------------------------------------------------------------------- */
@@ -70,9 +72,17 @@ struct mark {
     int operation; /* whose time this ends; -1: none, a step begins */
 };
 
+/* Written by the thread that takes steps, read by any: a name before its number is counted. */
+struct timed_operation {
+    char name[sizeof(((struct ant_operation *)0)->name)];
+    _Atomic double seconds;
+};
+
 struct ant_cuda_marks {
     struct mark *items; /* (n_made) events are made once and used again in each step */
     int n, n_made;
+    struct timed_operation operations[ANT_MAX_OPERATIONS];
+    atomic_int n_operations;
 };
 
 static void add_mark(struct cuda_backend *cuda, int operation)
@@ -99,44 +109,46 @@ void ant_cuda_mark_begin(struct cuda_backend *cuda)
 
 /* What an operation is called among the times: without its rows and its layer, but with the shape
  * of a product. The last of too many stands for all others. */
-static int find_operation(struct ant_backend_counts *counts, const char *what)
+static int find_operation(struct ant_cuda_marks *marks, const char *what)
 {
     const char *shape = strstr(what, " with "), *end = strstr(what, " of ");
-    struct ant_operation *all = counts->operations;
+    struct timed_operation *all = marks->operations;
+    int n = atomic_load_explicit(&marks->n_operations, memory_order_relaxed), i = 0;
     char name[sizeof(all->name)];
-    int i = 0;
 
     snprintf(name, sizeof(name), "%.*s%s", (int)(end ? end - what : (ptrdiff_t)strlen(what)), what,
              shape ? shape + 5 : "");
-    while (i < counts->n_operations && strcmp(all[i].name, name) != 0)
+    while (i < n && strcmp(all[i].name, name) != 0)
         i++;
     if (i == ANT_MAX_OPERATIONS)
         return i - 1;
-    if (i == counts->n_operations)
-        memcpy(all[counts->n_operations++].name, name, sizeof(name));
+    if (i == n) {
+        memcpy(all[i].name, name, sizeof(name));
+        atomic_store_explicit(&marks->n_operations, n + 1, memory_order_release);
+    }
     return i;
 }
 
 void ant_cuda_mark(struct cuda_backend *cuda, const char *what)
 {
     if (cuda->marks)
-        add_mark(cuda, find_operation(&cuda->counts, what));
+        add_mark(cuda, find_operation(cuda->marks, what));
 }
 
 void ant_cuda_mark_end(struct cuda_backend *cuda)
 {
-    struct ant_backend_counts *counts = &cuda->counts;
+    struct ant_tally *tally = &cuda->tally;
 
     for (int i = 1; cuda->marks && i < cuda->marks->n; i++) {
         const struct mark *mark = &cuda->marks->items[i];
-        struct ant_operation *operation = &counts->operations[mark->operation];
-        double *class = strstr(operation->name, "product")     ? &counts->seconds_gemm
-                        : strstr(operation->name, "attention") ? &counts->seconds_attention
-                                                               : &counts->seconds_other;
+        struct timed_operation *operation = &cuda->marks->operations[mark->operation];
+        _Atomic double *class = strstr(operation->name, "product")     ? &tally->seconds_gemm
+                                : strstr(operation->name, "attention") ? &tally->seconds_attention
+                                                                       : &tally->seconds_other;
         float ms = 0;
         cudaEventElapsedTime(&ms, mark[-1].event, mark->event);
-        operation->seconds += (double)ms * 1e-3;
-        *class += (double)ms * 1e-3;
+        ant_tally_add(&operation->seconds, (double)ms * 1e-3);
+        ant_tally_add(class, (double)ms * 1e-3);
     }
 }
 
@@ -156,6 +168,21 @@ void ant_cuda_meter_open(struct cuda_backend *cuda, const char *unit)
     }
     if (cuda->config.times_operations)
         cuda->marks = ant_xcalloc(1, sizeof(*cuda->marks));
+}
+
+void ant_cuda_meter_read(const struct cuda_backend *cuda, struct ant_backend_counts *counts)
+{
+    const struct ant_cuda_marks *marks = cuda->marks;
+
+    counts->joules = joules(cuda->energy);
+    if (!marks)
+        return;
+    counts->n_operations = atomic_load_explicit(&marks->n_operations, memory_order_acquire);
+    for (int i = 0; i < counts->n_operations; i++) {
+        struct ant_operation *to = &counts->operations[i];
+        memcpy(to->name, marks->operations[i].name, sizeof(to->name));
+        to->seconds = atomic_load_explicit(&marks->operations[i].seconds, memory_order_relaxed);
+    }
 }
 
 void ant_cuda_meter_close(struct cuda_backend *cuda)

@@ -44,7 +44,7 @@ void ant_cuda_route(struct ant_backend *be, const struct ant_weight *router)
     const struct ant_moe *moe = &cuda->arch.moe;
     const struct cuda_moe *at = &cuda->moe;
 
-    cuda->counts.weight_bytes += (double)router->bytes;
+    ant_tally_add(&cuda->tally.weight_bytes, (double)router->bytes);
     if (moe->n_experts == 0 || router->k != cuda->arch.hidden ||
         router->n < moe->n_experts + moe->has_shared_scale)
         fail(cuda, "a router that does not fit the model");
@@ -87,8 +87,8 @@ static void multiply(struct cuda_backend *cuda, const struct ant_weight *w, cons
     int n = at->entries, tile = at->tile_places;
     double read = at->likely < w->n_experts ? (double)at->likely / w->n_experts : 1; /* at most */
 
-    cuda->counts.weight_bytes += read * (double)w->bytes;
-    cuda->counts.flops += 2.0 * at->likely * w->n * w->k;
+    ant_tally_add(&cuda->tally.weight_bytes, read * (double)w->bytes);
+    ant_tally_add(&cuda->tally.flops, 2.0 * at->likely * w->n * w->k);
     if (!ant_cuda_is_on(cuda))
         return;
     ant_cuda_done(

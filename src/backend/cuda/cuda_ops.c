@@ -298,8 +298,8 @@ void ant_cuda_gemm(struct ant_backend *be, const struct ant_weight *w, enum ant_
     bool is_part = out == ANT_SLOT_LOGITS && cuda->part;
     int cols = is_glu ? 2 * cuda->slots[out].cols : is_part ? cuda->columns : cuda->slots[out].cols;
 
-    cuda->counts.weight_bytes += (double)w->bytes;
-    cuda->counts.flops += 2.0 * ant_cuda_rows_of(cuda, in) * w->n * w->k;
+    ant_tally_add(&cuda->tally.weight_bytes, (double)w->bytes);
+    ant_tally_add(&cuda->tally.flops, 2.0 * ant_cuda_rows_of(cuda, in) * w->n * w->k);
     if (w->matrix == NULL || w->k != cuda->slots[in].cols || w->n != cols)
         fail(cuda, "a product whose weight does not fit its slots");
     if (!ant_cuda_is_on(cuda) || ant_cuda_rows_of(cuda, in) == 0)
@@ -469,8 +469,8 @@ void ant_cuda_attention(struct ant_backend *be, int layer, int window)
     struct kern_attn args = attention_args(cuda, layer, window);
     const struct kern_attn_item *items = (const void *)args.pages;
 
-    cuda->counts.kv_bytes +=
-        2.0 * (double)cuda->n_keys * (double)ant_cuda_page_bytes(cuda) / ANT_PAGE_TOKENS;
+    ant_tally_add(&cuda->tally.kv_bytes,
+                  2.0 * (double)cuda->n_keys * (double)ant_cuda_page_bytes(cuda) / ANT_PAGE_TOKENS);
     if (window != ant_arch_window(&cuda->arch, layer))
         fail(cuda, "a window that is not the model's");
     if (!ant_cuda_is_on(cuda))
