@@ -69,10 +69,10 @@ static inline int ant_quant_group(int groups, int group)
 }
 
 /* acc (rows, 16 n_panels), stride 32, = a (rows, n_blocks) * panels^T: one or two panels of one
- * quantized format. */
+ * quantized format. `ahead` as above. */
 typedef void ant_quant_tile_fn(int rows, const struct ant_quant *a, size_t row_bytes,
                                const struct ant_panel *panels, int n_panels, int n_blocks,
-                               float *acc);
+                               float *acc, ptrdiff_t ahead);
 
 /* Running state of one row of a softmax over pages. */
 struct ant_softmax {

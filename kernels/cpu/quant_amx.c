@@ -122,7 +122,8 @@ INLINE void panel_rows(const struct block_shape s, int rows, const struct ant_qu
 }
 
 static void tile_quant_amx(int rows, const struct ant_quant *a, size_t row_bytes,
-                           const struct ant_panel *panels, int n_panels, int n_blocks, float *acc)
+                           const struct ant_panel *panels, int n_panels, int n_blocks, float *acc,
+                           ptrdiff_t ahead)
 {
     static const struct ant_amx_config config = {
         .palette = 1,
@@ -142,7 +143,7 @@ static void tile_quant_amx(int rows, const struct ant_quant *a, size_t row_bytes
     }
     if (whole < rows)
         ant_quant_tile_avx512(rows - whole, ant_quant_row(a, row_bytes, whole), row_bytes, panels,
-                              n_panels, n_blocks, acc + whole * ANT_TILE_COLS);
+                              n_panels, n_blocks, acc + whole * ANT_TILE_COLS, ahead);
 }
 
 void ant_quant_init_amx(struct ant_dsp *dsp)

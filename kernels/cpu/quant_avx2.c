@@ -331,8 +331,10 @@ static void panel_avx2(int rows, const struct ant_quant *a, size_t row_bytes,
 }
 
 static void tile_quant_avx2(int rows, const struct ant_quant *a, size_t row_bytes,
-                            const struct ant_panel *panels, int n_panels, int n_blocks, float *acc)
+                            const struct ant_panel *panels, int n_panels, int n_blocks, float *acc,
+                            ptrdiff_t ahead)
 {
+    (void)ahead;
     for (int i = 0; i < n_panels; i++)
         panel_avx2(rows, a, row_bytes, &panels[i], n_blocks, acc + i * ANT_PANEL_ROWS);
 }

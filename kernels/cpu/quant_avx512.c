@@ -126,21 +126,9 @@ INLINE void multiply(const struct block_shape s, const struct block *w, int bias
     }
 }
 
-/* Packed weights come in one stream: a panel after the other, this far ahead. */
+/* One row by one panel after the other takes the weights in one stream, of which it asks for what
+ * lies this far ahead. */
 enum { AHEAD = 2048 };
-
-INLINE void load_blocks(const struct block_shape s, const struct ant_panel *panels, int block,
-                        struct block w[2])
-{
-    const int bytes = panels->format->block_bytes;
-#pragma GCC unroll 2
-    for (int p = 0; p < s.n_panels; p++) {
-        const uint8_t *at = panels[p].blocks + (size_t)block * (size_t)bytes;
-        for (int i = 0; i < bytes; i += 64)
-            _mm_prefetch(at + AHEAD + i, _MM_HINT_T0);
-        block_load(s, &panels[p], block, &w[p]);
-    }
-}
 
 /* One row by one panel. */
 INLINE void tile_row(const struct block_shape s, const struct ant_quant *a,
@@ -152,7 +140,11 @@ INLINE void tile_row(const struct block_shape s, const struct ant_quant *a,
         __m512 part[2] = {_mm512_setzero_ps()}, scale = _mm512_set1_ps(a[b].scale);
         int end = b + ANT_QUANT_SPAN < n_blocks ? b + ANT_QUANT_SPAN : n_blocks;
         for (; b < end; b++) {
-            load_blocks(s, panel, b, w);
+            const int bytes = panel->format->block_bytes;
+            const uint8_t *at = panel->blocks + (size_t)b * (size_t)bytes + AHEAD;
+            for (int i = 0; i < bytes; i += 64)
+                _mm_prefetch(at + i, _MM_HINT_T0);
+            block_load(s, panel, b, w);
             multiply(s, w, panel->format->bias, a + b, part);
         }
         sum = _mm512_add_ps(sum, _mm512_mul_ps(part[0], scale));
@@ -183,10 +175,26 @@ INLINE void tile_block(const struct block_shape s, int rows, const struct ant_qu
     }
 }
 
+/* Block `b` of the panels, while that of those which lie `ahead` comes to the second level of
+ * cache. */
+INLINE void load_blocks(const struct block_shape s, const struct ant_panel *panels, int b,
+                        ptrdiff_t ahead, struct block w[2])
+{
+    const int bytes = panels->format->block_bytes;
+#pragma GCC unroll 2
+    for (int p = 0; p < s.n_panels; p++) {
+        const uint8_t *at = panels[p].blocks + (size_t)b * (size_t)bytes + ahead;
+        for (int i = 0; ahead && i < bytes; i += 64)
+            _mm_prefetch(at + i, _MM_HINT_T1);
+        block_load(s, &panels[p], b, &w[p]);
+    }
+}
+
 enum { PART_ROWS = 64 };
 
 INLINE void tile_rows(const struct block_shape s, int rows, const struct ant_quant *a,
-                      size_t row_bytes, const struct ant_panel *panels, int n_blocks, float *acc)
+                      size_t row_bytes, const struct ant_panel *panels, int n_blocks, float *acc,
+                      ptrdiff_t ahead)
 {
     float parts[PART_ROWS * ANT_TILE_COLS] __attribute__((aligned(64)));
     const int bias = panels->format->bias;
@@ -196,7 +204,7 @@ INLINE void tile_rows(const struct block_shape s, int rows, const struct ant_qua
     for (int b = 0; b < n_blocks; b++, a++) {
         bool begins = b % ANT_QUANT_SPAN == 0;
         bool ends = (b + 1) % ANT_QUANT_SPAN == 0 || b + 1 == n_blocks;
-        load_blocks(s, panels, b, w);
+        load_blocks(s, panels, b, ahead, w);
         tile_block(s, rows, a, row_bytes, w, bias, begins, ends, parts, acc);
     }
 }
@@ -204,7 +212,7 @@ INLINE void tile_rows(const struct block_shape s, int rows, const struct ant_qua
 /* The constants of `one` are those of each copy. */
 INLINE void tile(const struct block_shape one, int rows, const struct ant_quant *a,
                  size_t row_bytes, const struct ant_panel *panels, int n_panels, int n_blocks,
-                 float *acc)
+                 float *acc, ptrdiff_t ahead)
 {
     const struct block_shape two = {one.plane, one.groups, one.has_min, 2};
     if (rows == 1) {
@@ -216,17 +224,19 @@ INLINE void tile(const struct block_shape one, int rows, const struct ant_quant 
         const struct ant_quant *from = ant_quant_row(a, row_bytes, r);
         float *to = acc + r * ANT_TILE_COLS;
         int n = rows - r < PART_ROWS ? rows - r : PART_ROWS;
+        ptrdiff_t then = r + n < rows ? 0 : ahead;
         if (n_panels == 2)
-            tile_rows(two, n, from, row_bytes, panels, n_blocks, to);
+            tile_rows(two, n, from, row_bytes, panels, n_blocks, to, then);
         else
-            tile_rows(one, n, from, row_bytes, panels, n_blocks, to);
+            tile_rows(one, n, from, row_bytes, panels, n_blocks, to, then);
     }
 }
 
 void ant_quant_tile_avx512(int rows, const struct ant_quant *a, size_t row_bytes,
-                           const struct ant_panel *panels, int n_panels, int n_blocks, float *acc)
+                           const struct ant_panel *panels, int n_panels, int n_blocks, float *acc,
+                           ptrdiff_t ahead)
 {
-#define TILE(shape) tile(shape, rows, a, row_bytes, panels, n_panels, n_blocks, acc)
+#define TILE(shape) tile(shape, rows, a, row_bytes, panels, n_panels, n_blocks, acc, ahead)
     BLOCK_SHAPES(panels->format, TILE);
 #undef TILE
 }

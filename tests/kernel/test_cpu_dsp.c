@@ -335,7 +335,7 @@ static void multiply_with(const struct ant_dsp *level, struct products *p, int r
         level->quantize(p->x + r * p->cols, p->cols,
                         (struct ant_quant *)(uintptr_t)ant_quant_row(p->a, p->row_bytes, r));
     level->tile_begin();
-    level->tile_quant(rows, from, p->row_bytes, p->panels, p->n_panels, p->cols / 32, acc);
+    level->tile_quant(rows, from, p->row_bytes, p->panels, p->n_panels, p->cols / 32, acc, 0);
     level->tile_end();
 }
 

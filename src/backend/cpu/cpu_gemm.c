@@ -34,7 +34,6 @@ struct gemm_unit {
     struct ant_panel panels[2];
     int n_panels;
     int col, cols;
-    ptrdiff_t ahead; /* from a panel to the one that takes its place in the next unit */
 };
 
 static bool is_quantized(const struct ant_panel_format *format)
@@ -58,7 +57,6 @@ static void find_unit(const struct gemm_job *job, const struct ant_weight *w, in
             unit->panels[i] = ant_panel_at(part[i].format, part[i].panels, w->n_blocks, index);
         unit->col = index * ANT_PANEL_ROWS;
         unit->cols = part->rows - unit->col < 16 ? part->rows - unit->col : 16;
-        unit->ahead = (ptrdiff_t)ant_panel_bytes(part->format, w->n_blocks);
         return;
     }
     while (index >= part_units(part))
@@ -69,7 +67,6 @@ static void find_unit(const struct gemm_job *job, const struct ant_weight *w, in
         unit->panels[i] = ant_panel_at(part->format, part->panels, w->n_blocks, 2 * index + i);
     unit->col = index * ANT_TILE_COLS;
     unit->cols = part->rows - unit->col < 32 ? part->rows - unit->col : 32;
-    unit->ahead = 2 * (ptrdiff_t)ant_panel_bytes(part->format, w->n_blocks);
 }
 
 /* Blocks [b0, b1) of panels of floats in compute type: where they lie, or decoded. With one panel
@@ -117,11 +114,11 @@ static void multiply_floats(const struct gemm_job *job, int chunk_blocks,
 }
 
 static void multiply_quants(const struct gemm_job *job, const struct ant_panel *panels,
-                            int n_panels, int row, int rows, float *acc)
+                            int n_panels, int row, int rows, ptrdiff_t ahead, float *acc)
 {
     const uint8_t *a = job->quants.data + (size_t)row * job->quants.row_bytes;
     job->cpu->dsp.tile_quant(rows, (const struct ant_quant *)(const void *)a, job->quants.row_bytes,
-                             panels, n_panels, job->n_blocks, acc);
+                             panels, n_panels, job->n_blocks, acc, ahead);
 }
 
 /* Panels of different kinds, each for itself. */
@@ -132,7 +129,7 @@ static void multiply_mixed(const struct gemm_job *job, int chunk_blocks,
     for (int i = 0; i < 2; i++) {
         float *acc = scratch->acc + i * ANT_PANEL_ROWS;
         if (is_quantized(unit->panels[i].format)) {
-            multiply_quants(job, &unit->panels[i], 1, row, rows, acc);
+            multiply_quants(job, &unit->panels[i], 1, row, rows, 0, acc);
             continue;
         }
         multiply_floats(job, chunk_blocks, scratch, &unit->panels[i], 1, row, rows, 0,
@@ -179,28 +176,11 @@ static void finish(const struct gemm_job *job, const struct gemm_unit *unit, con
         dsp->store(acc, rows, unit->cols, bias, to, out->stride);
 }
 
-static void do_item(const struct gemm_job *job, const struct cpu_product *product,
-                    struct cpu_scratch *scratch, int index)
-{
+/* What a member does at a time: a unit by a range of rows. */
+struct gemm_item {
     struct gemm_unit unit;
-    int row = product->row + index / product->n_units * product->rows_per_split;
-    int end = product->row + product->n_rows, chunk_blocks = product->chunk_blocks;
-    end = row + product->rows_per_split < end ? row + product->rows_per_split : end;
-    find_unit(job, product->w, index % product->n_units, &unit);
-    const struct ant_panel *panels = unit.panels;
-    bool is_mixed = unit.n_panels == 2 && panels[0].format != panels[1].format;
-    for (int rows; row < end; row += rows) {
-        rows = end - row < CPU_ACC_ROWS ? end - row : CPU_ACC_ROWS;
-        if (is_mixed)
-            multiply_mixed(job, chunk_blocks, scratch, &unit, row, rows);
-        else if (is_quantized(panels[0].format))
-            multiply_quants(job, panels, unit.n_panels, row, rows, scratch->acc);
-        else
-            multiply_floats(job, chunk_blocks, scratch, panels, unit.n_panels, row, rows,
-                            row + rows < end ? 0 : unit.ahead, scratch->acc);
-        finish(job, &unit, scratch->acc, row, rows);
-    }
-}
+    int row, end, chunk_blocks;
+};
 
 /* The product that item `i` belongs to. */
 static const struct cpu_product *product_of(const struct gemm_job *job, int i)
@@ -216,16 +196,66 @@ static const struct cpu_product *product_of(const struct gemm_job *job, int i)
     return &job->products[low];
 }
 
+static void find_item(const struct gemm_job *job, int i, struct gemm_item *item)
+{
+    const struct cpu_product *product = product_of(job, i);
+    int index = i - product->first_item, end = product->row + product->n_rows;
+    item->row = product->row + index / product->n_units * product->rows_per_split;
+    item->end =
+        item->row + product->rows_per_split < end ? item->row + product->rows_per_split : end;
+    item->chunk_blocks = product->chunk_blocks;
+    find_unit(job, product->w, index % product->n_units, &item->unit);
+}
+
+/* `ahead`: how far behind the item's panels lie those of the next, or 0. */
+static void do_item(const struct gemm_job *job, const struct gemm_item *item, ptrdiff_t ahead,
+                    struct cpu_scratch *scratch)
+{
+    const struct gemm_unit *unit = &item->unit;
+    const struct ant_panel *panels = unit->panels;
+    bool is_mixed = unit->n_panels == 2 && panels[0].format != panels[1].format;
+    for (int rows, row = item->row; row < item->end; row += rows) {
+        rows = item->end - row < CPU_ACC_ROWS ? item->end - row : CPU_ACC_ROWS;
+        ptrdiff_t then = row + rows < item->end ? 0 : ahead;
+        if (is_mixed)
+            multiply_mixed(job, item->chunk_blocks, scratch, unit, row, rows);
+        else if (is_quantized(panels[0].format))
+            multiply_quants(job, panels, unit->n_panels, row, rows, then, scratch->acc);
+        else
+            multiply_floats(job, item->chunk_blocks, scratch, panels, unit->n_panels, row, rows,
+                            then, scratch->acc);
+        finish(job, unit, scratch->acc, row, rows);
+    }
+}
+
+/* Items that a member has taken from the cursor. */
+struct gemm_share {
+    int next, end;
+};
+
+static bool take_item(struct gemm_job *job, struct gemm_share *share, struct gemm_item *item)
+{
+    if (share->next == share->end && !ant_cursor_next(&job->cursor, &share->next, &share->end))
+        return false;
+    find_item(job, share->next++, item);
+    return true;
+}
+
+/* A member has its next item before it does the one at hand, so that it can ask memory for it. */
 static void gemm_member(void *arg, int member)
 {
     struct gemm_job *job = arg;
-    int i, end;
+    struct gemm_share share = {0, 0};
+    struct gemm_item item, next;
+    bool has_item = take_item(job, &share, &item);
     job->cpu->dsp.tile_begin();
-    while (ant_cursor_next(&job->cursor, &i, &end))
-        for (; i < end; i++) {
-            const struct cpu_product *product = product_of(job, i);
-            do_item(job, product, &job->cpu->scratch[member], i - product->first_item);
-        }
+    while (has_item) {
+        bool has_next = take_item(job, &share, &next);
+        ptrdiff_t ahead = has_next ? next.unit.panels[0].blocks - item.unit.panels[0].blocks : 0;
+        do_item(job, &item, ahead, &job->cpu->scratch[member]);
+        item = next;
+        has_item = has_next;
+    }
     job->cpu->dsp.tile_end();
 }
 
