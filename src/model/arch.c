@@ -113,7 +113,7 @@ static int check_scales(const struct ant_arch *arch, const char *where, struct a
 
 int ant_arch_check(const struct ant_arch *arch, const char *where, struct ant_error *err)
 {
-    /* Far above any model, and low enough for all products of two to fit 63 bits. */
+    /* Far above any model, and low enough for counts without experts to fit 63 bits. */
     const struct {
         const char *what;
         int value, max;
@@ -138,7 +138,11 @@ int ant_arch_check(const struct ant_arch *arch, const char *where, struct ant_er
     if (has_layer(arch, ANT_LAYER_LOCAL_ROPE))
         ANT_TRY(check_rope(&arch->local_rope, arch->head_dim, where, err));
     ANT_TRY(check_scales(arch, where, err));
-    return check_moe(&arch->moe, where, err);
+    ANT_TRY(check_moe(&arch->moe, where, err));
+    double experts = 3.0 * arch->n_layers * arch->hidden * arch->moe.ff * arch->moe.n_experts;
+    if (experts > 0x1p60)
+        return ant_fail(err, ANT_EDATA, "%s: experts of %.3g parameters", where, experts);
+    return 0;
 }
 
 /* Yarn: the pair of dimensions that turns `turns` times within the original context, as a real

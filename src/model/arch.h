@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a model is, as data: the one forward pass (model/forward.c) is driven by
- * this descriptor, and a model family is a row of the table in arch.c that says
- * how to read its names and settings. Thread: read-only once filled. */
+ * this descriptor, and a model family is a row of the table in family.c that
+ * says how to read its names and settings. Thread: read-only once filled. */
 #ifndef ANT_MODEL_ARCH_H
 #define ANT_MODEL_ARCH_H
 

@@ -42,7 +42,8 @@ static size_t look_up(const struct ant_charsmap *map, const char *text, size_t b
         if (!(unit & 1u << 8) || at >= map->n_units)
             continue;
         size_t value = map->units[at] & 0x7fffffff;
-        if (value >= map->n_texts)
+        bool begins_character = value < map->n_texts && (map->texts[value] & 0xc0) != 0x80;
+        if (!begins_character)
             continue;
         *to = map->texts + value;
         found = i + 1;

@@ -90,11 +90,6 @@ void ant_chat_close(struct ant_chat *chat)
     free(chat);
 }
 
-bool ant_chat_uses_clock(const struct ant_chat *chat)
-{
-    return ant_jinja_uses_clock(chat->jinja);
-}
-
 /* ---- messages -------------------------------------------------------------------------------- */
 
 /* What a model thought before it spoke has three names; templates read the first, or the second.

@@ -36,7 +36,6 @@ struct ant_chat_settings {
 int ant_chat_open(struct ant_chat **out, const char *source, const struct ant_tokenizer *tokenizer,
                   const struct ant_chat_settings *settings, struct ant_error *err);
 void ant_chat_close(struct ant_chat *chat); /* legal on NULL */
-bool ant_chat_uses_clock(const struct ant_chat *chat);
 
 /* Append the prompt of a conversation: a JSON list of messages, or an object with "messages" and,
  * as the template may use them, "tools", "documents", "chat_template_kwargs". */

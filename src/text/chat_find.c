@@ -68,7 +68,8 @@ static int find_in_json(char **out, const char *path, struct ant_error *err)
 
     if (found <= 0)
         return found;
-    json_t *config = json_loads(text, JSON_ALLOW_NUL, &reason);
+    /* a model_max_length of 10^30 is usual */
+    json_t *config = json_loads(text, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &reason);
     free(text);
     if (!config)
         return ant_fail(err, ANT_EDATA, "'%s': line %d is no JSON", path, reason.line);

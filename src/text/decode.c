@@ -49,21 +49,13 @@ static void unspell(struct ant_buf *out, const char *text, size_t bytes)
         ant_buf_add(out, text, bytes);
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* "<0x41>" is 0x41; anything else -1. */
 static int fallback_byte(const char *text, size_t bytes)
 {
-    if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>' || hex(text[3]) < 0 ||
-        hex(text[4]) < 0)
+    if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
         return -1;
-    return hex(text[3]) << 4 | hex(text[4]);
+    int high = ant_hex_digit(text[3]), low = ant_hex_digit(text[4]);
+    return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
 /* Bytes side by side are one text if they are UTF-8, else each becomes U+FFFD. */

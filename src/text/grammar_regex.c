@@ -202,15 +202,6 @@ static void add_pairs(struct parser *p, struct ranges *ranges, const char *pairs
     free(own.items);
 }
 
-static int hex_value(char c)
-{
-    char lower = (char)(c | 0x20);
-
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 /* Hexadecimal digits: `n` of them, or in braces. */
 static int read_hex(struct parser *p, int n, uint32_t *out)
 {
@@ -218,8 +209,9 @@ static int read_hex(struct parser *p, int n, uint32_t *out)
     bool has_braces = skip(p, "{");
     int most = has_braces ? 8 : n, digits = 0;
 
-    for (*out = 0; digits < most && p->at < p->bytes && hex_value(p->text[p->at]) >= 0; digits++)
-        *out = *out * 16 + (uint32_t)hex_value(p->text[p->at++]);
+    for (*out = 0; digits < most && p->at < p->bytes && ant_hex_digit(p->text[p->at]) >= 0;
+         digits++)
+        *out = *out * 16 + (uint32_t)ant_hex_digit(p->text[p->at++]);
     if (digits == 0 || (has_braces ? !skip(p, "}") : digits < n))
         return fail(p, ANT_EDATA, from, "hexadecimal digits are missing");
     if (*out > LAST_CODE || (*out >= 0xd800 && *out <= 0xdfff))

@@ -28,8 +28,6 @@ struct ant_jinja;
 int ant_jinja_open(struct ant_jinja **out, const char *source, size_t bytes, struct ant_error *err);
 void ant_jinja_close(struct ant_jinja *jinja); /* legal on NULL */
 
-/* Whether the text that comes out can depend on the date. */
-bool ant_jinja_uses_clock(const struct ant_jinja *jinja);
 /* Whether it goes through what a message's "content" is made of. */
 bool ant_jinja_reads_parts(const struct ant_jinja *jinja);
 

@@ -682,11 +682,6 @@ void ant_jinja_close(struct ant_jinja *jinja)
     free(jinja);
 }
 
-bool ant_jinja_uses_clock(const struct ant_jinja *jinja)
-{
-    return jinja->uses_clock;
-}
-
 bool ant_jinja_reads_parts(const struct ant_jinja *jinja)
 {
     return jinja->reads_parts;

@@ -35,8 +35,14 @@ static int path_of(struct ant_jrun *run, const struct ant_jv *item, const struct
         const char *dot = memchr(path->text + at, '.', path->bytes - at);
         size_t n = dot ? (size_t)(dot - path->text) - at : path->bytes - at;
         struct ant_jv part = ant_jv_text(path->text + at, n), from = *out;
-        if (n > 0 && n < 10 && strspn(part.text, "0123456789") >= n)
-            part = ant_jv_int(strtol(part.text, NULL, 10));
+        bool is_number = n > 0 && n < 10;
+        int64_t number = 0;
+        for (size_t i = 0; i < n && is_number; i++) {
+            is_number = part.text[i] >= '0' && part.text[i] <= '9';
+            number = 10 * number + (part.text[i] - '0');
+        }
+        if (is_number)
+            part = ant_jv_int(number);
         ANT_TRY(ant_jv_index(run, &from, &part, out));
         if (otherwise && out->kind == ANT_JV_UNDEFINED)
             *out = *otherwise;
@@ -270,20 +276,16 @@ static int filter_int(struct ant_jrun *run, const struct ant_jv *in, const struc
 {
     double real = 0;
     int64_t integer = 0;
-    bool is_integer = false, is_number = true;
+    bool is_integer = ant_jv_as_integer(in, &integer), is_number = in->kind == ANT_JV_FLOAT;
 
     if (in->kind == ANT_JV_UNDEFINED)
         return ant_jinja_fail(run, ANT_EDATA, "'%.*s' is undefined", (int)in->bytes, in->text);
     *out = call->args[0] ? *call->args[0] : ant_jv_int(0);
     if (in->kind == ANT_JV_STRING)
         is_number = parse_number(in, &real, &integer, &is_integer);
-    else if (ant_jv_is_number(in))
-        real = ant_jv_real(in);
-    else
-        is_number = false;
-    if (in->kind == ANT_JV_INT || in->kind == ANT_JV_BOOL)
-        *out = ant_jv_int(in->kind == ANT_JV_INT ? in->integer : in->truth);
-    else if (is_integer)
+    else if (is_number)
+        real = in->real;
+    if (is_integer)
         *out = ant_jv_int(integer);
     else if (is_number && fabs(real) < 0x1p63)
         *out = ant_jv_int((int64_t)real);
@@ -309,13 +311,16 @@ static int filter_float(struct ant_jrun *run, const struct ant_jv *in, const str
 static int filter_abs(struct ant_jrun *run, const struct ant_jv *in, const struct ant_jcall *call,
                       struct ant_jv *out)
 {
+    int64_t integer;
+
     (void)call;
-    if (!ant_jv_is_number(in) || (in->kind == ANT_JV_INT && in->integer == INT64_MIN))
+    if (in->kind == ANT_JV_FLOAT) {
+        *out = ant_jv_float(fabs(in->real));
+        return 0;
+    }
+    if (!ant_jv_as_integer(in, &integer) || integer == INT64_MIN)
         return ant_jinja_fail(run, ANT_EDATA, "a %s has no absolute value", ant_jv_type(in));
-    *out = in->kind == ANT_JV_FLOAT ? ant_jv_float(fabs(in->real))
-                                    : ant_jv_int(llabs((int64_t)ant_jv_real(in)));
-    if (in->kind == ANT_JV_INT)
-        out->integer = in->integer < 0 ? -in->integer : in->integer;
+    *out = ant_jv_int(integer < 0 ? -integer : integer);
     return 0;
 }
 
@@ -416,12 +421,7 @@ static int filter_reverse(struct ant_jrun *run, const struct ant_jv *in,
     if (in->kind == ANT_JV_STRING)
         return ant_jv_slice(run, in, NULL, NULL, &step, out);
     ANT_TRY(copy_items(run, in, ANT_JFORM_GENERATOR, out));
-    struct ant_jlist *list = out->list;
-    for (size_t i = 0; i < list->n / 2; i++) {
-        struct ant_jv swap = list->items[i];
-        list->items[i] = list->items[list->n - 1 - i];
-        list->items[list->n - 1 - i] = swap;
-    }
+    ant_jlist_reverse(out->list);
     return 0;
 }
 

@@ -198,11 +198,7 @@ static int hex_value(const char *digits, size_t n, uint32_t *out)
 {
     *out = 0;
     for (size_t i = 0; i < n; i++) {
-        char c = digits[i];
-        int value = is_digit(c)              ? c - '0'
-                    : (c >= 'a' && c <= 'f') ? c - 'a' + 10
-                    : (c >= 'A' && c <= 'F') ? c - 'A' + 10
-                                             : -1;
+        int value = ant_hex_digit(digits[i]);
         if (value < 0)
             return -1;
         *out = *out << 4 | (uint32_t)value;

@@ -28,11 +28,8 @@ static int need_text(struct ant_jrun *run, const struct ant_jv *arg)
 static int integer(struct ant_jrun *run, const struct ant_jv *arg, int64_t otherwise, int64_t *out)
 {
     *out = otherwise;
-    if (!arg)
-        return 0;
-    if (arg->kind != ANT_JV_INT && arg->kind != ANT_JV_BOOL)
+    if (arg && !ant_jv_as_integer(arg, out))
         return ant_jinja_fail(run, ANT_EDATA, "an int is needed, not a %s", ant_jv_type(arg));
-    *out = arg->kind == ANT_JV_INT ? arg->integer : arg->truth;
     return 0;
 }
 
@@ -158,6 +155,14 @@ static bool is_among(const struct ant_jv *self, size_t at, const struct ant_jv *
     return false;
 }
 
+/* Count the work of looking for a character among `chars`. */
+static int count_look(struct ant_jrun *run, const struct ant_jv *chars)
+{
+    bool has_text = chars && chars->kind == ANT_JV_STRING;
+
+    return ant_jinja_work(run, 1 + (has_text ? chars->bytes / 8 : 0));
+}
+
 static int strip(struct ant_jrun *run, const struct ant_jv *self, const struct ant_jcall *call,
                  bool left, bool right, struct ant_jv *out)
 {
@@ -166,8 +171,10 @@ static int strip(struct ant_jrun *run, const struct ant_jv *self, const struct a
 
     if (chars && chars->kind != ANT_JV_NONE)
         ANT_TRY(need_text(run, chars));
-    while (left && start < end && is_among(self, start, chars))
+    while (left && start < end && is_among(self, start, chars)) {
         start += ant_utf8_length((unsigned char)self->text[start]);
+        ANT_TRY(count_look(run, chars));
+    }
     while (right && end > start) {
         size_t at = end - 1;
         while (((unsigned char)self->text[at] & 0xc0) == 0x80)
@@ -175,10 +182,10 @@ static int strip(struct ant_jrun *run, const struct ant_jv *self, const struct a
         if (!is_among(self, at, chars))
             break;
         end = at;
+        ANT_TRY(count_look(run, chars));
     }
     *out = ant_jv_text(self->text + start, end - start);
-    size_t n_chars = chars && chars->kind == ANT_JV_STRING ? chars->bytes : 0;
-    return ant_jinja_work(run, (self->bytes - out->bytes) * (1 + n_chars) / 8);
+    return 0;
 }
 
 FUNCTION(str_strip)
@@ -206,6 +213,7 @@ static int has_end(struct ant_jrun *run, const struct ant_jv *self, const struct
     for (size_t i = 0; i < n; i++) {
         const struct ant_jv *end = is_tuple ? &ends->list->items[i] : ends;
         ANT_TRY(need_text(run, end));
+        ANT_TRY(ant_jinja_work(run, end->bytes / 64));
         if (end->bytes <= self->bytes)
             has |= begins(self, is_start ? 0 : self->bytes - end->bytes, end);
     }
@@ -266,13 +274,23 @@ static size_t place_of(const struct ant_jv *self, size_t at, const struct ant_jv
     return SIZE_MAX;
 }
 
+/* Count the work of place_of: from the end it may compare all of `what` at each place. */
+static int count_search(struct ant_jrun *run, const struct ant_jv *self, const struct ant_jv *what,
+                        bool from_end)
+{
+    size_t a_place = 1 + (from_end ? what->bytes / 64 : 0);
+
+    return ant_jinja_work(run, 1 + self->bytes / 16 * a_place);
+}
+
 static int find_place(struct ant_jrun *run, const struct ant_jv *self, const struct ant_jv *what,
                       bool from_end, struct ant_jv *out)
 {
     ANT_TRY(need_text(run, what));
+    ANT_TRY(count_search(run, self, what, from_end));
     size_t at = place_of(self, 0, what, from_end);
     *out = ant_jv_int(at == SIZE_MAX ? -1 : (int64_t)ant_jv_characters(self->text, at));
-    return ant_jinja_work(run, 1 + self->bytes / 16);
+    return 0;
 }
 
 FUNCTION(str_find)
@@ -392,18 +410,16 @@ FUNCTION(str_rsplit)
     if (!by || by->kind != ANT_JV_STRING || by->bytes == 0)
         return ant_jinja_fail(run, ANT_EUNSUPP, "rsplit by white space is not supported");
     ANT_TRY(ant_jv_list(run, ANT_JFORM_LIST, 0, out));
-    for (int64_t n = 0; n != most && (next = place_of(&rest, 0, by, true)) != SIZE_MAX; n++) {
+    for (int64_t n = 0; n != most; n++) {
+        ANT_TRY(count_search(run, &rest, by, true));
+        next = place_of(&rest, 0, by, true);
+        if (next == SIZE_MAX)
+            break;
         ANT_TRY(add_part(run, out, self, next + by->bytes, rest.bytes));
-        ANT_TRY(ant_jinja_work(run, rest.bytes / 16));
         rest.bytes = next;
     }
     ANT_TRY(add_part(run, out, self, 0, rest.bytes));
-    struct ant_jlist *list = out->list;
-    for (size_t i = 0; i < list->n / 2; i++) {
-        struct ant_jv swap = list->items[i];
-        list->items[i] = list->items[list->n - 1 - i];
-        list->items[list->n - 1 - i] = swap;
-    }
+    ant_jlist_reverse(out->list);
     return 0;
 }
 

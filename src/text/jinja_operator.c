@@ -164,7 +164,10 @@ static int real_operation(struct ant_jrun *run, enum ant_jop op, double x, doubl
 
 static int64_t integer_of(const struct ant_jv *value)
 {
-    return value->kind == ANT_JV_BOOL ? value->truth : value->integer;
+    int64_t integer = 0;
+
+    ant_jv_as_integer(value, &integer);
+    return integer;
 }
 
 static bool is_sequence(const struct ant_jv *value)

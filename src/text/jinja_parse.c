@@ -235,8 +235,6 @@ static int word(struct parser *parser, struct ant_jnode **out)
         parser->at++;
         return 0;
     }
-    if (is_word(parser, "strftime_now"))
-        parser->jinja->uses_clock = true;
     return name_node(parser, ANT_J_NAME, out);
 }
 

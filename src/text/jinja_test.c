@@ -77,9 +77,10 @@ static int test_upper(struct ant_jrun *run, const struct ant_jv *in, const struc
 static int remainder_is(struct ant_jrun *run, const struct ant_jv *in, int64_t by, bool is_zero,
                         struct ant_jv *out)
 {
-    if ((in->kind != ANT_JV_INT && in->kind != ANT_JV_BOOL) || by == 0)
+    int64_t value;
+
+    if (!ant_jv_as_integer(in, &value) || by == 0)
         return ant_jinja_fail(run, ANT_EDATA, "a %s has no remainder here", ant_jv_type(in));
-    int64_t value = in->kind == ANT_JV_BOOL ? in->truth : in->integer;
     *out = ant_jv_bool((by == -1 || value % by == 0) == is_zero);
     return 0;
 }

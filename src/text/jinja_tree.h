@@ -145,7 +145,7 @@ struct ant_jinja {
     struct ant_arena arena;
     struct ant_jnames names;
     struct ant_jnode *body;
-    bool uses_clock, reads_parts;
+    bool reads_parts;
 };
 int ant_jinja_parse(struct ant_jinja *out, const struct ant_jtokens *tokens, struct ant_error *err);
 

@@ -181,6 +181,15 @@ int ant_jv_append(struct ant_jrun *run, struct ant_jlist *list, const struct ant
     return 0;
 }
 
+void ant_jlist_reverse(struct ant_jlist *list)
+{
+    for (size_t i = 0; i < list->n / 2; i++) {
+        struct ant_jv swap = list->items[i];
+        list->items[i] = list->items[list->n - 1 - i];
+        list->items[list->n - 1 - i] = swap;
+    }
+}
+
 int ant_jv_dict(struct ant_jrun *run, struct ant_jv *out)
 {
     struct ant_jdict *dict = ant_jinja_take(run, sizeof(*dict));
@@ -270,14 +279,20 @@ int ant_jv_from_json(struct ant_jrun *run, const json_t *json, struct ant_jv *ou
 
 /* ---- what values are ------------------------------------------------------------------------- */
 
-bool ant_jv_is(const struct ant_jv *value, enum ant_jkind kind)
-{
-    return value->kind == kind;
-}
-
 bool ant_jv_is_number(const struct ant_jv *value)
 {
     return value->kind == ANT_JV_BOOL || value->kind == ANT_JV_INT || value->kind == ANT_JV_FLOAT;
+}
+
+bool ant_jv_as_integer(const struct ant_jv *value, int64_t *out)
+{
+    if (value->kind == ANT_JV_INT)
+        *out = value->integer;
+    else if (value->kind == ANT_JV_BOOL)
+        *out = value->truth;
+    else
+        return false;
+    return true;
 }
 
 double ant_jv_real(const struct ant_jv *number)
@@ -325,23 +340,11 @@ bool ant_jv_truth(const struct ant_jv *value)
     }
 }
 
-/* Integers, and bools as such; ANT_JV_FLOAT is false. */
-static bool as_integer(const struct ant_jv *value, int64_t *out)
-{
-    if (value->kind == ANT_JV_INT)
-        *out = value->integer;
-    else if (value->kind == ANT_JV_BOOL)
-        *out = value->truth;
-    else
-        return false;
-    return true;
-}
-
 static int compare_numbers(const struct ant_jv *a, const struct ant_jv *b)
 {
     int64_t x, y;
 
-    if (as_integer(a, &x) && as_integer(b, &y))
+    if (ant_jv_as_integer(a, &x) && ant_jv_as_integer(b, &y))
         return x < y ? -1 : x > y;
     double p = ant_jv_real(a), q = ant_jv_real(b);
     return p < q ? -1 : p > q ? 1 : p == q ? 0 : 2; /* 2: not a number */
@@ -396,6 +399,7 @@ int ant_jv_equal(struct ant_jrun *run, const struct ant_jv *a, const struct ant_
         break;
     case ANT_JV_STRING:
         *out = a->bytes == b->bytes && compare_texts(a, b) == 0;
+        rc = ant_jinja_work(run, *out ? a->bytes / 64 : 0);
         break;
     case ANT_JV_LIST:
         if (a->list == b->list)
@@ -434,7 +438,7 @@ int ant_jv_compare(struct ant_jrun *run, const struct ant_jv *a, const struct an
     }
     if (a->kind == ANT_JV_STRING && b->kind == ANT_JV_STRING) {
         *out = compare_texts(a, b);
-        return 0;
+        return ant_jinja_work(run, (a->bytes < b->bytes ? a->bytes : b->bytes) / 64);
     }
     if (a->kind != ANT_JV_LIST || b->kind != ANT_JV_LIST || a->form != b->form ||
         a->form > ANT_JFORM_TUPLE)
@@ -462,8 +466,10 @@ const struct ant_jv *ant_jv_get(const struct ant_jdict *dict, const char *key, s
 int ant_jv_lookup(struct ant_jrun *run, const struct ant_jdict *dict, const struct ant_jv *key,
                   const struct ant_jv **out)
 {
+    size_t a_key = 1 + (key->kind == ANT_JV_STRING ? key->bytes / 64 : 0);
+
     *out = NULL;
-    ANT_TRY(ant_jinja_work(run, 1 + dict->n / 8));
+    ANT_TRY(ant_jinja_work(run, 1 + dict->n / 8 * a_key));
     if (key->kind == ANT_JV_STRING) {
         *out = ant_jv_get(dict, key->text, key->bytes);
         return 0;
@@ -552,9 +558,11 @@ int ant_jv_items(struct ant_jrun *run, const struct ant_jv *value, const struct 
 
 int ant_jv_length(struct ant_jrun *run, const struct ant_jv *value, int64_t *out)
 {
-    if (value->kind == ANT_JV_STRING)
+    if (value->kind == ANT_JV_STRING) {
         *out = (int64_t)ant_jv_characters(value->text, value->bytes);
-    else if (value->kind == ANT_JV_LIST && value->form != ANT_JFORM_GENERATOR)
+        return ant_jinja_work(run, value->bytes / 64);
+    }
+    if (value->kind == ANT_JV_LIST && value->form != ANT_JFORM_GENERATOR)
         *out = (int64_t)value->list->n;
     else if (value->kind == ANT_JV_DICT)
         *out = (int64_t)value->dict->n;
@@ -653,7 +661,7 @@ int ant_jv_index(struct ant_jrun *run, const struct ant_jv *value, const struct 
     } else if (key->kind == ANT_JV_STRING) {
         int rc = attribute(run, value, key->text, key->bytes, out);
         return rc < 0 ? rc : 0;
-    } else if (as_integer(key, &i) &&
+    } else if (ant_jv_as_integer(key, &i) &&
                (value->kind == ANT_JV_STRING ||
                 (value->kind == ANT_JV_LIST && value->form <= ANT_JFORM_TUPLE))) {
         ANT_TRY(ant_jv_length(run, value, &n));
@@ -678,7 +686,7 @@ static int bound(struct ant_jrun *run, const struct ant_jv *value, int64_t n, in
     *out = otherwise;
     if (!value || value->kind == ANT_JV_NONE)
         return 0;
-    if (!as_integer(value, out))
+    if (!ant_jv_as_integer(value, out))
         return ant_jinja_fail(run, ANT_EDATA, "a %s cannot bound a slice", ant_jv_type(value));
     if (*out < 0)
         *out = *out < -n ? low : *out + n;
@@ -697,7 +705,7 @@ int ant_jv_slice(struct ant_jrun *run, const struct ant_jv *value, const struct 
     if (value->kind != ANT_JV_STRING &&
         (value->kind != ANT_JV_LIST || value->form > ANT_JFORM_TUPLE))
         return ant_jinja_fail(run, ANT_EDATA, "a %s cannot be sliced", ant_jv_type(value));
-    if (step && step->kind != ANT_JV_NONE && (!as_integer(step, &by) || by == 0))
+    if (step && step->kind != ANT_JV_NONE && (!ant_jv_as_integer(step, &by) || by == 0))
         return ant_jinja_fail(run, ANT_EDATA, "the step of a slice must be an integer but 0");
     ANT_TRY(ant_jv_length(run, value, &n));
     ANT_TRY(bound(run, from, n, by < 0 ? -1 : 0, by < 0 ? n - 1 : n, by < 0 ? n - 1 : 0, &start));

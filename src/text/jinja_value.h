@@ -125,7 +125,8 @@ const struct ant_jbuiltin *ant_jinja_method(const struct ant_jv *self, const cha
 /* ANT_EDATA with the line that is being evaluated before the text. */
 int ant_jinja_fail(struct ant_jrun *run, enum ant_err code, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
-/* Count `n` units of work; an error when there was too much of it. */
+/* Count `n` units of work, of which each is a few steps or 64 bytes gone through; an error when
+ * there was too much of it. */
 int ant_jinja_work(struct ant_jrun *run, size_t n);
 /* One level deeper, if it is not too deep; run->depth-- leaves it. */
 enum { ANT_JV_DEEPEST = 2500 }; /* lists within lists; JSON has 2048 at most */
@@ -141,13 +142,14 @@ struct ant_jv ant_jv_word(const char *text);               /* a literal of ours 
 struct ant_jv ant_jv_undefined(const char *name, size_t bytes);
 int ant_jv_list(struct ant_jrun *run, enum ant_jform form, size_t room, struct ant_jv *out);
 int ant_jv_append(struct ant_jrun *run, struct ant_jlist *list, const struct ant_jv *item);
+void ant_jlist_reverse(struct ant_jlist *list);
 int ant_jv_dict(struct ant_jrun *run, struct ant_jv *out);
 int ant_jv_put(struct ant_jrun *run, struct ant_jdict *dict, const struct ant_jv *key,
                const struct ant_jv *value);
 int ant_jv_from_json(struct ant_jrun *run, const json_t *json, struct ant_jv *out);
 
-bool ant_jv_is(const struct ant_jv *value, enum ant_jkind kind);
-bool ant_jv_is_number(const struct ant_jv *value); /* bool, int, float */
+bool ant_jv_is_number(const struct ant_jv *value);                /* bool, int, float */
+bool ant_jv_as_integer(const struct ant_jv *value, int64_t *out); /* bool, int; else false */
 double ant_jv_real(const struct ant_jv *number);
 const char *ant_jv_type(const struct ant_jv *value); /* as Python calls it */
 bool ant_jv_truth(const struct ant_jv *value);

@@ -227,7 +227,7 @@ static int next_class(struct ant_search *s, size_t *start, size_t *end)
 int ant_search_next(struct ant_search *search, size_t *start, size_t *end, struct ant_error *err)
 {
     if (search->pattern->code)
-        return search->at > search->bytes ? 0 : next_regex(search, start, end, err);
+        return next_regex(search, start, end, err);
     if (search->pattern->text)
         return next_text(search, start, end);
     return next_class(search, start, end);

@@ -164,16 +164,13 @@ static int digits(struct translation *t, int base, int least, int most, uint32_t
 {
     int n = 0;
 
-    *value = 0;
-    while (n < most && isxdigit((unsigned char)peek(t, 0))) {
-        char c = *t->at;
-        uint32_t digit = c <= '9' ? (uint32_t)(c - '0') : (uint32_t)((c | 32) - 'a' + 10);
+    for (*value = 0; n < most; n++) {
+        int digit = ant_hex_digit(peek(t, 0));
 
-        if (digit >= (uint32_t)base)
+        if (digit < 0 || digit >= base)
             break;
-        *value = *value * (uint32_t)base + digit;
+        *value = *value * (uint32_t)base + (uint32_t)digit;
         t->at++;
-        n++;
     }
     return n < least ? malformed(t, "an unfinished character number") : 0;
 }

@@ -153,9 +153,9 @@ static int build_pieces(struct ant_tokenizer *tokenizer, struct work *work, stru
                                  bytes, &tokenizer->pieces, err));
         tokenizer->piece_ends[id] = tokenizer->pieces.len;
     }
-    for (id = 0; (size_t)id < vocab->n_added; id++)
-        if (vocab->added[id].special)
-            tokenizer->special[vocab->added[id].id] = true;
+    for (size_t i = 0; i < vocab->n_added; i++)
+        if (vocab->added[i].special)
+            tokenizer->special[vocab->added[i].id] = true;
     return 0;
 }
 

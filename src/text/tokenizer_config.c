@@ -43,7 +43,7 @@ static int add_token(struct ant_vocab *vocab, const char *name, const json_t *to
     char *end;
     long id = strtol(name, &end, 10);
 
-    if (!json_is_string(content) || *end || id < 0 || id >= n_own + MOST_ADDED)
+    if (!json_is_string(content) || end == name || *end || id < 0 || id >= n_own + MOST_ADDED)
         return ant_fail(err, ANT_EDATA, "tokenizer_config.json: added token '%.20s' is malformed",
                         name);
     added.id = (int32_t)id;
@@ -108,9 +108,15 @@ int ant_vocab_read_config(struct ant_vocab *vocab, const char *path, const bool 
     const char *slash = strrchr(path, '/');
     char *beside =
         ant_xasprintf("%.*stokenizer_config.json", slash ? (int)(slash - path + 1) : 0, path);
-    json_t *config = json_load_file(beside, 0, NULL);
-    int rc = adds_bos ? complete_model(vocab, config, *adds_bos, err) : 0;
+    json_error_t reason;
+    /* a model_max_length of 10^30 is usual */
+    json_t *config = json_load_file(beside, JSON_DECODE_INT_AS_REAL, &reason);
+    int rc = 0;
 
+    if (!config && json_error_code(&reason) != json_error_cannot_open_file)
+        rc = ant_fail(err, ANT_EDATA, "'%s': line %d is no JSON", beside, reason.line);
+    else if (adds_bos)
+        rc = complete_model(vocab, config, *adds_bos, err);
     free(beside);
     if (vocab->prefix.len > 0)
         vocab->bos = vocab->prefix.data[0];

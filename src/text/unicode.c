@@ -70,6 +70,15 @@ size_t ant_utf8_put(char out[4], uint32_t character)
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)character, (utf8proc_uint8_t *)out);
 }
 
+int ant_hex_digit(char c)
+{
+    char lower = (char)(c | 0x20);
+
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
 void ant_utf8_lossy(struct ant_buf *out, const char *bytes, size_t n)
 {
     const unsigned char *c = (const unsigned char *)bytes;

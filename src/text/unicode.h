@@ -45,6 +45,8 @@ static inline size_t ant_utf8_length(unsigned char first)
 
 size_t ant_utf8_put(char out[4], uint32_t character); /* returns the length */
 
+int ant_hex_digit(char c); /* its value, or -1 */
+
 /* Append any bytes as UTF-8: every longest start of a character that goes wrong becomes one
  * U+FFFD. */
 void ant_utf8_lossy(struct ant_buf *out, const char *bytes, size_t n);

@@ -485,6 +485,14 @@ static void test_config_experts(void **state)
     expect_error("MixtralForCausalLM", "\"num_experts_per_tok\":9", ANT_EDATA,
                  "9 experts for a token, not 1 to 8");
     expect_error("MixtralForCausalLM", "\"num_local_experts\":4096", ANT_EUNSUPP, "4096 experts");
+    static const char vast[] =
+        "{\"architectures\":[\"MixtralForCausalLM\"],\"num_hidden_layers\":512,"
+        "\"hidden_size\":1048576,\"head_dim\":64,\"intermediate_size\":16777216,"
+        "\"num_attention_heads\":8,\"vocab_size\":100,\"max_position_embeddings\":2048,"
+        "\"num_local_experts\":1024}";
+    struct ant_error err;
+    assert_int_equal(read_config(&arch, vast, &err), ANT_EDATA);
+    assert_non_null(strstr(err.text, "experts of 2.77e+19 parameters"));
     expect_error("PhiMoEForCausalLM", "\"num_experts_per_tok\":3", ANT_EUNSUPP, "not of 2");
     expect_error("PhiMoEForCausalLM", "\"lm_head_bias\":true,\"tie_word_embeddings\":true",
                  ANT_EUNSUPP, "'lm_head_bias' with tied");

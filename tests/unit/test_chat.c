@@ -126,6 +126,18 @@ static void test_raised(void **state)
     expect("{{ nothing | tojson }}", "line 1: a undefined cannot be written as JSON: nothing");
 }
 
+/* A part of a path is as long as it is, whatever stands behind it. */
+static void test_paths(void **state)
+{
+    (void)state;
+    expect("{{ [['x', 'y']] | map(attribute='01'[:1]) | join }}", "x");
+    expect("{{ [['x', 'y']] | map(attribute='1') | join }}", "y");
+    expect("{{ [[['x', 'y']]] | map(attribute='0.1') | join }}", "y");
+    expect("{{ -9223372036854775807 | abs }}", "9223372036854775807");
+    expect("{{ [true | abs, -2.5 | abs, true | int, 2.9 | int, ' 7 ' | int, 'x' | int(3)] }}",
+           "[1, 2.5, 1, 2, 7, 3]");
+}
+
 /* No template takes memory, time or stack without end. */
 static void test_hostile(void **state)
 {
@@ -141,6 +153,20 @@ static void test_hostile(void **state)
     expect("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
            "line 1: the template needs more than 512 MiB of memory");
     expect("{% set s = 'x' * 100000 %}{% for i in range(99999) %}{{ s.find('y') }}{% endfor %}",
+           "line 1: the template goes on without end");
+    expect("{{ ('a' * 1000000).rfind('a' * 500000 + 'b') }}",
+           "line 1: the template goes on without end");
+    expect("{{ ('a' * 1000000).rsplit('a' * 500000 + 'b', 1) }}",
+           "line 1: the template goes on without end");
+    expect("{{ (' ' * 1000000).strip('a' * 1000000 + ' ') }}",
+           "line 1: the template goes on without end");
+    expect(
+        "{% set s = 'a' * 10000000 %}{% for i in range(9999) %}{{ s.startswith(s) }}{% endfor %}",
+        "line 1: the template goes on without end");
+    expect("{% set s = 'a' * 10000000 %}{% set t = s ~ '' %}{% for i in range(9999) %}{{ s == t }}"
+           "{% endfor %}",
+           "line 1: the template goes on without end");
+    expect("{% set s = 'a' * 10000000 %}{% for i in range(9999) %}{{ s | length }}{% endfor %}",
            "line 1: the template goes on without end");
     expect("{{ range(1000000) | list }}", "line 1: range of more than 100000");
     expect("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "line 1: nested more than 800 deep");
@@ -270,7 +296,6 @@ static void test_settings(void **state)
     assert_true(ant_chat_open(&chat, "\n{% x %}", tokenizer, &good, &err) < 0);
     assert_string_equal(err.text, "chat template 'x': line 2: tag 'x' is not supported here");
     assert_int_equal(ant_chat_open(&chat, plain, tokenizer, &good, &err), 0);
-    assert_false(ant_chat_uses_clock(chat));
     assert_int_equal(ant_chat_render_text(chat, "a\0\"", 3, &out, &err), 0);
     assert_int_equal(out.len, 17);
     assert_memory_equal(out.data, "<s>[user]a\0\"</s>>", 17);
@@ -298,7 +323,8 @@ static void test_find(void **state)
     expect_found(0, "");
     put("chat_template.json", "{\"chat_template\": \"three\"}");
     expect_found(1, "three");
-    put("tokenizer_config.json", "{\"chat_template\": \"two\"}");
+    put("tokenizer_config.json", "{\"model_max_length\": 1000000000000000019884624838656, "
+                                 "\"chat_template\": \"two\"}");
     expect_found(1, "two");
     put("tokenizer_config.json", "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": "
                                  "\"no\"}, {\"name\": \"default\", \"template\": \"yes\"}]}");
@@ -314,10 +340,11 @@ static void test_find(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unknown),       cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_raised),        cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_conversations), cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_find),          cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_unknown),  cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_paths),    cmocka_unit_test(test_raised),
+        cmocka_unit_test(test_hostile),  cmocka_unit_test(test_conversations),
+        cmocka_unit_test(test_settings), cmocka_unit_test(test_find),
+        cmocka_unit_test(test_parts),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

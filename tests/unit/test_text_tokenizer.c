@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include "model/gguf.h"
+#include "text/charsmap.h"
 #include "text/tokenizer.h"
 
 #include <pthread.h>
@@ -286,7 +287,9 @@ static void test_functions(void **state)
 static void test_config_beside(void **state)
 {
     (void)state;
-    static const char config[] = "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"ab\"}";
+    static const char config[] = "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"ab\","
+                                 "\"model_max_length\":1000000000000000019884624838656}";
+    static const char cut_off[] = "{\"bos_token\":\n";
     write_in(test_folder, "tokenizer_config.json", config, strlen(config));
     struct ant_tokenizer *tokenizer = open_good(BYTE_LEVEL);
     assert_int_equal(ant_tokenizer_bos(tokenizer), 7);
@@ -297,7 +300,40 @@ static void test_config_beside(void **state)
     struct ant_digest other = ant_tokenizer_digest(tokenizer);
     assert_true(digest.low != other.low);
     ant_tokenizer_close(tokenizer);
+    write_in(test_folder, "tokenizer_config.json", cut_off, strlen(cut_off));
+    struct ant_error err;
+    assert_int_equal(open_text(&tokenizer, BYTE_LEVEL, &err), ANT_EDATA);
+    assert_non_null(strstr(err.text, "tokenizer_config.json': line 2 is no JSON"));
     write_in(test_folder, "tokenizer_config.json", "{}", 2);
+}
+
+/* "a" becomes the text at `to` of "\xf0\x9f\x98\x80", U+1F600. */
+static void expect_mapped(uint32_t to, const char *wanted)
+{
+    enum { UNITS = 1024, LABEL = 'a', ROOT = 0x100, LEAF = 0x200, ENDS = 1 << 8 };
+    uint32_t blob[1 + UNITS + 2] = {UNITS * 4};
+    uint32_t *units = blob + 1;
+    struct ant_charsmap *map;
+    struct ant_error err;
+    struct ant_buf out = {0};
+
+    units[0] = ROOT << 10;
+    units[ROOT ^ LABEL] = LABEL | ENDS | LEAF << 10;
+    units[ROOT ^ LABEL ^ LEAF] = 1u << 31 | to;
+    memcpy(units + UNITS, "\xf0\x9f\x98\x80\0\0\0", 8);
+    assert_int_equal(ant_charsmap_open(&map, blob, sizeof(blob), &err), 0);
+    ant_charsmap_rewrite(map, false, "xa", 2, &out);
+    assert_string_equal(out.data, wanted);
+    ant_charsmap_close(map);
+    ant_buf_release(&out);
+}
+
+static void test_map(void **state)
+{
+    (void)state;
+    expect_mapped(0, "x\xf0\x9f\x98\x80");
+    expect_mapped(1, "xa"); /* no text is half a character */
+    expect_mapped(99, "xa");
 }
 
 /* Half a million characters without a place to split. */
@@ -633,7 +669,7 @@ int main(void)
         cmocka_unit_test(test_long_words),   cmocka_unit_test(test_threads),
         cmocka_unit_test(test_gguf_scores),  cmocka_unit_test(test_gguf_errors),
         cmocka_unit_test(test_gguf_merges),  cmocka_unit_test(test_model),
-        cmocka_unit_test(test_model_errors),
+        cmocka_unit_test(test_model_errors), cmocka_unit_test(test_map),
     };
     return cmocka_run_group_tests(tests, set_up, remove_test_folder);
 }
