@@ -76,6 +76,7 @@ int main(int argc, char **argv)
     ant_cpu_request_amx(); /* before any library installs a signal stack: the kernel would refuse */
     const char *name = argc > 1 ? argv[1] : "";
 
+    setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* lines of several ranks go out whole */
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         return print_version();
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)

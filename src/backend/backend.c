@@ -39,5 +39,6 @@ int ant_backend_choose(const struct ant_backend_ops **out, const char *name, str
             "this build has no backend '%s': configure did not find what it needs, or was "
             "told to leave it out",
             name);
-    return ant_fail(err, rc, "%s", why.text);
+    ant_fail(err, rc, "%s", why.text);
+    return is_auto ? rc : ant_fail_in(err, rc, "backend %s", name);
 }

@@ -555,6 +555,7 @@ int main(int argc, char **argv)
     struct ant_error err = {{0}};
     int rc = open_probe(&probe, &err);
 
+    setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* lines of several ranks go out whole */
     if (rc == 0) {
         if (strcmp(probe.what, "all") == 0)
             rc = try_all(&probe, &err);

@@ -216,6 +216,7 @@ int main(int argc, char **argv)
                           .what = argc > 3 ? argv[3] : "",
                           .chosen = -1};
 
+    setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* lines of several ranks go out whole */
     if (argc > 4 && (strcmp(probe.what, "limit") == 0 || strcmp(probe.what, "damage") == 0))
         probe.chosen = atoi(argv[4]);
     else if (argc > 4)
