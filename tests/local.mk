@@ -180,8 +180,8 @@ EXTRA_DIST += tests/golden/chat tests/golden/quants tests/golden/rope tests/gold
 	tests/golden/tiny tests/golden/logprobs.jsonl tests/golden/smollm2.json \
 	tests/golden/smollm2_prompts.jsonl tests/golden/make_gguf.py tests/golden/make_logprobs.py \
 	tests/golden/make_smollm2.py tests/golden/make_tiny.py
-EXTRA_DIST += tests/launch/bad_node.c tests/launch/fail_write.c tests/launch/jobs.sh \
-	tests/launch/lib.sh
+EXTRA_DIST += tests/launch/bad_node.c tests/launch/fail_write.c tests/launch/nfs_unlink.c \
+	tests/launch/jobs.sh tests/launch/lib.sh
 EXTRA_DIST += tests/cli/bench_check.py tests/cli/report_check.py tests/cli/score_check.py
 EXTRA_DIST += tests/interop/h5py_files.py
 
@@ -194,11 +194,12 @@ tests_launch_group_probe_LDADD = $(ANT_LDADD)
 check_PROGRAMS += tests/launch/results_probe
 tests_launch_results_probe_LDADD = $(ANT_LDADD)
 
-# Writes that fail, for tests/launch/faults.sh, and nodes that are not as they should be, for
-# doctor.sh.
-check_DATA = tests/launch/fail_write.so tests/launch/bad_node.so
+# Writes that fail and files that NFS keeps, for tests/launch/faults.sh, and nodes that are not as
+# they should be, for doctor.sh.
+check_DATA = tests/launch/fail_write.so tests/launch/nfs_unlink.so tests/launch/bad_node.so
 CLEANFILES += $(check_DATA)
 tests/launch/fail_write.so: tests/launch/fail_write.c
+tests/launch/nfs_unlink.so: tests/launch/nfs_unlink.c
 tests/launch/bad_node.so: tests/launch/bad_node.c
 $(check_DATA):
 	$(AM_V_CCLD)$(MKDIR_P) $(@D) && $(CC) $(ANT_WARNINGS) -O2 -shared -fPIC -o $@ \

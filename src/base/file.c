@@ -143,14 +143,14 @@ static int create_beside(char **out, const char *path, struct ant_error *err)
     for (int attempt = 0;; attempt++) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
-        char *name = ant_xasprintf("%s.%ld-%09ld.part", path, (long)getpid(), now.tv_nsec);
+        char *name = ant_xasprintf("%s.%ld-%09ld" ANT_FILE_PART, path, (long)getpid(), now.tv_nsec);
         int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0) {
             *out = name;
             return fd;
         }
+        bool again = errno == EEXIST && attempt < 100;
         int code = fail_errno(err, "create", name);
-        int again = errno == EEXIST && attempt < 100;
         free(name);
         if (!again)
             return code;

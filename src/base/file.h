@@ -24,8 +24,9 @@ void ant_file_unmap(struct ant_file *file); /* legal on a zeroed struct */
  * error (ANT_EDATA). `bytes` may be NULL. Caller frees. */
 int ant_file_read(char **out, size_t *bytes, const char *path, size_t max, struct ant_error *err);
 
-/* Write `path` whole or not at all: temporary file beside it, fsync, rename,
- * fsync of the folder. */
+/* Write `path` whole or not at all: temporary file beside it, whose name ends in ANT_FILE_PART,
+ * fsync, rename, fsync of the folder. A kill can leave the temporary file. */
+#define ANT_FILE_PART ".part"
 int ant_file_write(const char *path, const void *data, size_t bytes, struct ant_error *err);
 
 /* Put the name of `path` on the disk: fsync of the folder it lies in. */

@@ -156,13 +156,14 @@ static int merge_job(const struct merge_settings *settings, const char *job, str
     if (!has_journal(job))
         return ant_fail(err, ANT_ENOENT, "there is neither '%s' nor '%s.journal'", job, job);
     ANT_TRY(ant_manifest_read(&manifest, job, err));
-    int rc = settings->output ? 0 : ant_journal_claim(job, err);
+    bool is_beside = settings->output && strcmp(settings->output, job) != 0;
+    int rc = is_beside ? 0 : ant_journal_claim(job, err);
     if (rc == ANT_EUSAGE)
         rc = ant_fail_in(err, rc, "--output FILE writes what there is beside it");
     if (rc == 0)
         rc = write_results(settings, job, &manifest, &is_complete, err);
-    if (rc == 0 && is_complete && !settings->output)
-        rc = ant_journal_remove(job, err);
+    if (rc == 0 && is_complete && !is_beside && ant_journal_remove(job, err) < 0)
+        fprintf(stderr, "antiphon merge: note: %s; it has served and can be removed\n", err->text);
     ant_journal_release();
     ant_manifest_release(&manifest);
     return rc;

@@ -215,6 +215,23 @@ static int gather_reports(struct run *run, struct ant_rank_report *out, struct a
     return ant_group_all_gather(run->world, &mine, sizeof(mine), out, NO_TIMEOUT, err);
 }
 
+/* The results are in place, the journal has served. No rank has a file of it open any more: NFS
+ * would keep the file, and so the folder. What cannot be removed harms nobody. Collective. */
+static int remove_journal(struct run *run, struct ant_error *err)
+{
+    struct ant_error why;
+
+    ant_journal_close(run->journal);
+    ant_journal_reader_close(run->reader);
+    ant_run_trace_stop(run);
+    run->journal = NULL;
+    run->reader = NULL;
+    ANT_TRY(ant_group_barrier(run->world, START_TIMEOUT_S, err));
+    if (run->layout.rank == 0 && ant_journal_remove(run->settings.output, &why) < 0)
+        ant_log(ANT_LOG_WARN, "journal", "%s; it has served and can be removed", why.text);
+    return 0;
+}
+
 int ant_run_write_results(struct run *run, struct ant_error *err)
 {
     struct ant_rank_report *reports = ant_xcalloc((size_t)run->layout.world, sizeof(*reports));
@@ -246,8 +263,8 @@ int ant_run_write_results(struct run *run, struct ant_error *err)
     plan.provenance = ant_run_facts_provenance(facts, &plan.n_provenance);
     if (rc == 0)
         rc = ant_results_write(&plan, run->prompts, run->world, &n_ok, &n_failed, err);
-    if (rc == 0 && run->layout.rank == 0)
-        rc = ant_journal_remove(run->settings.output, err);
+    if (rc == 0)
+        rc = remove_journal(run, err);
     rc = rc == ANT_EPEER ? rc : ant_group_agree(run->world, rc, START_TIMEOUT_S, err);
     if (rc == 0 && run->layout.rank == 0)
         ant_run_summary(run, reports, ant_run_answers(run), n_ok, n_failed);

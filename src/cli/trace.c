@@ -114,5 +114,6 @@ int ant_run_trace_gather(struct run *run, struct ant_moments *out, double timeou
 void ant_run_trace_stop(struct run *run)
 {
     ant_timeline_close(run->trace.file);
+    run->trace.file = NULL;
     ant_moments_release(&run->trace.moments);
 }

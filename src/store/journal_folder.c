@@ -69,7 +69,8 @@ int ant_journal_list(const char *out_path, struct ant_journal_name **names, size
     DIR *dir = opendir(folder);
     if (!dir && errno != ENOENT)
         rc = ant_fail(err, ANT_EIO, "cannot open '%s': %s", folder, strerror(errno));
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+    errno = 0;
+    for (struct dirent *entry; dir && (entry = readdir(dir)); errno = 0) {
         struct ant_journal_name name;
         if (!parse_name(entry->d_name, &name))
             continue;
@@ -79,11 +80,15 @@ int ant_journal_list(const char *out_path, struct ant_journal_name **names, size
         }
         list[count++] = name;
     }
+    if (dir && errno != 0)
+        rc = ant_fail(err, ANT_EIO, "cannot list '%s': %s", folder, strerror(errno));
     if (dir)
         closedir(dir);
     free(folder);
-    if (rc < 0)
+    if (rc < 0) {
+        free(list);
         return rc;
+    }
     if (count > 0)
         qsort(list, count, sizeof(*list), compare_names);
     *names = list;
@@ -122,7 +127,26 @@ static int remove_journals(const char *out_path, struct ant_error *err)
     return rc;
 }
 
-/* The manifest goes last but one, so that what a kill leaves behind still tells whose it is. */
+/* What a kill has left of files that were to be written whole. */
+static int remove_parts(const char *out_path, struct ant_error *err)
+{
+    char *folder = ant_journal_in_folder(out_path, "");
+    DIR *dir = opendir(folder);
+    int rc = 0;
+
+    for (struct dirent *entry; dir && rc == 0 && (entry = readdir(dir));) {
+        size_t n = strlen(entry->d_name), m = strlen(ANT_FILE_PART);
+        if (n > m && strcmp(entry->d_name + n - m, ANT_FILE_PART) == 0)
+            rc = remove_file(out_path, entry->d_name, err);
+    }
+    if (dir)
+        closedir(dir);
+    free(folder);
+    return rc;
+}
+
+/* The manifest goes last but one, so that what a kill leaves behind still tells whose it is. The
+ * claim is given up before the folder goes: NFS keeps a name for a removed file that is open. */
 int ant_journal_remove(const char *out_path, struct ant_error *err)
 {
     char *folder = ant_journal_in_folder(out_path, "");
@@ -130,15 +154,17 @@ int ant_journal_remove(const char *out_path, struct ant_error *err)
 
     ant_failpoint("journals-removed", 0);
     if (rc == 0)
+        rc = remove_parts(out_path, err);
+    if (rc == 0)
         rc = remove_file(out_path, "halt", err);
     if (rc == 0)
         rc = remove_file(out_path, "manifest.json", err);
     ant_failpoint("manifest-removed", 0);
     if (rc == 0)
         rc = remove_file(out_path, "owner", err);
+    ant_journal_release();
     if (rc == 0 && rmdir(folder) < 0)
         rc = ant_fail(err, ANT_EIO, "cannot remove '%s': %s", folder, strerror(errno));
-    ant_journal_release();
     free(folder);
     return rc;
 }

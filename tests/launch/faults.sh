@@ -82,6 +82,19 @@ if [ -e "$library" ]; then
 else
     skip preload "writes that fail" "no $library"
 fi
+
+# A file that is removed while a process has it open keeps a name on NFS, and its folder with it.
+library=$TOP_BUILDDIR/tests/launch/nfs_unlink.so
+if [ -e "$library" ]; then
+    job_args nfs
+    # shellcheck disable=SC2086
+    try_on 4 env LD_PRELOAD="$library" "$antiphon" $args
+    expect "a job on NFS" 0 "COMPLETE 600/600 rows"
+    empty "NFS keeps nothing of its journal" "$(ls -dA "$tmp"/nfs.h5.journal 2>/dev/null)"
+else
+    skip preload "files that NFS keeps" "no $library"
+fi
+
 mkdir "$tmp/small"
 if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=8m none "$tmp/small" 2>/dev/null; then
     job_args small/disk --save-every 0.05

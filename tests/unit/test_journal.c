@@ -722,6 +722,21 @@ static void foreign_files_are_left_alone(void **state)
         assert_int_equal(access(inside(names[i]), F_OK), 0);
 }
 
+/* What a kill leaves of a file that was to be written whole does not keep the folder. */
+static void beginnings_of_files_go_with_the_rest(void **state)
+{
+    (void)state;
+    struct ant_error ignored;
+
+    prepare(1);
+    assert_int_equal(ant_file_write(inside("manifest.json.17-000000004.part"), "{", 1, &ignored),
+                     0);
+    assert_int_equal(ant_file_write(inside("halt.18-000000005.part"), "", 0, &ignored), 0);
+    if (ant_journal_remove(out, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(access(inside(""), F_OK), -1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -745,6 +760,7 @@ int main(void)
         TEST(a_kill_loses_nothing_that_was_added),
         TEST(a_full_disk_tears_nothing),
         TEST(foreign_files_are_left_alone),
+        TEST(beginnings_of_files_go_with_the_rest),
     };
     return cmocka_run_group_tests_name("journal", tests, NULL, NULL);
 }
