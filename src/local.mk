@@ -46,10 +46,10 @@ EXTRA_DIST += src/cli/template_texts.awk
 # base
 noinst_HEADERS += \
 	src/base/checksum.h src/base/clock.h src/base/deadline.h src/base/error.h src/base/failpoint.h \
-	src/base/file.h src/base/log.h src/base/logprobs.h src/base/mem.h src/base/option.h src/base/ring.h src/base/version.h
+	src/base/file.h src/base/log.h src/base/logprobs.h src/base/mem.h src/base/nap.h src/base/option.h src/base/ring.h src/base/version.h
 libantiphon_a_SOURCES += \
 	src/base/checksum.c src/base/clock.c src/base/deadline.c src/base/error.c src/base/failpoint.c \
-	src/base/file.c src/base/log.c src/base/logprobs.c src/base/mem.c src/base/option.c src/base/option_help.c src/base/option_settings.c \
+	src/base/file.c src/base/log.c src/base/logprobs.c src/base/mem.c src/base/nap.c src/base/option.c src/base/option_help.c src/base/option_settings.c \
 	src/base/ring.c src/base/version.c
 
 # job

@@ -50,7 +50,8 @@ UNIT_TESTS += tests/unit/test_layout
 UNIT_TESTS += tests/unit/test_journal
 UNIT_TESTS += tests/unit/test_timeline
 UNIT_TESTS += tests/unit/test_journal_owner
-tests_unit_test_journal_owner_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64
+tests_unit_test_journal_owner_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64 \
+	-Wl,--wrap=clock_gettime
 UNIT_TESTS += tests/unit/test_plan
 UNIT_TESTS += tests/unit/test_doctor
 UNIT_TESTS += tests/unit/test_prompts

@@ -7,11 +7,12 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "base/nap.h"
+
 struct ant_deadline {
     pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    bool is_running, is_over;
+    struct ant_nap nap;
+    bool is_running;
     double seconds;
     void (*expired)(void *data);
     void *data;

@@ -3,15 +3,14 @@
 
 #include "job/heart.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/nap.h"
 #include "job/transport.h"
 
 #define NAP_S  0.25
@@ -44,9 +43,8 @@ struct ant_heart {
     _Atomic unsigned beats;
 
     pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    bool is_over;
+    bool is_living; /* the thread */
+    struct ant_nap nap;
 
     /* The thread's own. Times are seconds that it has lived. */
     struct other *others; /* owned, (size); other ranks than 0 look at that alone */
@@ -129,31 +127,13 @@ static void check_all(struct ant_heart *heart)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-/* True: it is over. */
-static bool nap(struct ant_heart *heart)
-{
-    struct timespec until;
-    int rc = 0;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)(NAP_S * 1e9);
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_mutex_lock(&heart->mutex);
-    while (!heart->is_over && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&heart->cond, &heart->mutex, &until);
-    bool is_over = heart->is_over;
-    pthread_mutex_unlock(&heart->mutex);
-    return is_over;
-}
-
 static void *live(void *data)
 {
     struct ant_heart *heart = data;
     double clock = ant_now();
 
     send_signs(heart, heart->phase);
-    while (!nap(heart)) {
+    while (!ant_nap_sleep(&heart->nap, NAP_S)) {
         double now = ant_now();
         heart->now += now - clock < BEAT_S ? now - clock : BEAT_S;
         clock = now;
@@ -201,8 +181,7 @@ int ant_heart_open(struct ant_heart **out, struct ant_group *world, const struct
                                 .limit = limit,
                                 .lost = lost,
                                 .data = data};
-    pthread_mutex_init(&heart->mutex, NULL);
-    pthread_cond_init(&heart->cond, NULL);
+    ant_nap_init(&heart->nap);
     heart->others = ant_xcalloc((size_t)size, sizeof(*heart->others));
     int rc = ant_transport_open(&heart->transport, false, err);
     if (rc == 0)
@@ -212,9 +191,9 @@ int ant_heart_open(struct ant_heart **out, struct ant_group *world, const struct
         int failed = pthread_create(&heart->thread, NULL, live, heart);
         if (failed)
             rc = ant_fail(err, ANT_EPEER, "cannot start a thread: %s", strerror(failed));
+        heart->is_living = !failed;
     }
     if (rc < 0) {
-        heart->is_over = true;
         ant_heart_close(heart);
         return rc;
     }
@@ -226,17 +205,12 @@ void ant_heart_close(struct ant_heart *heart)
 {
     if (!heart)
         return;
-    if (!heart->is_over) {
-        pthread_mutex_lock(&heart->mutex);
-        heart->is_over = true;
-        pthread_cond_signal(&heart->cond);
-        pthread_mutex_unlock(&heart->mutex);
+    ant_nap_end(&heart->nap);
+    if (heart->is_living)
         pthread_join(heart->thread, NULL);
-    }
     /* A rank that has not looked since this job began, if that was a moment ago, never will. */
     ant_transport_close_at_once(heart->transport);
-    pthread_cond_destroy(&heart->cond);
-    pthread_mutex_destroy(&heart->mutex);
+    ant_nap_fini(&heart->nap);
     free(heart->cards);
     free(heart->others);
     free(heart);

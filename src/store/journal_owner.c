@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/nap.h"
 #include "store/journal_folder.h"
 
 enum { MAX_OWNER = 512, BEAT_S = 1, WATCH_S = 6 };
@@ -33,10 +34,8 @@ static struct claim {
     char *path; /* owned */
     struct owner owner;
     pthread_t beat;
-    pthread_mutex_t mutex;
-    pthread_cond_t is_over_cond;
-    bool is_over;
-} claim = {.fd = -1, .mutex = PTHREAD_MUTEX_INITIALIZER, .is_over_cond = PTHREAD_COND_INITIALIZER};
+    struct ant_nap nap;
+} claim = {.fd = -1};
 
 /* ---- who it is ------------------------------------------------------------------------------- */
 
@@ -148,21 +147,9 @@ static bool is_alive(const struct owner *owner, enum lock lock, const char *path
 
 static void *beat(void *data)
 {
-    struct timespec until;
-
     (void)data;
-    clock_gettime(CLOCK_REALTIME, &until);
-    pthread_mutex_lock(&claim.mutex);
-    while (!claim.is_over) {
-        until.tv_sec += BEAT_S;
-        while (!claim.is_over &&
-               pthread_cond_timedwait(&claim.is_over_cond, &claim.mutex, &until) != ETIMEDOUT)
-            ;
-        if (!claim.is_over)
-            futimens(claim.fd, NULL);
-        clock_gettime(CLOCK_REALTIME, &until);
-    }
-    pthread_mutex_unlock(&claim.mutex);
+    while (!ant_nap_sleep(&claim.nap, BEAT_S))
+        futimens(claim.fd, NULL);
     return NULL;
 }
 
@@ -180,9 +167,10 @@ static int claim_open_file(int fd, const char *path, const char *out_path, struc
     owner_of_this(&owner);
     ANT_TRY(write_owner(fd, &owner, path, err));
     claim.fd = fd;
-    claim.is_over = false;
+    ant_nap_init(&claim.nap);
     int rc = pthread_create(&claim.beat, NULL, beat, NULL);
     if (rc != 0) {
+        ant_nap_fini(&claim.nap);
         claim.fd = -1;
         return ant_fail(err, ANT_EIO, "cannot start a thread: %s", strerror(rc));
     }
@@ -230,11 +218,9 @@ void ant_journal_release(void)
 {
     if (claim.fd < 0)
         return;
-    pthread_mutex_lock(&claim.mutex);
-    claim.is_over = true;
-    pthread_cond_signal(&claim.is_over_cond);
-    pthread_mutex_unlock(&claim.mutex);
+    ant_nap_end(&claim.nap);
     pthread_join(claim.beat, NULL);
+    ant_nap_fini(&claim.nap);
     if (ftruncate(claim.fd, 0) < 0)
         unlink(claim.path);
     close(claim.fd);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -45,9 +46,24 @@ int __wrap_fcntl64(int fd, int command, void *argument)
     return __wrap_fcntl(fd, command, argument);
 }
 
+/* When a test asks for it the wall clock is an hour ahead for who looks at it, as before it is set
+ * back (wrapped, too). */
+static int is_late;
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int rc = __real_clock_gettime(clock, now);
+
+    if (is_late && clock == CLOCK_REALTIME)
+        now->tv_sec += 3600;
+    return rc;
+}
+
 static int with_locks(void **state)
 {
-    no_locks = 0;
+    no_locks = is_late = 0;
     return tear_down(state);
 }
 
@@ -156,15 +172,32 @@ static void a_running_job_can_be_asked_to_stop(void **state)
     assert_int_equal(ant_journal_halt_asked(out), ANT_HALT_NO); /* that was for the other */
 }
 
+/* The wall clock may be set back while a job runs: its owner goes on giving signs. */
+static void setting_the_clock_stops_no_sign(void **state)
+{
+    (void)state;
+    struct stat was, is;
+    double began = ant_now();
+
+    is_late = 1;
+    prepare(1);
+    assert_int_equal(stat(inside("owner"), &was), 0);
+    do {
+        usleep(50000);
+        assert_int_equal(stat(inside("owner"), &is), 0);
+    } while (is.st_mtim.tv_sec == was.st_mtim.tv_sec && is.st_mtim.tv_nsec == was.st_mtim.tv_nsec &&
+             ant_now() - began < 5);
+    assert_true(ant_now() - began < 5);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, with_locks)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(one_live_job_at_a_time),
-        TEST(without_locks_the_owner_must_move),
-        TEST(another_kernels_owner_must_move),
-        TEST(a_running_job_can_be_asked_to_stop),
+        TEST(one_live_job_at_a_time),          TEST(without_locks_the_owner_must_move),
+        TEST(another_kernels_owner_must_move), TEST(a_running_job_can_be_asked_to_stop),
+        TEST(setting_the_clock_stops_no_sign),
     };
     return cmocka_run_group_tests_name("journal_owner", tests, NULL, NULL);
 }
