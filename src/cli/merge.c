@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,6 +79,18 @@ static int open_prompts(struct ant_prompts **out, const struct merge_settings *s
     return 0;
 }
 
+/* Where the answers of a job lie. */
+static int read_index(struct ant_journal_index *out, const char *job,
+                      const struct ant_manifest *manifest, struct ant_error *err)
+{
+    ANT_TRY(ant_journal_replay(out, job, 0, 1, err));
+    if (out->dropped_bytes > 0)
+        fprintf(stderr, "antiphon merge: note: %llu bytes at torn ends of journals were dropped\n",
+                (unsigned long long)out->dropped_bytes);
+    return ant_journal_index_check(out, job, manifest->shard.first_row, manifest->n_rows,
+                                   manifest->n_samples, err);
+}
+
 static int write_results(const struct merge_settings *settings, const char *job,
                          const struct ant_manifest *manifest, bool *is_complete,
                          struct ant_error *err)
@@ -114,13 +127,11 @@ static int write_results(const struct merge_settings *settings, const char *job,
     plan.n_root = sizeof(root) / sizeof(*root);
     plan.provenance = provenance;
     plan.n_provenance = sizeof(provenance) / sizeof(*provenance);
-    ANT_TRY(ant_journal_replay(&index, job, 0, 1, err));
+    int rc = read_index(&index, job, manifest, err);
     plan.entries = index.entries;
     plan.n_entries = index.n;
-    if (index.dropped_bytes > 0)
-        fprintf(stderr, "antiphon merge: note: %llu bytes at torn ends of journals were dropped\n",
-                (unsigned long long)index.dropped_bytes);
-    int rc = open_prompts(&prompts, settings, manifest, err);
+    if (rc == 0)
+        rc = open_prompts(&prompts, settings, manifest, err);
     if (rc == 0)
         rc = ant_timeline_collect(&plan.timeline, job, INT_MAX, ANT_MOMENTS_KEPT, err);
     if (rc == 0)
@@ -169,6 +180,14 @@ static int merge_job(const struct merge_settings *settings, const char *job, str
     return rc;
 }
 
+/* By whatever names. */
+static bool are_one_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 static int merge_shards(const struct merge_settings *settings, char **paths, int n,
                         struct ant_error *err)
 {
@@ -188,7 +207,7 @@ static int merge_shards(const struct merge_settings *settings, char **paths, int
     if (!settings->output)
         return ant_fail(err, ANT_EUSAGE, "--output FILE is needed to make one file of %d", n);
     for (int i = 0; i < n; i++)
-        if (strcmp(paths[i], settings->output) == 0)
+        if (are_one_file(paths[i], settings->output))
             return ant_fail(err, ANT_EUSAGE, "'%s' is to be read and written", paths[i]);
     ANT_TRY(ant_store_start(1, err));
     ANT_TRY(ant_results_merge(&plan, &counts, err));

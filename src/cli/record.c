@@ -163,6 +163,9 @@ static int replay_journal(struct run *run, struct ant_error *err)
     if (rc == 0)
         rc = gather_index(run, &mine, &run->earlier, START_TIMEOUT_S, err);
     ant_journal_index_release(&mine);
+    if (rc == 0)
+        rc = ant_journal_index_check(&run->earlier, run->settings.output, run->part.first_row,
+                                     run->n_rows, run->settings.samples, err);
     if (rc < 0)
         return rc;
     if (run->earlier.dropped_bytes > 0)

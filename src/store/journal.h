@@ -214,6 +214,11 @@ int ant_journal_replay(struct ant_journal_index *out, const char *out_path, int 
  * first by (start, rank, offset). Of rows without an entry keep the parts that, one after the
  * other, lead from the first token as far as possible. */
 void ant_journal_index_sort(struct ant_journal_index *index);
+/* Are all entries answers of such a job: to rows [first_row, first_row + n_rows), each with so many
+ * samples? ANT_EDATA names the file that has another, which was put there. */
+int ant_journal_index_check(const struct ant_journal_index *index, const char *out_path,
+                            int64_t first_row, int64_t n_rows, int n_samples,
+                            struct ant_error *err);
 /* Is there an entry for this answer? */
 bool ant_journal_index_has(const struct ant_journal_index *index, int64_t row, int32_t sample);
 void ant_journal_index_release(struct ant_journal_index *index);

@@ -331,7 +331,8 @@ static int parse_manifest(struct ant_manifest *out, const char *path, const char
                        "input_digest", &input_digest, "model_digest", &model_digest, "input",
                        &input, "answers", &answers) < 0)
         rc = ant_fail(err, ANT_EDATA, "'%s': %s", path, why.text);
-    else if (strcmp(schema, "antiphon-journal") != 0 || n_rows < 0 || n_samples < 1)
+    else if (strcmp(schema, "antiphon-journal") != 0 || n_rows < 0 || n_samples < 1 ||
+             n_rows > INT64_MAX / n_samples)
         rc = ant_fail(err, ANT_EDATA, "'%s' is no manifest of a journal", path);
     else if (version != 1)
         rc = ant_fail(err, ANT_EUNSUPP, "'%s' has version %d, this program reads version 1", path,

@@ -267,6 +267,25 @@ void ant_journal_index_sort(struct ant_journal_index *index)
     index->n_parts = keep_chains(index);
 }
 
+int ant_journal_index_check(const struct ant_journal_index *index, const char *out_path,
+                            int64_t first_row, int64_t n_rows, int n_samples, struct ant_error *err)
+{
+    for (size_t i = 0; i < index->n; i++) {
+        const struct ant_journal_entry *entry = &index->entries[i];
+        if (entry->row >= first_row && entry->row - first_row < n_rows && entry->sample < n_samples)
+            continue;
+        char *path = ant_journal_file_path(out_path, entry->file_rank, entry->file_start);
+        ant_fail(err, ANT_EDATA,
+                 "'%s' is of another job: it has sample %d of row %lld, this one has %d of rows "
+                 "%lld to %lld; take it out of the folder",
+                 path, (int)entry->sample, (long long)entry->row, n_samples, (long long)first_row,
+                 (long long)(first_row + n_rows - 1));
+        free(path);
+        return ANT_EDATA;
+    }
+    return 0;
+}
+
 static int compare_places(const void *a, const void *b)
 {
     const struct ant_journal_entry *x = a, *y = b;

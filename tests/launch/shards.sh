@@ -91,6 +91,8 @@ refused "a part given twice" few.0-of-4.h5 few.1-of-4.h5 few.2-of-4.h5 few.3-of-
 part other.h5 1 4 --seed 7
 refused "a part of another job" few.0-of-4.h5 other.1-of-4.h5 few.2-of-4.h5 few.3-of-4.h5 -- \
     "'other.1-of-4.h5' holds answers to other settings than 'few.0-of-4.h5'"
+try "$antiphon" merge few.0-of-4.h5 few.1-of-4.h5 --output ./few.1-of-4.h5
+expect "a part is not written over" 64 "'few.1-of-4.h5' is to be read and written"
 refused "something else" few.0-of-4.h5 prompts.h5 -- "prompts.h5"
 mv few.2-of-4.h5 kept.h5
 mkdir few.2-of-4.h5.journal

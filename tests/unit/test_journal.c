@@ -605,6 +605,9 @@ static void broken_manifests_are_named(void **state)
         "\"model_digest\":\"\",\"input\":\"\",\"answers\":[]}",
         "{\"schema\":\"antiphon-journal\",\"version\":1,\"n_rows\":-1,\"n_samples\":1,"
         "\"input_digest\":\"\",\"model_digest\":\"\",\"input\":\"\",\"answers\":[]}",
+        "{\"schema\":\"antiphon-journal\",\"version\":1,\"n_rows\":4611686018427387904,"
+        "\"n_samples\":3,\"input_digest\":\"\",\"model_digest\":\"\",\"input\":\"\","
+        "\"answers\":[]}",
         "{\"schema\":\"antiphon-journal\",\"version\":\"1\",\"n_rows\":1,\"n_samples\":1,"
         "\"input_digest\":\"\",\"model_digest\":\"\",\"input\":\"\",\"answers\":[]}",
     };
@@ -722,6 +725,24 @@ static void foreign_files_are_left_alone(void **state)
         assert_int_equal(access(inside(names[i]), F_OK), 0);
 }
 
+/* A file of another job, put into the folder: its rows would be taken for this job's. */
+static void rows_of_another_job_are_refused(void **state)
+{
+    (void)state;
+    struct ant_journal_index index = {0};
+
+    prepare(1);
+    add_rows(3, 1, 10, 20);
+    assert_int_equal(ant_journal_replay(&index, out, 0, 1, &err), 0);
+    assert_int_equal(ant_journal_index_check(&index, out, 10, 20, 3, &err), 0);
+    assert_error(ant_journal_index_check(&index, out, 10, 19, 3, &err), ANT_EDATA,
+                 "r3.s1.aj' is of another job: it has sample 2 of row 29");
+    assert_error(ant_journal_index_check(&index, out, 11, 20, 3, &err), ANT_EDATA, "of row 10");
+    assert_error(ant_journal_index_check(&index, out, 10, 20, 2, &err), ANT_EDATA,
+                 "sample 2 of row 11");
+    ant_journal_index_release(&index);
+}
+
 /* What a kill leaves of a file that was to be written whole does not keep the folder. */
 static void beginnings_of_files_go_with_the_rest(void **state)
 {
@@ -760,6 +781,7 @@ int main(void)
         TEST(a_kill_loses_nothing_that_was_added),
         TEST(a_full_disk_tears_nothing),
         TEST(foreign_files_are_left_alone),
+        TEST(rows_of_another_job_are_refused),
         TEST(beginnings_of_files_go_with_the_rest),
     };
     return cmocka_run_group_tests_name("journal", tests, NULL, NULL);
