@@ -5,11 +5,21 @@
 
 #include <stdio.h>
 
-double ant_now(void)
+static double look_at(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+double ant_now(void)
+{
+    return look_at(CLOCK_MONOTONIC);
+}
+
+double ant_utc_now(void)
+{
+    return look_at(CLOCK_REALTIME);
 }
 
 void ant_utc(char *text, size_t bytes, time_t when)

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <time.h>
 
-double ant_now(void); /* seconds on the monotonic clock */
+double ant_now(void);     /* seconds on the monotonic clock */
+double ant_utc_now(void); /* seconds since 1970 by the host's clock, which may be set */
 
 /* "2026-11-22T23:04:05Z"; `text` has room for 21 bytes or more. */
 void ant_utc(char *text, size_t bytes, time_t when);

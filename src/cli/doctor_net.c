@@ -86,14 +86,6 @@ void ant_doctor_program(struct doctor *doctor)
 
 /* ---- clocks ---------------------------------------------------------------------------------- */
 
-static double wall_clock(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static int meet_again(struct doctor *doctor, struct ant_error *err)
 {
     return doctor->world ? ant_group_barrier(doctor->world, doctor->settings.timeout, err)
@@ -107,7 +99,7 @@ void ant_doctor_clocks(struct doctor *doctor)
     struct ant_error err;
     int rc = meet_again(doctor, &err);
 
-    mine = wall_clock();
+    mine = ant_utc_now();
     if (rc == 0)
         rc = ant_doctor_share(doctor, &mine, sizeof(mine), all, &err);
     for (int i = 1; i < doctor->size; i++) {

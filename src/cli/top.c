@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/time.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -80,14 +79,6 @@ struct view {
     struct lane *lanes; /* owned; of the newest start */
     size_t n_lanes;
 };
-
-static double utc_now(void)
-{
-    struct timeval now;
-
-    gettimeofday(&now, NULL);
-    return (double)now.tv_sec + 1e-6 * (double)now.tv_usec;
-}
 
 static struct ant_moment difference(const struct ant_moment *a, const struct ant_moment *b)
 {
@@ -375,7 +366,7 @@ static void put_lanes(struct screen *screen, const struct view *view)
 {
     size_t room =
         screen->lines - screen->n_lines > 3 ? (size_t)(screen->lines - screen->n_lines) - 3 : 1;
-    double now = utc_now();
+    double now = ant_utc_now();
     bool fits = view->n_lanes <= room || screen->lines == 0;
 
     if (!fits)

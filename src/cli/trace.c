@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -15,14 +14,6 @@
 /* A note each hundredth of the time that has passed, within these bounds. */
 #define LEAST_S 0.25
 #define MOST_S  10.0
-
-static double utc_now(void)
-{
-    struct timeval now;
-
-    gettimeofday(&now, NULL);
-    return (double)now.tv_sec + 1e-6 * (double)now.tv_usec;
-}
 
 /* Figures are not worth a job: without a file it goes on, and nobody can look on. */
 static void give_up(struct run *run, const struct ant_error *err)
@@ -39,7 +30,7 @@ void ant_run_trace_start(struct run *run)
                                      .start = run->attempt,
                                      .dp_rank = run->layout.dp_rank,
                                      .dp_size = run->layout.dp_size,
-                                     .began = utc_now(),
+                                     .began = ant_utc_now(),
                                      .answered = (int64_t)run->earlier.n};
     struct ant_error err;
 
@@ -65,7 +56,7 @@ void ant_run_trace(struct run *run, bool now)
     trace->last = time;
     ant_engine_stats(run->engine, &stats);
     const struct ant_moment moment = {
-        .time = utc_now(),
+        .time = ant_utc_now(),
         .start = run->attempt,
         .rank = run->layout.rank,
         .dp_rank = run->layout.dp_rank,

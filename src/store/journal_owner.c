@@ -272,11 +272,10 @@ int ant_journal_who(const char *out_path, char *owner, size_t bytes, double *sil
         read_owner(fd, &is);
     if (fd >= 0)
         close(fd);
-    struct timespec then = time_of(path), now;
+    struct timespec then = time_of(path);
     free(path);
     ANT_TRY(rc);
-    clock_gettime(CLOCK_REALTIME, &now);
-    *silent = (double)(now.tv_sec - then.tv_sec) + 1e-9 * (double)(now.tv_nsec - then.tv_nsec);
+    *silent = ant_utc_now() - ((double)then.tv_sec + 1e-9 * (double)then.tv_nsec);
     snprintf(owner, bytes, "%s", is.who);
     return 0;
 }
