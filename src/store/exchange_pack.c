@@ -317,6 +317,32 @@ static int check_integers(const struct ant_prompt *prompt, struct ant_error *err
     return 0;
 }
 
+/* The columns of strings; NULL where the row says nothing. */
+static void list_texts(struct ant_prompt_text out[ANT_N_TEXTS], const struct ant_prompt *prompt)
+{
+    memset(out, 0, ANT_N_TEXTS * sizeof(*out));
+    out[ANT_TEXT_CONTINUATION] =
+        (struct ant_prompt_text){prompt->continuation, prompt->continuation_bytes};
+    out[ANT_TEXT_STOP] = (struct ant_prompt_text){prompt->stop, prompt->stop_bytes};
+    out[ANT_TEXT_SYSTEM] = (struct ant_prompt_text){prompt->system, prompt->system_bytes};
+    memcpy(out + ANT_TEXT_RULES, prompt->rules, sizeof(prompt->rules));
+    if (prompt->constraint_kind != ANT_CONSTRAINT_NONE)
+        out[ANT_TEXT_CHOICE + (int)prompt->constraint_kind - ANT_CONSTRAINT_CHOICE] =
+            (struct ant_prompt_text){prompt->constraint, prompt->constraint_bytes};
+}
+
+/* HDF5's strings end at a zero byte: the rest would be lost. */
+static int check_texts(const struct ant_prompt *prompt, struct ant_error *err)
+{
+    struct ant_prompt_text texts[ANT_N_TEXTS];
+
+    list_texts(texts, prompt);
+    for (int i = 0; i < ANT_N_TEXTS; i++)
+        if (texts[i].bytes > 0 && memchr(texts[i].text, '\0', texts[i].bytes))
+            return ant_fail(err, ANT_EDATA, "'%s' has a zero byte in it", ant_text_columns[i]);
+    return 0;
+}
+
 /* What the row says can stand beside what the rows before say. */
 static int check_row(struct ant_pack *pack, const struct ant_exchange_row *row,
                      struct ant_error *err)
@@ -337,22 +363,15 @@ static int check_row(struct ant_pack *pack, const struct ant_exchange_row *row,
                                           : "texts");
     ANT_TRY(check_name(row, err));
     ANT_TRY(check_integers(&row->prompt, err));
+    ANT_TRY(check_texts(&row->prompt, err));
     return check_id(pack, row, err);
 }
 
 static int add_texts(struct ant_pack *pack, const struct ant_prompt *prompt, struct ant_error *err)
 {
-    struct ant_prompt_text from[ANT_N_TEXTS] = {
-        [ANT_TEXT_CONTINUATION] = {prompt->continuation, prompt->continuation_bytes},
-        [ANT_TEXT_STOP] = {prompt->stop, prompt->stop_bytes},
-        [ANT_TEXT_SYSTEM] = {prompt->system, prompt->system_bytes}};
+    struct ant_prompt_text from[ANT_N_TEXTS];
 
-    if (prompt->constraint_kind != ANT_CONSTRAINT_NONE) {
-        struct ant_prompt_text *own =
-            &from[ANT_TEXT_CHOICE + (int)prompt->constraint_kind - ANT_CONSTRAINT_CHOICE];
-        *own = (struct ant_prompt_text){prompt->constraint, prompt->constraint_bytes};
-    }
-    memcpy(from + ANT_TEXT_RULES, prompt->rules, sizeof(prompt->rules));
+    list_texts(from, prompt);
     for (int i = 0; i < ANT_N_TEXTS; i++)
         if (from[i].text || is_open(&pack->texts[i]))
             ANT_TRY(add_string(pack, &pack->texts[i], ant_text_columns[i], from[i].text,

@@ -250,6 +250,7 @@ static void bad_json_lines_are_named(void **state)
         {"{\"prompt\":\"a\",\"id\":\"x\"}\n{\"prompt\":\"a\",\"id\":1}", "where it was a string",
          ANT_EDATA},
         {"{\"prompt\":\"a\",\"id\":\"x\\u0000y\"}", "zero byte", ANT_EDATA},
+        {"{\"prompt\":\"a\",\"system\":\"x\\u0000y\"}", "'system' has a zero byte", ANT_EDATA},
         {"\xff\xfe\"\0", "'in' is UTF-16", ANT_EDATA},
     };
 
