@@ -95,8 +95,8 @@ void ant_option_completion(FILE *out, const struct ant_option *table,
  * frees. */
 char *ant_option_answers(const struct ant_option *table, const void *settings);
 
-/* The other way: words of a command line that give such a text. What is no option is left out.
- * Caller frees each word and the list, which a NULL ends. */
+/* The other way: words of a command line that give such a text. What is no option, or none marked
+ * `answers`, is left out. Caller frees each word and the list, which a NULL ends. */
 char **ant_option_words(const struct ant_option *table, const char *answers, int *n);
 
 /* Every setting by its option's name, as one JSON object: for the provenance of results. Caller

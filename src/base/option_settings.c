@@ -97,7 +97,7 @@ static char *word_of_line(const struct ant_option *table, const char *line, size
         equals ? find_option(table, line, (size_t)(equals - line)) : NULL;
     struct ant_buf word = {0};
 
-    if (!option || (option->kind == ANT_OPTION_TEXT && equals + 1 == end))
+    if (!option || !option->answers || (option->kind == ANT_OPTION_TEXT && equals + 1 == end))
         return NULL;
     if (option->kind == ANT_OPTION_FLAG)
         return equals[1] == 't' ? ant_xasprintf("--%s", option->name) : NULL;

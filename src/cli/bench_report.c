@@ -3,11 +3,13 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/version.h"
 #include "cli/bench.h"
@@ -260,17 +262,17 @@ static json_t *bench_json(const struct bench *bench)
 
 int ant_bench_write_json(const struct bench *bench, const char *path, struct ant_error *err)
 {
-    bool is_standard = strcmp(path, "-") == 0;
-    FILE *file = is_standard ? stdout : fopen(path, "w");
-
-    if (!file)
-        return ant_fail(err, ANT_EIO, "cannot create '%s': %m", path);
     json_t *json = bench_json(bench);
-    bool is_bad = json_dumpf(json, file, JSON_INDENT(1)) != 0;
+    char *text = json_dumps(json, JSON_INDENT(1));
+    int rc = 0;
+
     json_decref(json);
-    is_bad = fputc('\n', file) == EOF || is_bad;
-    is_bad = (is_standard ? fflush(file) : fclose(file)) != 0 || is_bad;
-    if (is_bad)
-        return ant_fail(err, ANT_EIO, "cannot write the figures to '%s'", path);
-    return 0;
+    if (!text)
+        return ant_fail(err, ANT_EBUG, "the figures cannot be written as JSON");
+    if (strcmp(path, "-") != 0)
+        rc = ant_file_write(path, text, strlen(text), err);
+    else if (puts(text) == EOF || fflush(stdout) != 0)
+        rc = ant_fail(err, ANT_EIO, "cannot write to standard output: %s", strerror(errno));
+    free(text);
+    return rc;
 }

@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -98,7 +99,9 @@ int ant_cli_main(const struct ant_command *command, void *settings, ant_cli_act 
     if (!ant_cli_parse(command, settings, argc, argv, &first, &code))
         return code;
     int rc = act(settings, argv + first, argc - first, &err);
+    errno = 0;
     if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        rc = ant_fail(&err, ANT_EIO, "cannot write to standard output");
+        rc = ant_fail(&err, ANT_EIO, "cannot write to standard output%s%s", errno ? ": " : "",
+                      errno ? strerror(errno) : "");
     return rc < 0 ? ant_cli_fail(command->help->name, rc, &err) : ANT_EXIT_DONE;
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/option.h"
 #include "cli/cli.h"
@@ -186,6 +187,8 @@ static int export_to_file(const struct export_settings *settings, struct ant_res
             rc = ant_fail(err, ANT_EIO, "cannot rename '%s': %s", part, strerror(errno));
         if (rc < 0)
             unlink(part);
+        else
+            rc = ant_sync_folder(name, err);
     }
     free(part);
     return rc;
@@ -200,7 +203,8 @@ static int export(void *data, char **operands, int n, struct ant_error *err)
 
     (void)n;
     if (settings->jsonl + settings->csv + settings->batch > 1)
-        return ant_fail(err, ANT_EUSAGE, "one of --jsonl, --csv and --openai-batch, not both");
+        return ant_fail(err, ANT_EUSAGE,
+                        "--jsonl, --csv and --openai-batch are three forms: choose one");
     ANT_TRY(ant_results_open(&results, path, err));
     if (settings->output && strcmp(settings->output, "-") != 0)
         rc = export_to_file(settings, results, path, err);

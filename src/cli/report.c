@@ -166,7 +166,7 @@ void ant_run_tell_stopped(const struct run *run, const struct run_counts *sum)
 
     printf(
         "antiphon: STOPPED (%s) %lld/%lld rows done, %d begun; to go on, the same again: antiphon",
-        run->stop.why, (long long)done, (long long)run->n_rows, sum->running);
+        run->stop.why, (long long)done, (long long)ant_run_answers(run), sum->running);
     for (int i = 0; i < run->argc; i++) {
         ant_buf_printf(&command, " ");
         ant_cli_quote(&command, run->argv[i]);

@@ -18,14 +18,17 @@
 
 struct offer {
     pid_t pid;
-    int fd; /* -1: none */
+    int fd;    /* -1: none, */
+    int cause; /* an errno, why */
 };
 
 static struct offer make_offer(size_t bytes)
 {
-    struct offer offer = {getpid(), memfd_create("antiphon-weights", MFD_CLOEXEC)};
+    struct offer offer = {.pid = getpid(), .fd = memfd_create("antiphon-weights", MFD_CLOEXEC)};
+    bool is_good = offer.fd >= 0 && ftruncate(offer.fd, (off_t)bytes) == 0;
 
-    if (offer.fd >= 0 && ftruncate(offer.fd, (off_t)bytes) != 0) {
+    offer.cause = is_good ? 0 : errno;
+    if (!is_good && offer.fd >= 0) {
         close(offer.fd);
         offer.fd = -1;
     }
@@ -36,8 +39,10 @@ static int open_offer(struct offer offer)
 {
     char path[64];
 
-    if (offer.fd < 0)
+    if (offer.fd < 0) {
+        errno = offer.cause;
         return -1;
+    }
     snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)offer.pid, offer.fd);
     return open(path, O_RDWR | O_CLOEXEC);
 }
@@ -72,7 +77,7 @@ int ant_shared_open(struct ant_shared *out, struct ant_group *node, size_t bytes
     if (is_first)
         offer = make_offer(bytes);
     ANT_TRY(ant_group_broadcast(node, 0, &offer, sizeof(offer), TIMEOUT_S, err));
-    int rc = map_shared(&memory, is_first ? dup(offer.fd) : open_offer(offer), bytes, &why);
+    int rc = map_shared(&memory, open_offer(offer), bytes, &why);
     rc = ant_group_agree(node, rc, TIMEOUT_S,
                          &why); /* also: the first rank keeps its file open until all have it */
     if (is_first && offer.fd >= 0)

@@ -439,11 +439,13 @@ static void cut_peer(struct ant_transport *transport, struct peer *peer)
 /* Adds "tcp/eth0" out of "lane[0]:  2:tcp/eth0.0 md[1] ...", once. */
 static void add_way(const char *lane, char *out, size_t bytes)
 {
-    const char *text = strchr(strchr(lane, ']'), ':');
+    const char *text = strchr(lane, ']');
     char way[64];
     size_t used = strlen(out);
 
-    if (!text || !(text = strchr(text + 1, ':')))
+    for (int colons = 0; text && colons < 2; colons++)
+        text = strchr(text + 1, ':');
+    if (!text)
         return;
     snprintf(way, sizeof(way), "%.*s", (int)strcspn(text + 1, ". "), text + 1);
     if (*way && !strstr(out, way) && used + strlen(way) + 3 < bytes)
@@ -463,8 +465,9 @@ void ant_transport_ways(const struct ant_transport *transport, int peer, char *o
     if (!file)
         return;
     ucp_ep_print_info(ep, file);
-    fclose(file);
-    for (const char *lane = strstr(text, "lane["); lane; lane = strstr(lane + 1, "lane["))
+    bool is_whole = fclose(file) == 0;
+    for (const char *lane = is_whole ? strstr(text, "lane[") : NULL; lane;
+         lane = strstr(lane + 1, "lane["))
         add_way(lane, out, bytes);
     free(text);
 }
