@@ -144,6 +144,10 @@ FUZZ_TARGETS += tests/fuzz/fuzz_journal
 tests_fuzz_fuzz_journal_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_jsonl
 tests_fuzz_fuzz_jsonl_LDFLAGS = $(FUZZ_LINK)
+FUZZ_TARGETS += tests/fuzz/fuzz_prompts
+tests_fuzz_fuzz_prompts_LDFLAGS = $(FUZZ_LINK)
+FUZZ_TARGETS += tests/fuzz/fuzz_results
+tests_fuzz_fuzz_results_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_safetensors
 tests_fuzz_fuzz_safetensors_LDFLAGS = $(FUZZ_LINK)
 FUZZ_TARGETS += tests/fuzz/fuzz_option
@@ -239,7 +243,7 @@ libfixture_a_SOURCES = tests/unit/fixture.c tests/unit/model_files.c
 
 # Without libFuzzer a main of our own feeds the targets; an archive gives it to those alone that
 # have none.
-noinst_HEADERS += tests/fuzz/fuzz.h tests/fuzz/tokenizer.h
+noinst_HEADERS += tests/fuzz/fuzz.h tests/fuzz/h5_any.h tests/fuzz/tokenizer.h
 check_PROGRAMS += $(FUZZ_TARGETS)
 if !FUZZING
 check_LIBRARIES += libfuzzdriver.a

@@ -26,6 +26,7 @@ enum {
     CHUNK_CACHE_MOST = 1 << 28,
     MAX_ATTRIBUTE = 1 << 20,
     MOST_NUMBERS = 1 << 16, /* of an element */
+    PIECE_BYTES = 4 << 20,  /* of fixed strings read at once */
 };
 
 void ant_h5_no_locks(hid_t access)
@@ -272,25 +273,35 @@ int ant_h5_get_text(char **out, hid_t object, const char *name, const char *labe
     return 1;
 }
 
-int ant_h5_get_int(int64_t *out, hid_t object, const char *name, const char *label,
-                   struct ant_error *err)
+/* A number of this class, as `memory_type`. */
+static int get_number(void *out, H5T_class_t class, hid_t memory_type, const char *what,
+                      hid_t object, const char *name, const char *label, struct ant_error *err)
 {
     hid_t attribute = H5I_INVALID_HID;
     int rc = open_attribute(&attribute, object, name, label, err);
     if (rc <= 0)
         return rc;
 
-    int64_t value = 0;
     hid_t type = H5Aget_type(attribute);
-    bool fine = H5Tget_class(type) == H5T_INTEGER;
-    fine = fine && H5Aread(attribute, H5T_NATIVE_INT64, &value) >= 0;
+    bool fine = H5Tget_class(type) == class && H5Aread(attribute, memory_type, out) >= 0;
     ant_h5_close(type);
     ant_h5_close(attribute);
     if (!fine)
-        return ant_h5_fail(err, ANT_EDATA, "%s: attribute '%s' is not a readable integer", label,
-                           name);
-    *out = value;
+        return ant_h5_fail(err, ANT_EDATA, "%s: attribute '%s' is not a readable %s", label, name,
+                           what);
     return 1;
+}
+
+int ant_h5_get_int(int64_t *out, hid_t object, const char *name, const char *label,
+                   struct ant_error *err)
+{
+    return get_number(out, H5T_INTEGER, H5T_NATIVE_INT64, "integer", object, name, label, err);
+}
+
+int ant_h5_get_real(double *out, hid_t object, const char *name, const char *label,
+                    struct ant_error *err)
+{
+    return get_number(out, H5T_FLOAT, H5T_NATIVE_DOUBLE, "number", object, name, label, err);
 }
 
 static int put_attribute(hid_t object, const char *name, hid_t file_type, hid_t memory_type,
@@ -533,8 +544,15 @@ int ant_h5_hold(struct ant_h5_span *span, const struct ant_h5_column *column, in
                 int64_t n, int64_t ahead, hid_t memory_type, size_t width, const char **at,
                 struct ant_error *err)
 {
+    int64_t most = ANT_H5_MOST_HELD / (int64_t)width;
+
+    if (n > most)
+        return ant_fail(err, ANT_EDATA,
+                        "%s: %lld elements from %lld on are one value, of %d bytes at most",
+                        column->label, (long long)n, (long long)first, ANT_H5_MOST_HELD);
     if (first < span->first || n > span->n || first - span->first > span->n - n) {
         int64_t want = n < ahead ? ahead : n;
+        want = want < most ? want : most;
         if (want > column->n - first)
             want = column->n - first;
         span->n = 0;
@@ -684,6 +702,13 @@ static int read_fixed(const struct ant_h5_column *column, int64_t first, int64_t
     ant_h5_close(type);
     free(cells);
     return rc;
+}
+
+int64_t ant_h5_strings_at_once(const struct ant_h5_column *column, int64_t most)
+{
+    int64_t n = column->kind == ANT_H5_FIXED ? PIECE_BYTES / (int64_t)(column->size + 1) + 1 : most;
+
+    return n < most ? n : most;
 }
 
 int ant_h5_read_strings(const struct ant_h5_column *column, int64_t first, int64_t stride,

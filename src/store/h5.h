@@ -43,13 +43,18 @@ int ant_h5_get_text(char **out, hid_t object, const char *name, const char *labe
                     struct ant_error *err);
 int ant_h5_get_int(int64_t *out, hid_t object, const char *name, const char *label,
                    struct ant_error *err);
+int ant_h5_get_real(double *out, hid_t object, const char *name, const char *label,
+                    struct ant_error *err);
 int ant_h5_put_text(hid_t object, const char *name, const char *text, struct ant_error *err);
 int ant_h5_put_int(hid_t object, const char *name, int64_t value, struct ant_error *err);
 int ant_h5_put_real(hid_t object, const char *name, double value, struct ant_error *err);
 
 enum ant_h5_kind { ANT_H5_INTEGER, ANT_H5_REAL, ANT_H5_FIXED, ANT_H5_VARIABLE };
 
-enum { ANT_H5_LONGEST_VALUE = 1 << 28 }; /* bytes of one string or one row; more is refused */
+enum {
+    ANT_H5_LONGEST_VALUE = 1 << 28, /* bytes of one string or one row; more is refused */
+    ANT_H5_MOST_HELD = 1 << 30,     /* bytes of the elements that belong together */
+};
 
 /* A 1-D dataset open for reading. Zero-initialised is closed; see ant_h5_column_is_open. */
 struct ant_h5_column {
@@ -109,11 +114,14 @@ struct ant_h5_span {
 };
 
 /* *at: elements [first, first + n) as `memory_type` of `width` bytes, read together with those
- * behind them up to `ahead` elements. Borrowed until the next call. */
+ * behind them up to `ahead` elements. Borrowed until the next call. More than ANT_H5_MOST_HELD
+ * bytes are ANT_EDATA. */
 int ant_h5_hold(struct ant_h5_span *span, const struct ant_h5_column *column, int64_t first,
                 int64_t n, int64_t ahead, hid_t memory_type, size_t width, const char **at,
                 struct ant_error *err);
 
+/* How many strings, of `most`, are read at once: of fixed ones, which may be long, some MB. */
+int64_t ant_h5_strings_at_once(const struct ant_h5_column *column, int64_t most);
 /* Strings first, first + stride, ... (n of them) as bytes and offsets (n + 1): appended to emptied
  * buffers. */
 int ant_h5_read_strings(const struct ant_h5_column *column, int64_t first, int64_t stride,

@@ -425,8 +425,6 @@ static int fill_window(struct ant_prompts *p, int64_t row, struct ant_error *err
 {
     int64_t stride = row - p->last_row;
     bool steady = stride >= 1 && stride <= MOST_STRIDE;
-    int64_t most = p->values.kind == ANT_H5_FIXED ? WINDOW_BYTES / (int64_t)(p->values.size + 1) + 1
-                                                  : WINDOW_ROWS;
 
     if (!steady || stride != p->window_stride)
         p->window_want = 1;
@@ -435,8 +433,8 @@ static int fill_window(struct ant_prompts *p, int64_t row, struct ant_error *err
     else
         p->window_want *= 2;
     stride = steady ? stride : 1;
-    int64_t n = p->window_want < WINDOW_ROWS ? p->window_want : WINDOW_ROWS;
-    n = n < most ? n : most;
+    int64_t most = ant_h5_strings_at_once(&p->values, WINDOW_ROWS);
+    int64_t n = p->window_want < most ? p->window_want : most;
     int64_t left = (p->n - 1 - row) / stride + 1;
     n = n < left ? n : left;
 
@@ -783,16 +781,13 @@ static int measure_strings(struct ant_prompts *p, int64_t first, int64_t n, int6
                            struct ant_error *err)
 {
     int64_t ends[ID_PIECE + 1];
+    bool is_fixed = p->values.kind == ANT_H5_FIXED;
+    int64_t most = ant_h5_strings_at_once(&p->values, is_fixed ? ID_PIECE : WINDOW_ROWS);
     struct ant_buf texts = {0};
     int rc = 0;
 
     for (int64_t done = 0, count; done < n && rc == 0; done += count) {
-        int64_t most = p->values.kind == ANT_H5_FIXED
-                           ? WINDOW_BYTES / (int64_t)(p->values.size + 1) + 1
-                           : WINDOW_ROWS;
         count = n - done < most ? n - done : most;
-        count = count < ID_PIECE ? count : ID_PIECE;
-        texts.len = 0;
         rc = ant_h5_read_strings(&p->values, first + done, 1, count, &texts, ends, err);
         for (int64_t i = 0; i < count && rc == 0; i++)
             sizes[done + i] = ends[i + 1] - ends[i];
@@ -850,11 +845,10 @@ static int read_string_ids(struct ant_prompts *p, int64_t first, int64_t n, char
 {
     struct ant_buf all = {0}, piece = {0};
     int64_t *ends = ant_xcalloc((size_t)n + 1, sizeof(*ends));
+    int64_t most = ant_h5_strings_at_once(&p->id, ID_PIECE);
     int rc = 0;
 
     for (int64_t done = 0; done < n && rc == 0;) {
-        int64_t most =
-            p->id.kind == ANT_H5_FIXED ? WINDOW_BYTES / (int64_t)(p->id.size + 1) + 1 : ID_PIECE;
         int64_t count = n - done < most ? n - done : most;
         int64_t base = (int64_t)all.len;
         rc = ant_h5_read_strings(&p->id, first + done, 1, count, &piece, ends + done, err);

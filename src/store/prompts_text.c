@@ -29,7 +29,8 @@ int ant_prompts_text_read(struct ant_prompts_text *texts, int64_t row, int64_t r
     if (!ant_h5_column_is_open(&texts->column))
         return 0;
     if (row < texts->first || row >= texts->first + texts->n) {
-        int64_t n = rows - row < ANT_TEXTS_HELD ? rows - row : ANT_TEXTS_HELD;
+        int64_t most = ant_h5_strings_at_once(&texts->column, ANT_TEXTS_HELD);
+        int64_t n = rows - row < most ? rows - row : most;
         texts->n = 0;
         ANT_TRY(ant_h5_read_strings(&texts->column, row, 1, n, &texts->bytes, texts->offsets, err));
         texts->first = row;

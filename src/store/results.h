@@ -146,7 +146,8 @@ int ant_results_reports(const struct ant_results *results, struct ant_rank_repor
                         struct ant_error *err);
 int ant_results_timeline(const struct ant_results *results, struct ant_moments *out,
                          struct ant_error *err);
-/* Every attribute of /provenance, as text; not of shards. Both strings are owned. */
+/* Every attribute of /provenance that is a text or a number, as text; not of shards. Both strings
+ * are owned. */
 struct ant_results_note {
     char *name, *text;
 };

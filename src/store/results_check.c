@@ -28,7 +28,7 @@ int ant_results_fail_crc(const char *label, struct ant_error *err)
 static int sum_pieces(hid_t dataset, hid_t type, hsize_t n, const char *label, uint32_t *crc,
                       struct ant_error *err)
 {
-    size_t width = H5Tget_size(type);
+    size_t width = H5Tget_size(type); /* not 0 */
     hsize_t most = PIECE_BYTES / width + 1;
     char *piece = ant_xmalloc((size_t)most * width);
     hid_t space = H5Dget_space(dataset);
@@ -57,7 +57,8 @@ static int sum_dataset(hid_t dataset, const char *label, uint32_t *crc, struct a
     int rc;
 
     if (H5Tget_class(in_file) == H5T_VLEN || H5Tis_variable_str(in_file) > 0 ||
-        H5Sget_simple_extent_ndims(space) != 1 || H5Sget_simple_extent_dims(space, &n, NULL) != 1)
+        H5Sget_simple_extent_ndims(space) != 1 || H5Sget_simple_extent_dims(space, &n, NULL) != 1 ||
+        type < 0 || H5Tget_size(type) == 0 || H5Tget_size(type) > ANT_H5_LONGEST_VALUE)
         rc = ant_fail(err, ANT_EDATA, "%s is no list of numbers or strings of fixed length", label);
     else
         rc = sum_pieces(dataset, type, n, label, crc, err);

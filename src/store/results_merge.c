@@ -209,7 +209,8 @@ static int check_rows(const struct merger *m, struct troubles *troubles, struct 
                             (long long)part->shard.first_row, m->parts[i - 1].path, part->path);
         if (part->shard.first_row > next)
             add_gap(m, troubles, next, part->shard.first_row);
-        next = part->shard.first_row + part->n_rows;
+        if (part->n_rows > 0) /* an empty one may begin anywhere */
+            next = part->shard.first_row + part->n_rows;
     }
     if (next < m->parts[0].shard.input_rows)
         add_gap(m, troubles, next, m->parts[0].shard.input_rows);
@@ -290,6 +291,8 @@ static bool is_copied(const struct column *column, hid_t type)
 
     if (column->is_offsets)
         return H5Tequal(type, H5T_STD_I64LE) > 0;
+    if (H5Tget_size(type) > ANT_H5_LONGEST_VALUE)
+        return false;
     return class == H5T_INTEGER || class == H5T_FLOAT || class == H5T_ENUM || class == H5T_ARRAY ||
            (class == H5T_STRING && H5Tis_variable_str(type) == 0);
 }

@@ -11,7 +11,6 @@
 
 enum { I32, I64, REAL, TEXT };
 enum { TOTAL_NONE, TOTAL_SUM, TOTAL_MAX }; /* also an attribute of the group */
-enum { MOST_ROWS = 1 << 28 };
 
 struct member {
     const char *name;
@@ -22,7 +21,7 @@ struct member {
 struct table {
     const char *name;
     const struct member *members;
-    size_t n_members, stride;
+    size_t n_members, stride, most_rows;
     size_t shard; /* offset of a member that no file has: whose of a merged one */
 };
 
@@ -60,11 +59,17 @@ static const struct member moment_members[] = {
 #undef AT
 
 #define N_OF(list) (sizeof(list) / sizeof(*(list)))
-static const struct table reports_table = {"performance", report_members, N_OF(report_members),
+static const struct table reports_table = {"performance",
+                                           report_members,
+                                           N_OF(report_members),
                                            sizeof(struct ant_rank_report),
+                                           1 << 20,
                                            offsetof(struct ant_rank_report, shard)};
-static const struct table timeline_table = {"timeline", moment_members, N_OF(moment_members),
+static const struct table timeline_table = {"timeline",
+                                            moment_members,
+                                            N_OF(moment_members),
                                             sizeof(struct ant_moment),
+                                            1 << 23,
                                             offsetof(struct ant_moment, shard)};
 
 /* In memory; close with ant_h5_close. */
@@ -212,9 +217,9 @@ static int get_member(hid_t group, const struct table *table, const struct membe
     return rc;
 }
 
-/* The first member's dataset says how many rows there are. */
-static int count_rows(hid_t group, const struct table *table, size_t *n, const char *path,
-                      struct ant_error *err)
+/* The first member's dataset says how many rows there are; there is room for `most`. */
+static int count_rows(hid_t group, const struct table *table, size_t most, size_t *n,
+                      const char *path, struct ant_error *err)
 {
     const char *name = table->members[0].name;
     hid_t dataset = H5Dopen2(group, name, H5P_DEFAULT);
@@ -223,8 +228,11 @@ static int count_rows(hid_t group, const struct table *table, size_t *n, const c
     int rc = 0;
 
     if (dataset < 0 || H5Sget_simple_extent_ndims(space) != 1 ||
-        H5Sget_simple_extent_dims(space, &extent, NULL) != 1 || extent > MOST_ROWS)
+        H5Sget_simple_extent_dims(space, &extent, NULL) != 1)
         rc = ant_h5_fail(err, ANT_EDATA, "'%s' has no list '/%s/%s'", path, table->name, name);
+    else if (extent > most)
+        rc = ant_fail(err, ANT_EDATA, "'%s' has more than %zu rows in '/%s'", path,
+                      table->most_rows, table->name);
     *n = (size_t)extent;
     ant_h5_close(space);
     ant_h5_close(dataset);
@@ -240,7 +248,7 @@ static int get_table(hid_t where, const struct table *table, struct rows *out, c
         return 0;
     hid_t group = H5Gopen2(where, table->name, H5P_DEFAULT);
     int rc = group < 0 ? ant_h5_fail(err, ANT_EDATA, "'%s': cannot open '/%s'", path, table->name)
-                       : count_rows(group, table, &n, path, err);
+                       : count_rows(group, table, table->most_rows - out->n, &n, path, err);
     if (rc == 0) {
         out->items = ant_xrealloc(out->items, out->n + n + 1, table->stride);
         memset(out->items + out->n * table->stride, 0, n * table->stride);
@@ -260,11 +268,12 @@ static int get_shard(hid_t shards, hsize_t i, const struct table *table, struct 
     char name[24] = "";
     ssize_t length = H5Lget_name_by_idx(shards, ".", H5_INDEX_NAME, H5_ITER_INC, i, name,
                                         sizeof(name), H5P_DEFAULT);
-    hid_t shard = H5Gopen2(shards, name, H5P_DEFAULT);
+    bool is_name = length > 0 && (size_t)length < sizeof(name);
+    hid_t shard = is_name ? H5Gopen2(shards, name, H5P_DEFAULT) : H5I_INVALID_HID;
     size_t first = out->n;
     int32_t number = (int32_t)strtol(name, NULL, 10);
 
-    if (length <= 0 || (size_t)length >= sizeof(name) || shard < 0)
+    if (shard < 0)
         return ant_h5_fail(err, ANT_EDATA, "'%s': cannot open '/shards/%s'", path, name);
     int rc = get_table(shard, table, out, path, err);
     for (size_t k = first; k < out->n && rc == 0; k++)
@@ -333,18 +342,19 @@ static int note_text(hid_t group, const char *name, const char *path, char **out
     H5T_class_t class = type < 0 ? H5T_NO_CLASS : H5Tget_class(type);
     int64_t whole = 0;
     double real = 0;
-    int rc = 0;
+    int rc;
 
     ant_h5_close(type);
+    ant_h5_close(attribute);
     if (class == H5T_INTEGER) {
         rc = ant_h5_get_int(&whole, group, name, path, err);
         *out = ant_xasprintf("%lld", (long long)whole);
-    } else if (class == H5T_FLOAT && H5Aread(attribute, H5T_NATIVE_DOUBLE, &real) >= 0) {
+    } else if (class == H5T_FLOAT) {
+        rc = ant_h5_get_real(&real, group, name, path, err);
         *out = ant_xasprintf("%g", real);
     } else {
         rc = ant_h5_get_text(out, group, name, path, err);
     }
-    ant_h5_close(attribute);
     return rc < 0 ? rc : 0;
 }
 
@@ -366,8 +376,13 @@ int ant_results_notes(const struct ant_results *results, struct ant_results_note
                                             sizeof(name), H5P_DEFAULT);
         if (length < 0 || (size_t)length >= sizeof(name))
             continue;
-        notes[count].name = ant_xstrdup(name);
-        rc = note_text(group, name, path, &notes[count++].text, err);
+        char *text = NULL;
+        rc = note_text(group, name, path, &text, err);
+        if (rc == 0)
+            notes[count++] = (struct ant_results_note){ant_xstrdup(name), text};
+        else
+            free(text);
+        rc = rc == ANT_EDATA ? 0 : rc; /* somebody's list, say */
     }
     ant_h5_close(group);
     if (rc < 0) {

@@ -102,7 +102,8 @@ static int open_columns(struct ant_results *results, struct ant_error *err)
 
 static int check_counts(const struct ant_results *results, struct ant_error *err)
 {
-    if (results->n_samples < 1 || results->n % results->n_samples != 0)
+    if (results->n_samples < 1 || results->n_samples > UINT16_MAX + 1 ||
+        results->n % results->n_samples != 0)
         return ant_fail(err, ANT_EDATA, "'%s': %lld results are not a multiple of n_samples = %lld",
                         results->path, (long long)results->n, (long long)results->n_samples);
     return 0;
@@ -225,7 +226,8 @@ static int read_shard(struct ant_results *results, struct ant_error *err)
     int64_t rows = results->n / results->n_samples;
     if (rc >= 0 && n > 0 &&
         (n < 4 || number < 0 || number >= count || count > INT32_MAX || shard->first_row < 0 ||
-         shard->input_rows < rows || shard->first_row > shard->input_rows - rows))
+         shard->input_rows < rows || shard->first_row > shard->input_rows - rows ||
+         shard->input_rows > INT64_MAX / results->n_samples))
         rc = ant_fail(err, ANT_EDATA, "%s is an impossible part of an input", label);
     shard->number = (int)number;
     shard->count = (int)count;
@@ -375,7 +377,7 @@ int64_t ant_results_failed(const struct ant_results *results)
     return results->n_failed;
 }
 
-/* An integer between 0 and most. */
+/* An integer between least and most. */
 static int read_small(struct ant_results *results, int c, int64_t index, int64_t least,
                       int64_t most, int64_t *out, struct ant_error *err)
 {
