@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -600,6 +601,33 @@ static void wrong_types_are_named(void **state)
     assert_refused(ANT_EDATA, "'/prompts/seed' cannot be opened");
 }
 
+/* Strings of fixed length take their room in memory, not in the file: a few are read at once. */
+static void long_fixed_strings_are_read_in_turn(void **state)
+{
+    (void)state;
+    enum { ROWS = 64, LENGTH = 16 << 20 };
+    struct ant_prompt prompt;
+
+    const char *texts[ROWS];
+
+    for (int i = 0; i < ROWS; i++)
+        texts[i] = "a";
+    begin();
+    h5_put_strings(group, "text", ROWS, texts);
+    hid_t type = h5_string_type(LENGTH, H5T_STR_NULLPAD, H5T_CSET_UTF8), space = h5_space(ROWS);
+    H5Dclose(H5Dcreate2(group, "stop", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Sclose(space);
+    H5Tclose(type);
+    end();
+    struct rusage before, after;
+    getrusage(RUSAGE_SELF, &before);
+    struct ant_prompts *prompts = open_prompts(path);
+    assert_int_equal(ant_prompts_read(prompts, 1, &prompt, &err), 0);
+    getrusage(RUSAGE_SELF, &after);
+    assert_true(after.ru_maxrss - before.ru_maxrss < 8 * (LENGTH >> 10)); /* in KiB */
+    ant_prompts_close(prompts);
+}
+
 static void no_rows_at_all(void **state)
 {
     (void)state;
@@ -803,6 +831,7 @@ int main(void)
         TEST(unknown_columns_are_told),
         TEST(wrong_shapes_are_named),
         TEST(wrong_types_are_named),
+        TEST(long_fixed_strings_are_read_in_turn),
         TEST(no_rows_at_all),
         TEST(fingerprint_tells_inputs_apart),
         TEST(files_that_are_none),
