@@ -50,18 +50,18 @@ expect "SIGTERM to one rank" 75 "stopping (SIGTERM on rank 3 (n2)): no new promp
     "antiphon: STOPPED (SIGTERM on rank 3 (n2))" "0 begun; to go on, the same again: antiphon run"
 
 # A journal of one job in the folder of another.
-make_prompts few 3
-job_args few --input "$tmp/few.h5"
+make_prompts three 3
+job_args small --input "$tmp/three.h5"
 # shellcheck disable=SC2086
 try env ANTIPHON_FAILPOINT=merge-begun "$antiphon" $args
 expect "three rows are answered" 137
-cp "$tmp/stopped.h5.journal/r0.s1.aj" "$tmp/few.h5.journal/r7.s1.aj"
+cp "$tmp/stopped.h5.journal/r0.s1.aj" "$tmp/small.h5.journal/r7.s1.aj"
 # shellcheck disable=SC2086
 try "$antiphon" $args
 expect "a journal of another job" 65 "r7.s1.aj' is of another job" "rows 0 to 2"
-try "$antiphon" merge "$tmp/few.h5"
+try "$antiphon" merge "$tmp/small.h5"
 expect "it is not merged either" 65 "r7.s1.aj' is of another job"
-rm "$tmp/few.h5.journal/r7.s1.aj"
+rm "$tmp/small.h5.journal/r7.s1.aj"
 # shellcheck disable=SC2086
 try "$antiphon" $args
 expect "without it" 0 "COMPLETE 3/3 rows"
