@@ -69,7 +69,7 @@ fi
 try "$antiphon" pack r.csv --column text -o again.h5
 expect "what was exported can be packed" 0 "3 prompts" "with id, seed"
 try "$antiphon" export r.h5 --csv --jsonl
-expect "one format at a time" 64 "not both"
+expect "one format at a time" 64 "choose one"
 if [ -w /dev/full ]; then
     code=0
     "$antiphon" export r.h5 >/dev/full 2>err || code=$?

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -242,6 +243,13 @@ static void put_numbers(hid_t group, const char *name, hid_t type, hsize_t n, un
     H5Sclose(space);
 }
 
+static char fuzz_folder[] = "/tmp/antiphon-fuzz-h5-XXXXXX";
+
+static void remove_folder(void)
+{
+    rmdir(fuzz_folder);
+}
+
 /* A file in a folder of its own, as small as it is wanted. Small files must not take much memory: 3
  * GB end the program, where no sanitizer needs more. */
 static const char *fuzz_file(void)
@@ -254,10 +262,10 @@ static const char *fuzz_file(void)
 #endif
     if (!*path) {
         H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* ours is set when the first file is opened */
-        snprintf(path, sizeof(path), "/tmp/antiphon-fuzz-h5-XXXXXX");
-        if (!mkdtemp(path))
+        if (!mkdtemp(fuzz_folder))
             abort();
-        strcat(path, "/f.h5");
+        atexit(remove_folder);
+        snprintf(path, sizeof(path), "%s/f.h5", fuzz_folder);
     }
     return path;
 }
