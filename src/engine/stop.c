@@ -129,15 +129,31 @@ void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tok
         request->finish = ANT_FINISH_LENGTH;
 }
 
-/* Where the last occurrence of `needle` in `text` begins. */
-static size_t find_last(const char *text, size_t bytes, const char *needle)
+/* Bytes that both begin with. */
+static size_t count_shared(const struct ant_buf *a, const char *text, size_t bytes)
 {
-    size_t n = strlen(needle);
+    size_t n = 0;
 
-    for (size_t i = bytes - n + 1; bytes >= n && i-- > 0;)
-        if (memcmp(text + i, needle, n) == 0)
-            return i;
-    return bytes;
+    while (n < a->len && n < bytes && a->data[n] == text[n])
+        n++;
+    return n;
+}
+
+/* The answer's text up to the string that its newest token completed: of the places where it
+ * stands, the first that reaches into what this token added. */
+static size_t length_before(const struct ant_request *request,
+                            const struct ant_tokenizer *tokenizer, const char *text, size_t bytes)
+{
+    const char *string = request->stops->strings[request->stop_string];
+    size_t n = strlen(string);
+    struct ant_buf before = {0};
+
+    ant_tokenizer_decode(tokenizer, request->output.data, request->output.len - 1, true, &before);
+    size_t newest = count_shared(&before, text, bytes);
+    size_t from = newest + 1 > n ? newest + 1 - n : 0;
+    const char *found = memmem(text + from, bytes - from, string, n);
+    ant_buf_release(&before);
+    return found ? (size_t)(found - text) : bytes;
 }
 
 void ant_stop_text(const struct ant_request *request, const struct ant_tokenizer *tokenizer,
@@ -146,7 +162,6 @@ void ant_stop_text(const struct ant_request *request, const struct ant_tokenizer
     size_t start = out->len;
 
     ant_tokenizer_decode(tokenizer, request->output.data, request->output.len, true, out);
-    if (request->finish == ANT_FINISH_STOP && request->stop_string >= 0)
-        out->len = start + find_last(out->data + start, out->len - start,
-                                     request->stops->strings[request->stop_string]);
+    if (request->finish == ANT_FINISH_STOP && request->stop_string >= 0 && out->len > start)
+        out->len = start + length_before(request, tokenizer, out->data + start, out->len - start);
 }

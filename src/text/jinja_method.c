@@ -213,7 +213,7 @@ static int has_end(struct ant_jrun *run, const struct ant_jv *self, const struct
     for (size_t i = 0; i < n; i++) {
         const struct ant_jv *end = is_tuple ? &ends->list->items[i] : ends;
         ANT_TRY(need_text(run, end));
-        ANT_TRY(ant_jinja_work(run, end->bytes / 64));
+        ANT_TRY(ant_jinja_work(run, end->bytes / 16));
         if (end->bytes <= self->bytes)
             has |= begins(self, is_start ? 0 : self->bytes - end->bytes, end);
     }

@@ -399,7 +399,7 @@ int ant_jv_equal(struct ant_jrun *run, const struct ant_jv *a, const struct ant_
         break;
     case ANT_JV_STRING:
         *out = a->bytes == b->bytes && compare_texts(a, b) == 0;
-        rc = ant_jinja_work(run, *out ? a->bytes / 64 : 0);
+        rc = ant_jinja_work(run, *out ? a->bytes / 16 : 0);
         break;
     case ANT_JV_LIST:
         if (a->list == b->list)
@@ -438,7 +438,7 @@ int ant_jv_compare(struct ant_jrun *run, const struct ant_jv *a, const struct an
     }
     if (a->kind == ANT_JV_STRING && b->kind == ANT_JV_STRING) {
         *out = compare_texts(a, b);
-        return ant_jinja_work(run, (a->bytes < b->bytes ? a->bytes : b->bytes) / 64);
+        return ant_jinja_work(run, (a->bytes < b->bytes ? a->bytes : b->bytes) / 16);
     }
     if (a->kind != ANT_JV_LIST || b->kind != ANT_JV_LIST || a->form != b->form ||
         a->form > ANT_JFORM_TUPLE)
@@ -560,7 +560,7 @@ int ant_jv_length(struct ant_jrun *run, const struct ant_jv *value, int64_t *out
 {
     if (value->kind == ANT_JV_STRING) {
         *out = (int64_t)ant_jv_characters(value->text, value->bytes);
-        return ant_jinja_work(run, value->bytes / 64);
+        return ant_jinja_work(run, value->bytes / 16);
     }
     if (value->kind == ANT_JV_LIST && value->form != ANT_JFORM_GENERATOR)
         *out = (int64_t)value->list->n;

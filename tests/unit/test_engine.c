@@ -460,6 +460,35 @@ static void test_strings_end(void **state)
     answers_release(&free_run);
 }
 
+/* A token that holds the string more than once: its first place counts. */
+static void test_strings_within_a_token(void **state)
+{
+    const struct ant_sampling sampling = {.max_tokens = 16};
+    int n_tried = 0;
+
+    (void)state;
+    for (int32_t id = 0; id < ant_tokenizer_size(tokenizer); id++) {
+        size_t bytes;
+        const char *piece = ant_tokenizer_piece(tokenizer, id, &bytes);
+        if (bytes < 2 || piece[0] != piece[1] || (unsigned char)piece[0] >= 0x80 ||
+            ant_tokenizer_is_special(tokenizer, id))
+            continue;
+        const char string[] = {piece[0], '\0'}, *strings[] = {string};
+        struct ant_stops stops = {.strings = strings, .n_strings = 1};
+        struct ant_request *request = make_request(0, &sampling, &stops);
+        struct ant_buf text = {0};
+        ant_ids_add(&request->output, id);
+        ant_stop_check(request, tokenizer, 1000);
+        assert_int_equal(request->finish, ANT_FINISH_STOP);
+        ant_stop_text(request, tokenizer, &text);
+        assert_int_equal(text.len, 0);
+        ant_buf_release(&text);
+        ant_request_free(request);
+        n_tried++;
+    }
+    assert_true(n_tried > 0);
+}
+
 /* Do the first `n` ids end in three times the same? */
 static bool ends_in_loop(const int32_t *ids, size_t n)
 {
@@ -517,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_length_ends),
         cmocka_unit_test(test_ids_end),
         cmocka_unit_test(test_strings_end),
+        cmocka_unit_test(test_strings_within_a_token),
         cmocka_unit_test(test_too_small_a_cache),
         cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_loops_end),
