@@ -454,11 +454,9 @@ static void bench_shape(struct ant_gemm *gemm, const char *name, struct ant_gemm
         double flops = 2.0 * c->rows * shape.n * shape.k;
         double bytes = 2.0 * shape.n * shape.k + 2.0 * c->rows * shape.k +
                        (shape.out == ANT_GEMM_BF16 ? 2.0 : 4.0) * c->rows * shape.n;
-        printf("    rows %5d  %9.2f us  %4.0f TFLOP/s  %5.0f GB/s  fastest of all %9.2f us  cost "
-               "%5.1f %%  (%d of %d in one chain)%s\n",
+        printf("    rows %5d  %9.2f us  %4.0f TFLOP/s  %5.0f GB/s  (%d of %d in one chain)%s\n",
                c->rows, c->seconds * 1e6, flops / c->seconds * 1e-12, bytes / c->seconds * 1e-9,
-               c->fastest_seconds * 1e6, (c->seconds / c->fastest_seconds - 1) * 100, c->n_equal,
-               c->n_tried, c->is_own ? "  own" : "");
+               c->n_equal, c->n_tried, c->is_own ? "  own" : "");
     }
 }
 

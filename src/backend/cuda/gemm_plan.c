@@ -13,8 +13,8 @@
 #include "base/mem.h"
 #include "cuda/kern.h"
 
-enum { N_BUCKETS = 28, MAX_PLANS = 64, REPEATS = 5, CHECK_ROWS = 16 };
-enum { UNSPLIT = 12, ANY = 4, LARGER = 4, CANDIDATES = UNSPLIT + ANY + LARGER + 1 };
+enum { N_BUCKETS = 28, MAX_PLANS = 64, REPEATS = 3, CHECK_ROWS = 16 };
+enum { UNSPLIT = 12, LARGER = 4, CANDIDATES = UNSPLIT + LARGER + 1 };
 
 /* An algorithm is at its best with the rows it was chosen for. The largest are multiples of 33 rows
  * of tiles, of which 132 multiprocessors have none left over. */
@@ -25,7 +25,7 @@ static const int bucket_rows[N_BUCKETS] = {
 #define WORKSPACE_BYTES ((size_t)32 << 20)
 #define FLUSH_BYTES     ((size_t)96 << 20) /* more than the L2 cache of any GPU known */
 #define HOPELESS        1.15               /* times the fastest */
-#define LONG_S          5e-4               /* of which three runs are enough */
+#define LONG_S          5e-4               /* of which one run is enough */
 #define OWN_SHARE       0.9 /* of what our own kernel takes by itself: it overlaps the one before */
 
 /* How a product is computed. */
@@ -409,8 +409,8 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Median time of an algorithm, weights and activations not in cache. The cache is filled by
- * reading: what a write leaves in it would have to be written back during the product. One that is
- * far from the `fastest` so far (0: none) is run once. */
+ * reading: what a write leaves in it would have to be written back during the product. One that
+ * takes long, or is far from the `fastest` so far (0: none), is run once. */
 static int measure(struct ant_gemm *gemm, struct plan *plan, const struct bench *b,
                    const struct way *way, const struct ant_gemm_call *call, double fastest,
                    double *seconds, struct ant_error *err)
@@ -419,7 +419,7 @@ static int measure(struct ant_gemm *gemm, struct plan *plan, const struct bench 
     int n = 0;
 
     while (n < REPEATS && !(n > 0 && fastest > 0 && t[0] > HOPELESS * fastest) &&
-           !(n > 2 && t[0] > LONG_S)) {
+           !(n > 0 && t[0] > LONG_S)) {
         float ms;
         TRY_CUDA("tuning of products",
                  kern_count_differences(b->flush, b->flush, FLUSH_BYTES, b->count, 0));
@@ -444,35 +444,32 @@ static void add_way(struct way *ways, int *n, const struct way *way)
     ways[(*n)++] = *way;
 }
 
-/* Candidates of the library for a number of rows: those that do not reduce over splits, some of any
- * kind, what was chosen for more rows, which can be faster than all it names, and our own. */
+/* Candidates for a number of rows: the library's that do not reduce over splits, what was chosen
+ * for more rows, which can be faster than all that it names, and our own. */
 static int candidates(struct ant_gemm *gemm, const struct plan *plan, int bucket, struct way *out,
                       int *n, struct ant_error *err)
 {
     cublasLtMatmulHeuristicResult_t found[UNSPLIT];
     cublasLtMatmulPreference_t preference;
     size_t workspace = WORKSPACE_BYTES;
+    uint32_t mask = CUBLASLT_REDUCTION_SCHEME_NONE;
     struct layouts l;
+    int got = 0;
 
     make_layouts(&l, &plan->t.shape, bucket_rows[bucket]);
     TRY_LT("tuning of products", cublasLtMatmulPreferenceCreate(&preference));
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                          &workspace, sizeof(workspace));
     *n = 0;
-    for (int any = 0; any < 2; any++) {
-        uint32_t mask = any ? CUBLASLT_REDUCTION_SCHEME_MASK : CUBLASLT_REDUCTION_SCHEME_NONE;
-        int got = 0;
-        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                                             &mask, sizeof(mask));
-        if (cublasLtMatmulAlgoGetHeuristic(
-                gemm->lt, plan->desc, (cublasLtMatrixLayout_t)&l.weight,
-                (cublasLtMatrixLayout_t)&l.in, (cublasLtMatrixLayout_t)&l.out,
-                (cublasLtMatrixLayout_t)&l.out, preference, any ? ANY : UNSPLIT, found,
-                &got) != CUBLAS_STATUS_SUCCESS)
-            got = 0;
-        for (int i = 0; i < got; i++)
-            add_way(out, n, &(struct way){.algo = found[i].algo});
-    }
+    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                         &mask, sizeof(mask));
+    if (cublasLtMatmulAlgoGetHeuristic(
+            gemm->lt, plan->desc, (cublasLtMatrixLayout_t)&l.weight, (cublasLtMatrixLayout_t)&l.in,
+            (cublasLtMatrixLayout_t)&l.out, (cublasLtMatrixLayout_t)&l.out, preference, UNSPLIT,
+            found, &got) != CUBLAS_STATUS_SUCCESS)
+        got = 0;
+    for (int i = 0; i < got; i++)
+        add_way(out, n, &(struct way){.algo = found[i].algo});
     for (int larger = bucket + 1; larger < plan->t.n_buckets && larger <= bucket + LARGER; larger++)
         add_way(out, n, &plan->t.ways[larger]);
     if (bucket_rows[bucket] <= KERN_FEW_ROWS && !plan->t.shape.is_e4m3)
@@ -506,13 +503,14 @@ static int tune_bucket(struct ant_gemm *gemm, struct plan *plan, int bucket, con
                             cudaMemcpyDeviceToDevice));
         if (launch(gemm, plan, &found[i], &call, 0) != CUBLAS_STATUS_SUCCESS)
             continue;
+        choice.n_tried++;
         ANT_TRY(compare(b, &plan->t.shape, rows, &is_equal, err));
+        if (!is_equal)
+            continue;
         ANT_TRY(measure(gemm, plan, b, &found[i], &call, choice.seconds, &seconds, err));
         if (found[i].is_own)
             seconds *= OWN_SHARE;
-        if (choice.n_tried++ == 0 || seconds < choice.fastest_seconds)
-            choice.fastest_seconds = seconds;
-        if (is_equal && (choice.n_equal++ == 0 || seconds < choice.seconds)) {
+        if (choice.n_equal++ == 0 || seconds < choice.seconds) {
             choice.seconds = seconds;
             choice.is_own = found[i].is_own;
             plan->t.ways[bucket] = found[i];

@@ -47,10 +47,9 @@ struct ant_gemm_call {
 /* What planning found for one bucket of rows, for reports. */
 struct ant_gemm_choice {
     int rows;
-    int n_tried, n_equal;   /* algorithms run, and those of the reference's bits */
-    bool is_own;            /* kern_few_rows was chosen */
-    double seconds;         /* of the chosen one, weights not in cache */
-    double fastest_seconds; /* of the fastest of all tried, splitting k included */
+    int n_tried, n_equal; /* algorithms run, and those of the reference's bits */
+    bool is_own;          /* kern_few_rows was chosen */
+    double seconds;       /* of the chosen one, weights not in cache */
 };
 
 struct ant_gemm;
