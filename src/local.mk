@@ -90,16 +90,16 @@ libantiphon_a_SOURCES += \
 noinst_HEADERS += src/text/added.h src/text/bpe.h src/text/charsmap.h src/text/chat.h src/text/cuts.h \
 	src/text/automaton.h src/text/constraint.h \
 	src/text/decode.h src/text/grammar.h src/text/grammar_json.h src/text/grammar_number.h \
-	src/text/grammar_read.h src/text/jinja.h src/text/jinja_tree.h src/text/jinja_value.h \
+	src/text/grammar_read.h src/text/grammar_tree.h src/text/jinja.h src/text/jinja_tree.h src/text/jinja_value.h \
 	src/text/normal.h src/text/pattern.h src/text/pipeline_json.h src/text/pre.h \
 	src/text/sentencepiece.h src/text/split.h src/text/token_tree.h src/text/tokenizer.h src/text/unicode.h \
 	src/text/unigram.h src/text/vocab.h
 libantiphon_a_SOURCES += src/text/added.c src/text/automaton.c src/text/bpe.c src/text/charsmap.c src/text/cuts.c \
 	src/text/chat.c src/text/chat_find.c src/text/constraint.c src/text/decode.c \
-	src/text/grammar.c src/text/grammar_json.c src/text/grammar_number.c \
-	src/text/grammar_regex.c src/text/grammar_schema.c src/text/jinja_eval.c src/text/jinja_filter.c \
+	src/text/grammar.c src/text/grammar_compile.c src/text/grammar_json.c src/text/grammar_number.c \
+	src/text/grammar_regex.c src/text/grammar_schema.c src/text/jinja.c src/text/jinja_eval.c src/text/jinja_filter.c \
 	src/text/jinja_lex.c src/text/jinja_method.c src/text/jinja_operator.c \
-	src/text/jinja_parse.c src/text/jinja_test.c src/text/jinja_text.c \
+	src/text/jinja_parse.c src/text/jinja_sort.c src/text/jinja_test.c src/text/jinja_text.c \
 	src/text/jinja_value.c src/text/normal.c src/text/pattern.c src/text/pipeline_json.c \
 	src/text/pre.c src/text/regex.c src/text/sentencepiece.c src/text/split.c \
 	src/text/token_tree.c src/text/tokenizer.c src/text/tokenizer_config.c src/text/tokenizer_gguf.c \
@@ -126,7 +126,7 @@ noinst_HEADERS += \
 libantiphon_a_SOURCES += \
 	src/engine/edits.c src/engine/engine.c src/engine/guide.c src/engine/lookup.c src/engine/outlook.c \
 	src/engine/pages.c \
-	src/engine/queue.c src/engine/sampling.c src/engine/sched.c src/engine/stop.c
+	src/engine/queue.c src/engine/request.c src/engine/sampling.c src/engine/sched.c src/engine/stop.c
 
 # backend
 noinst_HEADERS += src/backend/backend.h src/backend/gpu.h src/backend/tally.h

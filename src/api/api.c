@@ -34,8 +34,10 @@ static int take_settings(struct run *run, const struct antiphon_settings *from,
                         (int)from->version, ANTIPHON_API_VERSION);
     if (!from->model || from->dp_size < 0 || from->tp_size < 0 || from->pp_size < 0 ||
         from->threads < 0 || from->max_model_len < 0 || from->max_num_seqs < 0 ||
-        from->kv_memory < 0 || from->n_stop_texts < 0)
-        return ant_fail(err, ANT_EUSAGE, "settings need a model, and no negative number");
+        from->kv_memory < 0 || from->n_stop_texts < 0 ||
+        (from->n_stop_texts > 0 && !from->stop_texts))
+        return ant_fail(err, ANT_EUSAGE,
+                        "settings need a model, n_stop_texts stop_texts, and no negative number");
     to->model = from->model;
     to->dp_size = from->dp_size;
     to->tp_size = from->tp_size ? from->tp_size : 1;

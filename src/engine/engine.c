@@ -61,49 +61,6 @@ struct ant_engine {
     _Atomic int running, waiting, pages_used;
 };
 
-static void free_stops(struct ant_stops *stops)
-{
-    if (!stops)
-        return;
-    for (int i = 0; i < stops->n_strings; i++)
-        free((char *)stops->strings[i]);
-    free((void *)stops->strings);
-    free((void *)stops->ids);
-    free(stops);
-}
-
-void ant_rules_release(struct ant_rules *rules)
-{
-    for (int i = 0; i < rules->n_bad_words; i++)
-        ant_ids_release((struct ant_ids *)&rules->bad_words[i]);
-    free((void *)rules->bad_words);
-    free((void *)rules->bias);
-    free((void *)rules->allowed);
-    *rules = (struct ant_rules){0};
-}
-
-static void free_rules(struct ant_rules *rules)
-{
-    if (rules)
-        ant_rules_release(rules);
-    free(rules);
-}
-
-void ant_request_free(struct ant_request *request)
-{
-    if (!request)
-        return;
-    free_stops(request->own_stops);
-    free_rules(request->own_rules);
-    free(request->prompt);
-    ant_ids_release(&request->output);
-    ant_constraint_release(request->constraint);
-    free(request->why);
-    ant_logprobs_release(&request->logprobs);
-    ant_logprobs_release(&request->prompt_logprobs);
-    free(request);
-}
-
 void ant_gains_release(struct ant_gains *gains)
 {
     free(gains->items);
@@ -485,7 +442,6 @@ int ant_engine_start(struct ant_engine **out, struct ant_model *model,
                      struct ant_error *err)
 {
     int needed = (config->max_context + ANT_PAGE_TOKENS - 1) / ANT_PAGE_TOKENS;
-
     int n_pages = config->n_pages / (config->n_lanes > 1 ? config->n_lanes : 1);
 
     if (n_pages < needed)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What loading (load.c) fills and the forward pass (forward.c) reads. */
+/* What loading (load.c) fills and the forward pass (forward.c) reads. Thread: as model.h. */
 #ifndef ANT_MODEL_MODEL_INTERNAL_H
 #define ANT_MODEL_MODEL_INTERNAL_H
 

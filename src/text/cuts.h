@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where a text can be cut because no token of a vocabulary reaches over the cut: what stands on
- * either side of it is tokenized alone. Cuts are between characters. Immutable. */
+ * either side of it is tokenized alone. Cuts are between characters. Immutable once open: any
+ * thread. */
 #ifndef ANT_TEXT_CUTS_H
 #define ANT_TEXT_CUTS_H
 

@@ -3,6 +3,7 @@
 
 #include "text/grammar_json.h"
 
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,6 +171,65 @@ uint32_t ant_json_other_name(struct ant_json_parts *parts, struct ant_word *name
         return ant_json_string(parts);
     ant_word_sort(names, n);
     return quoted(parts->grammar, other_rest(parts->grammar, names, n, 0));
+}
+
+/* ---- values that are given ------------------------------------------------------------------- */
+
+uint32_t ant_json_name(struct ant_json_parts *parts, const char *name)
+{
+    json_t *value = json_string(name);
+    char *text = json_dumps(value, JSON_ENCODE_ANY);
+    uint32_t node = text_node(parts->grammar, text);
+
+    free(text);
+    json_decref(value);
+    return node;
+}
+
+char *ant_json_scalar(const json_t *value)
+{
+    for (size_t digits = DBL_DIG;; digits++) {
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+        if (!json_is_real(value) || digits == DBL_DECIMAL_DIG ||
+            strtod(text, NULL) == json_real_value(value))
+            return text;
+        free(text);
+    }
+}
+
+uint32_t ant_json_exactly(struct ant_json_parts *parts, const json_t *value)
+{
+    bool is_object = json_is_object(value);
+    size_t n = is_object ? json_object_size(value) : json_array_size(value), i = 0;
+    struct ant_word commas[] = {{",", 1}, {", ", 2}};
+    uint32_t comma = ant_grammar_words(parts->grammar, commas, 2), node;
+    const char *name;
+    json_t *item;
+
+    if (!is_object && !json_is_array(value)) {
+        char *text = ant_json_scalar(value);
+        node = text_node(parts->grammar, text);
+        free(text);
+        return node;
+    }
+    uint32_t *nodes = ant_xcalloc(2 * n + 2, sizeof(*nodes)), n_nodes = 0;
+    nodes[n_nodes++] = text_node(parts->grammar, is_object ? "{" : "[");
+    json_array_foreach(value, i, item)
+    {
+        nodes[n_nodes++] = ant_json_exactly(parts, item);
+        nodes[n_nodes++] = comma;
+    }
+    json_object_foreach((json_t *)value, name, item)
+    {
+        nodes[n_nodes++] =
+            ant_json_member(parts, ant_json_name(parts, name), ant_json_exactly(parts, item));
+        nodes[n_nodes++] = comma;
+    }
+    n_nodes -= n > 0; /* no comma behind the last one */
+    nodes[n_nodes++] = text_node(parts->grammar, is_object ? "}" : "]");
+    node = ant_grammar_sequence(parts->grammar, nodes, n_nodes);
+    free(nodes);
+    return node;
 }
 
 /* ---- objects and lists ----------------------------------------------------------------------- */

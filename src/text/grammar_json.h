@@ -6,6 +6,8 @@
 #ifndef ANT_TEXT_GRAMMAR_JSON_H
 #define ANT_TEXT_GRAMMAR_JSON_H
 
+#include <jansson.h>
+
 #include "text/grammar.h"
 
 struct ant_json_parts {
@@ -27,6 +29,13 @@ uint32_t ant_json_format(struct ant_json_parts *parts, const char *name);
  * that are not needed, so that none of these comes in disguise. */
 uint32_t ant_json_member(struct ant_json_parts *parts, uint32_t name, uint32_t value);
 uint32_t ant_json_other_name(struct ant_json_parts *parts, struct ant_word *names, size_t n);
+/* A name of a member as JSON writes it. */
+uint32_t ant_json_name(struct ant_json_parts *parts, const char *name);
+/* This very value on one line, its members in their order. */
+uint32_t ant_json_exactly(struct ant_json_parts *parts, const json_t *value);
+/* How a value that is no object or list is written: a number by the fewest digits that say this
+ * very one. Caller frees. */
+char *ant_json_scalar(const json_t *value);
 /* `content`, which holds what is between, in brackets of one of "{}" and "[]". */
 uint32_t ant_json_brackets(struct ant_json_parts *parts, const char *brackets, uint32_t content);
 uint32_t ant_json_comma(struct ant_json_parts *parts);

@@ -4,7 +4,6 @@
 
 #include "text/grammar_read.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -345,17 +344,6 @@ struct members {
     json_t *required; /* owned: names that are, and have not been met yet */
 };
 
-static uint32_t name_node(struct reader *r, const char *name, size_t bytes)
-{
-    json_t *value = json_stringn(name, bytes);
-    char *text = json_dumps(value, JSON_ENCODE_ANY);
-    uint32_t node = ant_grammar_bytes(r->grammar, text, strlen(text));
-
-    free(text);
-    json_decref(value);
-    return node;
-}
-
 static int add_member(struct reader *r, struct members *members, const char *name, uint32_t value)
 {
     size_t bytes = strlen(name), i = members->n++;
@@ -363,7 +351,7 @@ static int add_member(struct reader *r, struct members *members, const char *nam
 
     if (bytes > LONGEST_NAME)
         return fail(r, ANT_EUNSUPP, "the name of a property is longer than %d bytes", LONGEST_NAME);
-    members->nodes[i] = ant_json_member(&r->parts, name_node(r, name, bytes), value);
+    members->nodes[i] = ant_json_member(&r->parts, ant_json_name(&r->parts, name), value);
     members->is_optional[i] = !is_needed;
     members->names[i] = (struct ant_word){name, bytes};
     members->n_required += is_needed;
@@ -584,60 +572,6 @@ static int type_of(const json_t *value)
     }
 }
 
-/* How a value without parts is written: a number by the fewest digits that say this very one.
- * Caller frees. */
-static char *text_of(const json_t *value)
-{
-    for (size_t digits = DBL_DIG;; digits++) {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
-        if (!json_is_real(value) || digits == DBL_DECIMAL_DIG ||
-            strtod(text, NULL) == json_real_value(value))
-            return text;
-        free(text);
-    }
-}
-
-static uint32_t bytes_node(struct reader *r, const char *text)
-{
-    return ant_grammar_bytes(r->grammar, text, strlen(text));
-}
-
-/* This very value on one line, its members in their order. */
-static uint32_t value_node(struct reader *r, const json_t *value)
-{
-    bool is_object = json_is_object(value);
-    size_t n = is_object ? json_object_size(value) : json_array_size(value), i = 0;
-    struct ant_word commas[] = {{",", 1}, {", ", 2}};
-    uint32_t comma = ant_grammar_words(r->grammar, commas, 2), node;
-    const char *name;
-    json_t *item;
-
-    if (!is_object && !json_is_array(value)) {
-        char *text = text_of(value);
-        node = bytes_node(r, text);
-        free(text);
-        return node;
-    }
-    uint32_t *nodes = ant_xcalloc(2 * n + 2, sizeof(*nodes)), n_nodes = 0;
-    nodes[n_nodes++] = bytes_node(r, is_object ? "{" : "[");
-    json_array_foreach(value, i, item)
-    {
-        nodes[n_nodes++] = value_node(r, item);
-        nodes[n_nodes++] = comma;
-    }
-    json_object_foreach((json_t *)value, name, item)
-    {
-        nodes[n_nodes++] =
-            ant_json_member(&r->parts, name_node(r, name, strlen(name)), value_node(r, item));
-        nodes[n_nodes++] = comma;
-    }
-    n_nodes -= n > 0; /* no comma behind the last one */
-    nodes[n_nodes++] = bytes_node(r, is_object ? "}" : "]");
-    node = ant_grammar_sequence(r->grammar, nodes, n_nodes);
-    free(nodes);
-    return node;
-}
-
 /* The values of `enum` or `const` that are of the types. */
 static int read_values(struct reader *r, const json_t *schema, int types, uint32_t *out)
 {
@@ -651,9 +585,9 @@ static int read_values(struct reader *r, const json_t *schema, int types, uint32
         const json_t *value = constant ? constant : json_array_get(list, i);
         int type = type_of(value);
         if (type & types & (IS_OBJECT | IS_ARRAY)) {
-            ways[n_ways++] = value_node(r, value);
+            ways[n_ways++] = ant_json_exactly(&r->parts, value);
         } else if (type & types) {
-            const char *text = text_of(value);
+            const char *text = ant_json_scalar(value);
             words[n_words++] = (struct ant_word){text, strlen(text)};
         }
     }

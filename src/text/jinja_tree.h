@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A template between its reader and its evaluator: memory, tokens and the tree. Everything of a
- * template lies in one arena. */
+ * template lies in one arena. Thread: one until the template is open, any afterwards. */
 #ifndef ANT_TEXT_JINJA_TREE_H
 #define ANT_TEXT_JINJA_TREE_H
 

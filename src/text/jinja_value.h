@@ -3,7 +3,8 @@
  * tests, methods and functions that templates call.
  *
  * Values are Python's as far as templates can tell. They are immutable (but for namespaces) and lie
- * in the rendering's arena or in what it borrows, so that they are copied freely. */
+ * in the rendering's arena or in what it borrows, so that they are copied freely. Thread: that of
+ * the rendering. Errors: as jinja.h, with the line that is being evaluated. */
 #ifndef ANT_TEXT_JINJA_VALUE_H
 #define ANT_TEXT_JINJA_VALUE_H
 
@@ -12,6 +13,8 @@
 #include <jansson.h>
 
 #include "text/jinja_tree.h"
+
+struct ant_jinja_variable;
 
 enum ant_jkind {
     ANT_JV_UNDEFINED, /* text: of what name */
@@ -197,6 +200,8 @@ struct ant_jjson {
 int ant_jv_json(struct ant_jrun *run, struct ant_jtext *out, const struct ant_jv *value,
                 const struct ant_jjson *style, int level);
 
+/* ---- sorting (jinja_sort.c) ------------------------------------------------------------------ */
+
 /* Stable; `keys` and `items` of n are permuted alike. */
 int ant_jv_sort(struct ant_jrun *run, struct ant_jv *keys, struct ant_jv *items, size_t n,
                 bool descending);
@@ -211,6 +216,9 @@ int ant_jinja_holds(struct ant_jrun *run, enum ant_jop op, const struct ant_jv *
 int ant_jinja_sign(struct ant_jrun *run, bool is_negative, struct ant_jv *value);
 
 /* ---- evaluation (jinja_eval.c) --------------------------------------------------------------- */
+
+/* Write what the template of the run makes of these variables. */
+int ant_jinja_evaluate(struct ant_jrun *run, const struct ant_jinja_variable *variables, size_t n);
 
 /* Call a filter or test by its name, arguments as map and select have them. */
 int ant_jinja_apply(struct ant_jrun *run, const struct ant_jbuiltin *list,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of a tokenizer.json that say what happens before and after the model, each into the
  * steps of a struct ant_vocab. `part` is its value in the file, NULL when absent. Errors: what is
- * not known, by its name; they do not name the file. */
+ * not known, by its name; they do not name the file. Thread: that of the vocabulary. */
 #ifndef ANT_TEXT_PIPELINE_JSON_H
 #define ANT_TEXT_PIPELINE_JSON_H
 

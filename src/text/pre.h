@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ways of splitting that GGUF files only name (tokenizer.ggml.pre). */
+/* The ways of splitting that GGUF files only name (tokenizer.ggml.pre). Thread: that of the
+ * vocabulary. */
 #ifndef ANT_TEXT_PRE_H
 #define ANT_TEXT_PRE_H
 
