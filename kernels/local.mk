@@ -6,7 +6,9 @@
 # CPU
 KERNEL_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/kernels
 
-noinst_HEADERS += kernels/cpu/amx.h kernels/cpu/block512.h kernels/cpu/dsp.h kernels/cpu/panel.h
+noinst_HEADERS += \
+	kernels/cpu/amx.h kernels/cpu/block512.h kernels/cpu/dsp.h kernels/cpu/panel.h \
+	kernels/cpu/vec256.h kernels/cpu/vec512.h
 libantiphon_a_SOURCES += kernels/cpu/dsp_c.c kernels/cpu/quant_c.c kernels/cpu/panel.c
 
 if WITH_AVX2

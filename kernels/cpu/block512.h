@@ -4,13 +4,10 @@
 #ifndef ANT_KERNELS_CPU_BLOCK512_H
 #define ANT_KERNELS_CPU_BLOCK512_H
 
-#include <immintrin.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 #include "cpu/panel.h"
-
-#define INLINE static inline __attribute__((always_inline))
+#include "cpu/vec512.h"
 
 /* The integers of a block: vector v is k 4 v to 4 v + 3 of 16 columns. */
 INLINE void block_unpack(const enum ant_plane plane, const uint8_t *at, __m512i q[8])
@@ -42,11 +39,6 @@ INLINE void block_unpack(const enum ant_plane plane, const uint8_t *at, __m512i 
         q[v] = _mm512_ternarylogic_epi32(q[v], x, plane == ANT_PLANE_Q5 ? bit4 : bits45,
                                          0xf8); /* q | x & bits */
     }
-}
-
-INLINE __m512 load_halves(const uint8_t *at)
-{
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
 }
 
 INLINE __m512 load_int8(const uint8_t *at)

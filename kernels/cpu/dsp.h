@@ -23,9 +23,11 @@
 #ifndef ANT_KERNELS_CPU_DSP_H
 #define ANT_KERNELS_CPU_DSP_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "cpu/panel.h"
 
@@ -60,6 +62,22 @@ static inline const struct ant_quant *ant_quant_row(const struct ant_quant *a, s
                                                     int row)
 {
     return (const struct ant_quant *)(const void *)((const char *)a + (size_t)row * row_bytes);
+}
+
+/* The scale of a span of activations, and what they are multiplied with to be integers: 0 where
+ * those are 0. `top` is the greatest size among them, as the integer that its bits are: such
+ * integers are ordered like the numbers, NaN above all. */
+static inline float ant_quant_scale(int32_t top, float *inverse)
+{
+    float max;
+    memcpy(&max, &top, sizeof max);
+    *inverse = 0;
+    if (top >= 0x7f800000)
+        return NAN;
+    if (max < 1e-30f)
+        return 0;
+    *inverse = ANT_QUANT_MAX / max;
+    return max / ANT_QUANT_MAX;
 }
 
 /* Where the sums have group `group` of a format's block. */

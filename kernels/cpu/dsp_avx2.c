@@ -10,19 +10,12 @@
 #include "config.h"
 
 #include "cpu/dsp.h"
+#include "cpu/vec256.h"
 
-#include <immintrin.h>
 #include <math.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* ---- decoding ---- */
-
-INLINE __m256 load_halves(const uint8_t *at)
-{
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)at));
-}
 
 static void decode_halves(const uint8_t *at, float *out)
 {
@@ -186,12 +179,6 @@ static void few_avx2(int rows, const void *a, size_t lda, const void *b0, const 
 }
 
 /* ---- what becomes of sums ---- */
-
-/* The first n lanes, n of any size. */
-INLINE __m256i mask_of(int n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
 
 static void store_avx2(const float *acc, int rows, int cols, const float *bias, float *out,
                        size_t ldo)

@@ -8,19 +8,12 @@
 #include "config.h"
 
 #include "cpu/dsp.h"
+#include "cpu/vec512.h"
 
-#include <immintrin.h>
 #include <math.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* ---- decoding ---- */
-
-INLINE __m512 load_halves(const uint8_t *at)
-{
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
-}
 
 static void decode_halves(const uint8_t *at, uint8_t *out)
 {
@@ -70,8 +63,9 @@ INLINE __m512i broadcast_pair(const uint8_t *at)
 }
 
 /* `n` rows; n and `fetches` are constants of each copy. Fetching is spread over the products: as
- * many lines asked for at once would wait for each other. */
-/* Rows are reached from a pointer to every third: base, base + row, base + 2 rows are addresses of
+ * many lines asked for at once would wait for each other.
+ *
+ * Rows are reached from a pointer to every third: base, base + row, base + 2 rows are addresses of
  * one instruction each. Left to itself the compiler keeps 11 distances, some of them in vector
  * registers, whose way back costs 4 % of the products. */
 INLINE void tile_n(const int n, const bool fetches, const uint8_t *a, size_t row_bytes,
@@ -204,11 +198,6 @@ static void tile_f32_avx512(int rows, const void *a, size_t lda, const void *b0,
 }
 
 /* ---- what becomes of sums ---- */
-
-INLINE __mmask16 mask_of(int n)
-{
-    return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
-}
 
 static void store_avx512(const float *acc, int rows, int cols, const float *bias, float *out,
                          size_t ldo)

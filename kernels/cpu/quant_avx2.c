@@ -7,19 +7,11 @@
 #include "config.h"
 
 #include "cpu/dsp.h"
+#include "cpu/vec256.h"
 
-#include <immintrin.h>
-#include <math.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* ---- activations ---- */
-
-INLINE __m256i mask_of(int n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
 
 INLINE int max_of(__m256i x)
 {
@@ -43,8 +35,6 @@ INLINE __m128i evens_first(__m256i q)
     return _mm_shuffle_epi8(words, order);
 }
 
-/* The greatest size among n floats, as the integer that its bits are: those are ordered like the
- * numbers, NaN above all. */
 static int top_of(const float *x, int n)
 {
     const __m256i positive = _mm256_set1_epi32(0x7fffffff);
@@ -79,15 +69,8 @@ static void quantize_avx2(const float *x, int n, struct ant_quant *out)
 {
     const int span = ANT_QUANT_SPAN * 32;
     for (; n > 0; n -= span, x += span) {
-        int count = n < span ? n : span, top = top_of(x, count);
-        float max, scale = 0, inverse = 0;
-        memcpy(&max, &top, sizeof max);
-        if (top >= 0x7f800000) {
-            scale = NAN;
-        } else if (max >= 1e-30f) {
-            scale = max / ANT_QUANT_MAX;
-            inverse = ANT_QUANT_MAX / max;
-        }
+        int count = n < span ? n : span;
+        float inverse, scale = ant_quant_scale(top_of(x, count), &inverse);
         for (int i = 0; i < count; i += 32)
             quantize_block(x + i, count - i, scale, inverse, out++);
     }
@@ -131,11 +114,6 @@ INLINE void unpack(const enum ant_plane plane, const uint8_t *at, struct block *
             out->q[2 * v + 1][half] = odd;
         }
     }
-}
-
-INLINE __m256 load_halves(const uint8_t *at)
-{
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)at));
 }
 
 INLINE __m256 load_int8(const uint8_t *at)

@@ -2,7 +2,6 @@
 /* Products of quantized weights in plain C: what the other levels must equal bit by bit. */
 #include "config.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "cpu/dsp.h"
@@ -16,15 +15,13 @@ static int32_t nearest(float x)
     return bits - 0x4b400000;
 }
 
-/* The greatest size among n floats, as the bits of a float: those are ordered like the numbers,
- * NaN above all. */
-static uint32_t top_of(const float *x, int n)
+static int32_t top_of(const float *x, int n)
 {
-    uint32_t top = 0;
+    int32_t top = 0;
     for (int i = 0; i < n; i++) {
-        uint32_t bits;
+        int32_t bits;
         memcpy(&bits, &x[i], sizeof bits);
-        bits &= 0x7fffffffu;
+        bits &= 0x7fffffff;
         top = bits > top ? bits : top;
     }
     return top;
@@ -47,15 +44,7 @@ static void quantize_c(const float *x, int n, struct ant_quant *out)
     const int span = ANT_QUANT_SPAN * 32;
     for (; n > 0; n -= span, x += span) {
         int count = n < span ? n : span;
-        uint32_t top = top_of(x, count);
-        float max, scale = 0, inverse = 0;
-        memcpy(&max, &top, sizeof max);
-        if (top >= 0x7f800000u) {
-            scale = NAN;
-        } else if (max >= 1e-30f) {
-            scale = max / ANT_QUANT_MAX;
-            inverse = ANT_QUANT_MAX / max;
-        }
+        float inverse, scale = ant_quant_scale(top_of(x, count), &inverse);
         for (int i = 0; i < count; i += 32)
             quantize_block(x + i, count - i < 32 ? count - i : 32, scale, inverse, out++);
     }
