@@ -74,7 +74,7 @@ void ant_doctor_program(struct doctor *doctor)
     if (ant_transport_open(&doctor->transport, false, &doctor->why) == 0)
         card.address =
             (unsigned char *)ant_transport_address(doctor->transport, &card.address_bytes);
-    if (ant_job_exchange(doctor->job, &card, &err) < 0) {
+    if (ant_job_exchange(doctor->job, &card, doctor->settings.timeout / 2, &err) < 0) {
         ant_doctor_find(doctor, DOCTOR_FAIL,
                         "start one file on all nodes, from a file system that they share", "%.200s",
                         err.text);

@@ -68,7 +68,7 @@ static int exchange_cards(struct run *run, struct ant_error *err)
     struct ant_card card = {.settings = settings_digest(run->argc, run->argv)};
 
     card.address = (unsigned char *)ant_transport_address(run->transport, &card.address_bytes);
-    return ant_job_exchange(run->job, &card, err);
+    return ant_job_exchange(run->job, &card, run->settings.watchdog, err);
 }
 
 /* The ranks of `rank`'s host that hold the same part of the model; the count comes back. */

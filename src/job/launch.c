@@ -4,16 +4,20 @@
 #include "job/launch.h"
 
 #include <limits.h>
+#include <math.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifdef HAVE_PMIX
 #include <pmix.h>
 #endif
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "job/card.h"
@@ -142,6 +146,12 @@ static struct own_value *find_own(struct ant_job *job, const char *key)
 /* Longer than the slowest start of a node that may still be waited for; Slurm itself gives up at
  * the same time. */
 enum { FENCE_SECONDS = 300, GET_SECONDS = 60 };
+
+enum {
+    ASKING = 4, /* so many ranks look for those who do not come; the first of them says it */
+    ANSWER_SECONDS = 3, /* in which a rank that has put its card is seen to have */
+    MAX_NAMED = 8,
+};
 
 static struct pmix_proc self; /* filled by PMIx_Init; PMIx knows one client a process anyway */
 
@@ -297,8 +307,110 @@ static int server_put(const char *key, const void *data, size_t bytes, struct an
     return status == PMIX_SUCCESS ? 0 : fail_pmix(err, "PMIx_Put", status);
 }
 
-static int server_fence(const struct ant_job *job, struct ant_error *err)
+/* A fence under way; the server ends it on a thread of the library's. */
+struct fence {
+    pmix_status_t status;
+    _Atomic bool is_over;
+};
+
+static void end_fence(pmix_status_t status, void *data)
 {
+    struct fence *fence = data;
+
+    fence->status = status;
+    fence->is_over = true;
+}
+
+/* Until it is over, or so many seconds have gone by. */
+static bool wait_fence(const struct fence *fence, double seconds)
+{
+    double start = ant_now(), waited = 0;
+
+    for (; !fence->is_over && waited < seconds; waited = ant_now() - start) {
+        double nap = waited / 64 < 10e-3 ? waited / 64 : 10e-3;
+        nanosleep(&(struct timespec){0, (long)(nap * 1e9) + 20000}, NULL);
+    }
+    return fence->is_over;
+}
+
+/* (size) Whose card has been seen without waiting for the fence. Kept to the end: an answer may
+ * come as late as the rank. */
+static _Atomic bool *has_come;
+
+static void note_card(pmix_status_t status, pmix_value_t *value, void *data)
+{
+    _Atomic bool *has = data;
+
+    if (status == PMIX_SUCCESS && value)
+        *has = true;
+}
+
+static void ask_for_cards(const struct ant_job *job)
+{
+    has_come = ant_xcalloc((size_t)job->size, sizeof(*has_come));
+    for (int i = 0; i < job->size; i++) {
+        struct pmix_proc owner = self;
+
+        owner.rank = (pmix_rank_t)i;
+        has_come[i] = i == job->rank;
+        if (i != job->rank)
+            PMIx_Get_nb(&owner, card_key, NULL, 0, note_card, &has_come[i]);
+    }
+}
+
+/* "rank 3, rank 5 and 2 more" of those that have not come; false: nobody is missing, or another
+ * rank says it. */
+static bool name_missing(const struct ant_job *job, struct ant_buf *out)
+{
+    int n = 0;
+
+    for (int i = 0; has_come && i < job->rank; i++)
+        if (has_come[i])
+            return false;
+    for (int i = 0; has_come && i < job->size; i++) {
+        if (!has_come[i] && n < MAX_NAMED)
+            ant_buf_printf(out, "%srank %d", n ? ", " : "", i);
+        n += !has_come[i];
+    }
+    if (n > MAX_NAMED)
+        ant_buf_printf(out, " and %d more", n - MAX_NAMED);
+    return n > 0;
+}
+
+/* Wait; those who keep all others waiting are named, since they cannot say so themselves. */
+static void wait_for_all(const struct ant_job *job, const struct fence *fence, double patience)
+{
+    struct ant_buf names = {0};
+
+    if (patience > 0 && job->rank < ASKING && !wait_fence(fence, patience)) {
+        ask_for_cards(job);
+        if (!wait_fence(fence, ANSWER_SECONDS) && name_missing(job, &names))
+            ant_log(ANT_LOG_WARN, "launch",
+                    "%.*s of %d did not come to the exchange for %.0f s: a slow node, or a process "
+                    "that hangs",
+                    (int)names.len, names.data, job->size, patience + ANSWER_SECONDS);
+    }
+    ant_buf_release(&names);
+    wait_fence(fence, INFINITY);
+}
+
+static int fail_fence(const struct ant_job *job, pmix_status_t status, struct ant_error *err)
+{
+    struct ant_buf names = {0};
+    bool is_named = name_missing(job, &names);
+
+    ant_fail(err, ANT_EPEER,
+             "not all of the %d ranks came to the exchange%s%.*s: %s (PMIx status %d)", job->size,
+             is_named ? ", missing: " : "", (int)names.len, is_named ? names.data : "",
+             PMIx_Error_string(status), status);
+    ant_buf_release(&names);
+    return ANT_EPEER;
+}
+
+/* `patience` 0: nobody is named. */
+static int server_fence(const struct ant_job *job, double patience, struct ant_error *err)
+{
+    struct fence fence = {.status = PMIX_SUCCESS};
     pmix_info_t info[2];
     bool collect = true;
     int seconds = FENCE_SECONDS;
@@ -308,12 +420,14 @@ static int server_fence(const struct ant_job *job, struct ant_error *err)
     /* Without this a fence is no barrier across nodes under Slurm. */
     PMIX_INFO_LOAD(&info[0], PMIX_COLLECT_DATA, &collect, PMIX_BOOL);
     PMIX_INFO_LOAD(&info[1], PMIX_TIMEOUT, &seconds, PMIX_INT);
-    status = PMIx_Fence(NULL, 0, info, 2);
-    if (status != PMIX_SUCCESS)
-        return ant_fail(err, ANT_EPEER,
-                        "not all of the %d ranks came to the exchange: %s (PMIx status %d)",
-                        job->size, PMIx_Error_string(status), status);
-    return 0;
+    status = PMIx_Fence_nb(NULL, 0, info, 2, end_fence, &fence);
+    if (status == PMIX_SUCCESS) {
+        wait_for_all(job, &fence, patience);
+        status = fence.status;
+    }
+    if (status == PMIX_SUCCESS || status == PMIX_OPERATION_SUCCEEDED)
+        return 0;
+    return fail_fence(job, status, err);
 }
 
 /* The value of `rank` under `key`, appended to `out`. */
@@ -374,8 +488,9 @@ static int server_put(const char *key, const void *data, size_t bytes, struct an
     return ant_fail(err, ANT_EBUG, "no PMIx server takes '%s'", key);
 }
 
-static int server_fence(const struct ant_job *job, struct ant_error *err)
+static int server_fence(const struct ant_job *job, double patience, struct ant_error *err)
 {
+    (void)patience;
     return ant_fail(err, ANT_EBUG, "no PMIx server for a fence of %d ranks", job->size);
 }
 
@@ -474,7 +589,7 @@ int ant_job_put(struct ant_job *job, const char *key, const void *data, size_t b
 
 int ant_job_fence(struct ant_job *job, struct ant_error *err)
 {
-    return job->has_server ? server_fence(job, err) : 0;
+    return job->has_server ? server_fence(job, 0, err) : 0;
 }
 
 /* Append what `rank` has put to `out`. */
@@ -525,7 +640,8 @@ static int collect_cards(struct ant_job *job, struct ant_card *cards, struct ant
     return rc;
 }
 
-int ant_job_exchange(struct ant_job *job, const struct ant_card *mine, struct ant_error *err)
+int ant_job_exchange(struct ant_job *job, const struct ant_card *mine, double patience,
+                     struct ant_error *err)
 {
     struct ant_card card = *mine;
     struct ant_buf bytes = {0};
@@ -537,7 +653,8 @@ int ant_job_exchange(struct ant_job *job, const struct ant_card *mine, struct an
     rc = ant_job_put(job, card_key, bytes.data, bytes.len, err);
     ant_buf_release(&bytes);
     ANT_TRY(rc);
-    ANT_TRY(ant_job_fence(job, err));
+    if (job->has_server)
+        ANT_TRY(server_fence(job, patience, err));
     cards = ant_xcalloc((size_t)job->size, sizeof(*cards));
     rc = collect_cards(job, cards, err);
     if (rc == 0)

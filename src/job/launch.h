@@ -61,9 +61,12 @@ const char *ant_job_launcher(const struct ant_job *job); /* for people: "srun", 
 const char *ant_job_pmix_version(const struct ant_job *job); /* library loaded, "" if none */
 
 /* Exchange cards: collective, called once. `mine` gives `settings` and `address` (copied); the
- * rest is found out here. Checks that binary and settings are equal everywhere; if not, every rank
- * gets the same ANT_EUSAGE text, naming the first rank that differs from rank 0 and its node. */
-int ant_job_exchange(struct ant_job *job, const struct ant_card *mine, struct ant_error *err);
+ * rest is found out here. Ranks that have not come after `patience` seconds (0: never) are named in
+ * a warning, and when the exchange fails. Checks that binary and settings are equal everywhere; if
+ * not, every rank gets the same ANT_EUSAGE text, naming the first rank that differs from rank 0 and
+ * its node. */
+int ant_job_exchange(struct ant_job *job, const struct ant_card *mine, double patience,
+                     struct ant_error *err);
 
 /* Cards of all ranks, after the exchange, (size); borrowed until ant_job_close. */
 const struct ant_card *ant_job_cards(const struct ant_job *job);

@@ -65,7 +65,7 @@ static int open_probe(struct probe *probe, struct ant_error *err)
     if (strcmp(probe->what, "differ") == 0 && probe->rank == probe->chosen)
         card.settings.low = 1;
     start = ant_now();
-    ANT_TRY(ant_job_exchange(probe->job, &card, err));
+    ANT_TRY(ant_job_exchange(probe->job, &card, 0, err));
     probe->exchange_seconds = ant_now() - start;
 
     ranks = ant_xcalloc((size_t)probe->size, sizeof(*ranks));

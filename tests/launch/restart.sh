@@ -142,6 +142,19 @@ for phase in "met@3 starting" "loading@1 loading the model" "merge-created@2 wri
     expect "stopped at $rank" 75 "no sign of rank ${rank#*@} (n" "it was ${phase#* } last"
     soon 20
 done
+# Before the ranks know each other nobody can tell a slow one from one that hangs: it is named, and
+# waited for.
+job_args late --watchdog 2
+# shellcheck disable=SC2086
+start late on 4 env ANTIPHON_FAILPOINT=stop:launched@2 "$antiphon" $args
+tries=0
+until grep -q "did not come to the exchange" "$log" || [ $((tries += 1)) -gt 200 ]; do
+    sleep 0.1
+done
+kill -CONT "$(rank_pid late 2)"
+ended
+expect "a rank that is late is named" 0 "rank 2 of 4 did not come to the exchange for 5 s" \
+    "COMPLETE 600/600 rows"
 for point in launched@0 launched@3 met@1; do
     began=$(date +%s)
     # shellcheck disable=SC2086

@@ -53,7 +53,7 @@ static int open_probe(struct probe *probe, struct ant_error *err)
     probe->size = ant_job_size(probe->job);
     ANT_TRY(ant_transport_open(&probe->transport, false, err));
     card.address = (unsigned char *)ant_transport_address(probe->transport, &card.address_bytes);
-    ANT_TRY(ant_job_exchange(probe->job, &card, err));
+    ANT_TRY(ant_job_exchange(probe->job, &card, 0, err));
     int *ranks = ant_xcalloc((size_t)probe->size, sizeof(*ranks));
     for (int i = 0; i < probe->size; i++)
         ranks[i] = i;

@@ -3,6 +3,7 @@
  * from a table and takes the place of libpmix's functions at link time. */
 #include "config.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -146,7 +147,7 @@ static void exchange_of_one(void **state)
     assert_int_equal(ant_job_open(&job, &err), 0);
     assert_null(ant_job_cards(job));
     mine.settings.high = 5;
-    assert_int_equal(ant_job_exchange(job, &mine, &err), 0);
+    assert_int_equal(ant_job_exchange(job, &mine, 0, &err), 0);
     card = ant_job_cards(job);
     assert_int_equal(card->rank, 0);
     assert_int_equal(card->local_size, 1);
@@ -299,6 +300,9 @@ static struct {
     int n;
     pmix_rank_t rank;
     pmix_status_t init_status, fence_status;
+    double fence_seconds;
+    pmix_op_cbfunc_t done;
+    void *data;
     int fences, inits, collected;
 } server;
 
@@ -385,14 +389,40 @@ pmix_status_t PMIx_Commit(void)
     return PMIX_SUCCESS;
 }
 
-pmix_status_t PMIx_Fence(const pmix_proc_t procs[], size_t n_procs, const pmix_info_t info[],
-                         size_t n)
+pmix_status_t PMIx_Get_nb(const pmix_proc_t *proc, const char *key, const pmix_info_t info[],
+                          size_t n, pmix_value_cbfunc_t done, void *data)
+{
+    pmix_value_t *value = NULL;
+
+    if (PMIx_Get(proc, key, info, n, &value) != PMIX_SUCCESS)
+        return PMIX_SUCCESS; /* who has put nothing is waited for */
+    done(PMIX_SUCCESS, value, data);
+    PMIX_VALUE_RELEASE(value);
+    return PMIX_SUCCESS;
+}
+
+/* Ends at once, or after the server's own patience. */
+static void *end_late(void *data)
+{
+    (void)data;
+    usleep((useconds_t)(server.fence_seconds * 1e6));
+    server.done(server.fence_status, server.data);
+    return NULL;
+}
+
+pmix_status_t PMIx_Fence_nb(const pmix_proc_t procs[], size_t n_procs, const pmix_info_t info[],
+                            size_t n, pmix_op_cbfunc_t done, void *data)
 {
     assert_true(!procs && n_procs == 0); /* the whole job */
     for (size_t i = 0; i < n; i++)
         server.collected += strcmp(info[i].key, PMIX_COLLECT_DATA) == 0 && info[i].value.data.flag;
     server.fences++;
-    return server.fence_status;
+    server.done = done;
+    server.data = data;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, end_late, NULL), 0);
+    pthread_detach(thread);
+    return PMIX_SUCCESS;
 }
 
 /* Recorded: the job keys of rank 3 of 4 on two nodes as a client of the same version sees them
@@ -531,7 +561,7 @@ static void exchange(void **state)
     (void)state;
     for (int i = 1; i < 4; i++)
         add_card(&others[i]);
-    assert_int_equal(ant_job_exchange(job, &mine, &err), 0);
+    assert_int_equal(ant_job_exchange(job, &mine, 0, &err), 0);
     assert_int_equal(server.fences, 1);
     assert_int_equal(server.collected, 1);
     cards = ant_job_cards(job);
@@ -557,7 +587,7 @@ static void failed_exchanges(void **state)
     others[2].settings.high = 1;
     for (int i = 1; i < 4; i++)
         add_card(&others[i]);
-    assert_int_equal(ant_job_exchange(job, &mine, &err), ANT_EUSAGE);
+    assert_int_equal(ant_job_exchange(job, &mine, 0, &err), ANT_EUSAGE);
     assert_non_null(strstr(err.text, "rank 2 on n3 was started with other settings"));
     assert_null(ant_job_cards(job));
     ant_job_close(job);
@@ -565,26 +595,36 @@ static void failed_exchanges(void **state)
     job = open_with_others(others);
     add_card(&others[1]);
     add_card(&others[2]);
-    assert_int_equal(ant_job_exchange(job, &mine, &err), ANT_EPEER);
+    assert_int_equal(ant_job_exchange(job, &mine, 0, &err), ANT_EPEER);
     assert_non_null(strstr(err.text, "rank 3 is gone, or has put no value 'antiphon.card'"));
     ant_job_close(job);
 
     job = open_with_others(others);
     add_entry("antiphon.card", 1, PMIX_UINT32, 1);
-    assert_int_equal(ant_job_exchange(job, &mine, &err), ANT_EPEER);
+    assert_int_equal(ant_job_exchange(job, &mine, 0, &err), ANT_EPEER);
     assert_non_null(strstr(err.text, "of rank 1 is not bytes"));
     ant_job_close(job);
 
     job = open_with_others(others);
     add_entry("antiphon.card", 1, PMIX_BYTE_OBJECT, 0);
-    assert_int_equal(ant_job_exchange(job, &mine, &err), ANT_EPEER);
+    assert_int_equal(ant_job_exchange(job, &mine, 0, &err), ANT_EPEER);
     assert_string_equal(err.text, "rank 1 sent no card but 0 other bytes");
     ant_job_close(job);
 
     job = open_with_others(others);
     server.fence_status = PMIX_ERR_TIMEOUT;
-    assert_int_equal(ant_job_exchange(job, &mine, &err), ANT_EPEER);
+    assert_int_equal(ant_job_exchange(job, &mine, 0, &err), ANT_EPEER);
     assert_non_null(strstr(err.text, "not all of the 4 ranks came to the exchange: "));
+    ant_job_close(job);
+
+    /* Those who do not come while others wait are named. */
+    job = open_with_others(others);
+    add_card(&others[2]);
+    server.fence_status = PMIX_ERR_TIMEOUT;
+    server.fence_seconds = 0.3;
+    assert_int_equal(ant_job_exchange(job, &mine, 0.05, &err), ANT_EPEER);
+    assert_non_null(
+        strstr(err.text, "the 4 ranks came to the exchange, missing: rank 1, rank 3: "));
     ant_job_close(job);
 }
 
