@@ -73,14 +73,14 @@ endif
 noinst_HEADERS += \
 	src/store/exchange.h src/store/exchange_source.h \
 	src/store/h5.h src/store/journal.h src/store/journal_folder.h src/store/journal_frame.h \
-	src/store/prompts.h src/store/prompts_text.h \
+	src/store/prompts.h src/store/prompts_number.h src/store/prompts_text.h \
 	src/store/results.h src/store/results_file.h src/store/results_layout.h src/store/results_logprobs.h src/store/timeline.h
 libantiphon_a_SOURCES += \
 	src/store/exchange.c src/store/exchange_batch.c src/store/exchange_csv.c \
 	src/store/exchange_export.c \
 	src/store/exchange_json.c src/store/exchange_pack.c src/store/exchange_shape.c \
 	src/store/h5.c src/store/journal.c src/store/journal_folder.c src/store/journal_frame.c \
-	src/store/journal_owner.c src/store/journal_read.c src/store/prompts.c src/store/prompts_text.c \
+	src/store/journal_owner.c src/store/journal_read.c src/store/prompts.c src/store/prompts_number.c src/store/prompts_text.c \
 	src/store/results.c src/store/results_file.c src/store/results_layout.c \
 	src/store/results_check.c src/store/results_merge.c src/store/results_read.c \
 	src/store/results_performance.c src/store/results_logprobs.c src/store/results_reopen.c src/store/results_slice.c \

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "store/exchange_source.h"
+#include "store/prompts_number.h"
 
 enum { MOST_UNUSED = 16, LONGEST_NAME = 40 };
 
@@ -205,23 +206,23 @@ void ant_exchange_note_unused(struct ant_exchange_reader *reader, const char *na
                    reader->n_unused > MOST_UNUSED ? "..." : clean);
 }
 
+/* A number of 8 bytes of the kind that the flag's column holds. */
+static void set_number(struct ant_prompt *prompt, unsigned flag, const void *value)
+{
+    const struct ant_number_column *column = &ant_number_columns[ant_number_of(flag)];
+
+    prompt->has |= flag;
+    memcpy((char *)prompt + column->offset, value, 8);
+}
+
 void ant_exchange_set_integer(struct ant_prompt *prompt, unsigned flag, int64_t value)
 {
-    prompt->has |= flag;
-    if (flag == ANT_HAS_MAX_TOKENS)
-        prompt->max_tokens = value;
-    else if (flag == ANT_HAS_MIN_TOKENS)
-        prompt->min_tokens = value;
-    else if (flag == ANT_HAS_TOP_K)
-        prompt->top_k = value;
-    else if (flag == ANT_HAS_LOGPROBS)
-        prompt->logprobs = value;
-    else if (flag == ANT_HAS_PROMPT_LOGPROBS)
-        prompt->prompt_logprobs = value;
-    else if (flag == ANT_HAS_SAMPLES)
-        prompt->n = value;
-    else if (flag == ANT_HAS_SEED)
-        prompt->seed = (uint64_t)value;
+    set_number(prompt, flag, &value);
+}
+
+void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double value)
+{
+    set_number(prompt, flag, &value);
 }
 
 void ant_exchange_set_text(struct ant_exchange_reader *reader, struct ant_prompt *prompt,
@@ -255,27 +256,6 @@ void ant_exchange_set_rule(struct ant_exchange_reader *reader, struct ant_prompt
     room->len = 0;
     ant_buf_add(room, text, bytes);
     prompt->rules[rule] = (struct ant_prompt_text){bytes ? room->data : "", bytes};
-}
-
-void ant_exchange_set_real(struct ant_prompt *prompt, unsigned flag, double value)
-{
-    prompt->has |= flag;
-    if (flag == ANT_HAS_TEMPERATURE)
-        prompt->temperature = value;
-    else if (flag == ANT_HAS_TOP_P)
-        prompt->top_p = value;
-    else if (flag == ANT_HAS_MIN_P)
-        prompt->min_p = value;
-    else if (flag == ANT_HAS_TYPICAL_P)
-        prompt->typical_p = value;
-    else if (flag == ANT_HAS_REPETITION)
-        prompt->repetition_penalty = value;
-    else if (flag == ANT_HAS_PRESENCE)
-        prompt->presence_penalty = value;
-    else if (flag == ANT_HAS_FREQUENCY)
-        prompt->frequency_penalty = value;
-    else if (flag == ANT_HAS_PRIORITY)
-        prompt->priority = value;
 }
 
 /* ---- plain text ------------------------------------------------------------------------------ */

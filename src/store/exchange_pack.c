@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "store/exchange.h"
+#include "store/prompts_number.h"
 #include "store/prompts_text.h"
 
 enum {
@@ -20,51 +21,8 @@ enum {
     LONGEST_ID = 1 << 16,
 };
 
-enum {
-    OFFSETS,
-    MAX_TOKENS,
-    MIN_TOKENS,
-    TEMPERATURE,
-    TOP_P,
-    TOP_K,
-    MIN_P,
-    TYPICAL_P,
-    REPETITION,
-    PRESENCE,
-    FREQUENCY,
-    SEED,
-    PRIORITY,
-    LOGPROBS,
-    PROMPT_LOGPROBS,
-    SAMPLES,
-    ID,
-    N_NUMBERS
-};
-static const struct {
-    const char *name;
-    unsigned flag;
-    bool is_real;
-} facts[N_NUMBERS] = {
-    [OFFSETS] = {"text_offsets", 0, false},
-    [MAX_TOKENS] = {"max_tokens", ANT_HAS_MAX_TOKENS, false},
-    [MIN_TOKENS] = {"min_tokens", ANT_HAS_MIN_TOKENS, false},
-    [TEMPERATURE] = {"temperature", ANT_HAS_TEMPERATURE, true},
-    [TOP_P] = {"top_p", ANT_HAS_TOP_P, true},
-    [TOP_K] = {"top_k", ANT_HAS_TOP_K, false},
-    [MIN_P] = {"min_p", ANT_HAS_MIN_P, true},
-    [TYPICAL_P] = {"typical_p", ANT_HAS_TYPICAL_P, true},
-    [REPETITION] = {"repetition_penalty", ANT_HAS_REPETITION, true},
-    [PRESENCE] = {"presence_penalty", ANT_HAS_PRESENCE, true},
-    [FREQUENCY] = {"frequency_penalty", ANT_HAS_FREQUENCY, true},
-    [SEED] = {"seed", ANT_HAS_SEED, false},
-    [PRIORITY] = {"priority", ANT_HAS_PRIORITY, true},
-    [LOGPROBS] = {"logprobs", ANT_HAS_LOGPROBS, false},
-    [PROMPT_LOGPROBS] = {"prompt_logprobs", ANT_HAS_PROMPT_LOGPROBS, false},
-    [SAMPLES] = {"n", ANT_HAS_SAMPLES, false},
-    [ID] = {"id", 0, false},
-};
-
 static const int64_t not_given = INT64_MIN;
+static const char text_offsets[] = "text_offsets";
 
 /* A dataset that grows. */
 struct growing {
@@ -78,8 +36,8 @@ struct ant_pack {
     char *path, *part; /* owned */
     hid_t file, group;
     struct growing text; /* bytes, or ids of tokens; opened by the first row that has any */
-    struct growing numbers[N_NUMBERS];
-    struct growing names, errors;      /* ids that are strings; why rows are no prompts */
+    struct growing offsets, numbers[ANT_N_NUMBERS];
+    struct growing ids, names, errors; /* integers, or strings; why rows are no prompts */
     struct growing texts[ANT_N_TEXTS]; /* empty where a row has none */
     int64_t rows, length;              /* of all prompts: bytes or tokens */
     bool is_chat, is_tokens, has_prompts, is_finished;
@@ -242,78 +200,51 @@ static int check_id(struct ant_pack *pack, const struct ant_exchange_row *row,
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-static int open_number(struct ant_pack *pack, int c, struct ant_error *err)
+/* A number of 8 bytes; `value` NULL: the row has none. */
+static int add_number(struct ant_pack *pack, struct growing *g, const char *name, bool is_real,
+                      const void *value, struct ant_error *err)
 {
-    struct growing *g = &pack->numbers[c];
+    const double nan = strtod("nan", NULL);
+    const void *none = is_real ? (const void *)&nan : &not_given;
+    hid_t type = is_real ? H5T_IEEE_F64LE : H5T_STD_I64LE;
 
-    ANT_TRY(open_growing(g, pack->group, facts[c].name,
-                         H5Tcopy(facts[c].is_real ? H5T_IEEE_F64LE : H5T_STD_I64LE), CELLS,
-                         c == OFFSETS ? 0 : pack->rows, err));
-    if (c != OFFSETS && c != ID && !facts[c].is_real)
-        return ant_h5_put_int(g->dataset, "_FillValue", not_given, err);
-    return 0;
-}
-
-static int add_number(struct ant_pack *pack, int c, bool is_given, int64_t integer, double real,
-                      struct ant_error *err)
-{
-    struct growing *g = &pack->numbers[c];
-
-    if (!is_given && !is_open(g))
+    if (!value && !is_open(g))
         return 0;
     if (!is_open(g))
-        ANT_TRY(open_number(pack, c, err));
-    if (!is_given) {
-        integer = not_given;
-        real = strtod("nan", NULL);
-    }
-    if (facts[c].is_real)
-        return add(g, &real, sizeof(real), CELLS * sizeof(real), err);
-    return add(g, &integer, sizeof(integer), CELLS * sizeof(integer), err);
+        ANT_TRY(open_growing(g, pack->group, name, H5Tcopy(type), CELLS, pack->rows, err));
+    return add(g, value ? value : none, sizeof(not_given), CELLS * sizeof(not_given), err);
 }
 
-static int add_options(struct ant_pack *pack, const struct ant_prompt *prompt,
+/* The value of a column in a row, NULL where it is not given. */
+static const void *value_of(const struct ant_prompt *prompt, int i)
+{
+    return prompt->has & 1u << i ? (const char *)prompt + ant_number_columns[i].offset : NULL;
+}
+
+static int add_numbers(struct ant_pack *pack, const struct ant_prompt *prompt,
                        struct ant_error *err)
 {
-    const int64_t integers[N_NUMBERS] = {[MAX_TOKENS] = prompt->max_tokens,
-                                         [MIN_TOKENS] = prompt->min_tokens,
-                                         [TOP_K] = prompt->top_k,
-                                         [LOGPROBS] = prompt->logprobs,
-                                         [PROMPT_LOGPROBS] = prompt->prompt_logprobs,
-                                         [SAMPLES] = prompt->n,
-                                         [SEED] = (int64_t)prompt->seed};
-    const double reals[N_NUMBERS] = {[TEMPERATURE] = prompt->temperature,
-                                     [TOP_P] = prompt->top_p,
-                                     [MIN_P] = prompt->min_p,
-                                     [TYPICAL_P] = prompt->typical_p,
-                                     [REPETITION] = prompt->repetition_penalty,
-                                     [PRESENCE] = prompt->presence_penalty,
-                                     [FREQUENCY] = prompt->frequency_penalty,
-                                     [PRIORITY] = prompt->priority};
-
-    for (int c = MAX_TOKENS; c < ID; c++)
-        ANT_TRY(add_number(pack, c, prompt->has & facts[c].flag, integers[c], reals[c], err));
+    for (int i = 0; i < ANT_N_NUMBERS; i++) {
+        const struct ant_number_column *column = &ant_number_columns[i];
+        struct growing *g = &pack->numbers[i];
+        bool is_real = column->kind == ANT_NUMBER_REAL, was_open = is_open(g);
+        ANT_TRY(add_number(pack, g, column->name, is_real, value_of(prompt, i), err));
+        if (is_open(g) && !was_open && !is_real)
+            ANT_TRY(ant_h5_put_int(g->dataset, "_FillValue", not_given, err));
+    }
     return 0;
 }
 
 /* One value says that there is none. */
 static int check_integers(const struct ant_prompt *prompt, struct ant_error *err)
 {
-    const struct {
-        int column;
-        int64_t value;
-    } integers[] = {{MAX_TOKENS, prompt->max_tokens},
-                    {MIN_TOKENS, prompt->min_tokens},
-                    {TOP_K, prompt->top_k},
-                    {LOGPROBS, prompt->logprobs},
-                    {PROMPT_LOGPROBS, prompt->prompt_logprobs},
-                    {SAMPLES, prompt->n},
-                    {SEED, (int64_t)prompt->seed}};
-
-    for (size_t i = 0; i < sizeof(integers) / sizeof(*integers); i++)
-        if (prompt->has & facts[integers[i].column].flag && integers[i].value == not_given)
-            return ant_fail(err, ANT_EDATA, "'%s' cannot be %lld", facts[integers[i].column].name,
+    for (int i = 0; i < ANT_N_NUMBERS; i++) {
+        const struct ant_number_column *column = &ant_number_columns[i];
+        const void *value = value_of(prompt, i);
+        if (column->kind != ANT_NUMBER_REAL && value && memcmp(value, &not_given, 8) == 0)
+            return ant_fail(err, ANT_EDATA, "'%s' cannot be %lld", column->name,
                             (long long)not_given);
+    }
     return 0;
 }
 
@@ -400,14 +331,21 @@ static int add_prompt(struct ant_pack *pack, const struct ant_prompt *prompt, st
     return add(&pack->text, data, n * pack->text.width, PIECE, err);
 }
 
+/* Where the next prompt begins. Tokens get the name of theirs in the end. */
+static int add_offset(struct ant_pack *pack, struct ant_error *err)
+{
+    return add_number(pack, &pack->offsets, text_offsets, false, &pack->length, err);
+}
+
 int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, struct ant_error *err)
 {
     ANT_TRY(check_row(pack, row, err));
     if (pack->id_kind == ANT_ID_STRING)
         ANT_TRY(add_string(pack, &pack->names, "id", row->id_text, row->id_bytes, err));
     else
-        ANT_TRY(add_number(pack, ID, row->id_kind == ANT_ID_INTEGER, row->id, 0, err));
-    ANT_TRY(add_options(pack, &row->prompt, err));
+        ANT_TRY(add_number(pack, &pack->ids, "id", false,
+                           row->id_kind == ANT_ID_INTEGER ? &row->id : NULL, err));
+    ANT_TRY(add_numbers(pack, &row->prompt, err));
     if (row->error || is_open(&pack->errors))
         ANT_TRY(add_string(pack, &pack->errors, "error", row->error,
                            row->error ? strlen(row->error) : 0, err));
@@ -415,7 +353,7 @@ int ant_pack_add(struct ant_pack *pack, const struct ant_exchange_row *row, stru
     ANT_TRY(add_prompt(pack, &row->prompt, err));
     pack->has_prompts |= !row->error;
     pack->rows++;
-    return add_number(pack, OFFSETS, true, pack->length, 0, err);
+    return add_offset(pack, err);
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -439,7 +377,7 @@ int ant_pack_open(struct ant_pack **out, const char *path, struct ant_error *err
         rc = ant_h5_fail(err, ANT_EIO, "cannot create '%s'", pack->part);
     } else {
         pack->group = H5Gcreate2(pack->file, "prompts", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-        rc = add_number(pack, OFFSETS, true, 0, 0, err);
+        rc = add_offset(pack, err);
     }
     if (rc < 0) {
         ant_pack_close(pack);
@@ -454,11 +392,13 @@ static int complete(struct ant_pack *pack, struct ant_error *err)
     if (!is_open(&pack->text))
         ANT_TRY(open_text(pack, err));
     ANT_TRY(flush(&pack->text, err));
-    if (pack->is_tokens && H5Lmove(pack->group, facts[OFFSETS].name, pack->group, "tokens_offsets",
+    if (pack->is_tokens && H5Lmove(pack->group, text_offsets, pack->group, "tokens_offsets",
                                    H5P_DEFAULT, H5P_DEFAULT) < 0)
         return ant_h5_fail(err, ANT_EIO, "cannot name the offsets of tokens");
-    for (int c = 0; c < N_NUMBERS; c++)
-        ANT_TRY(flush(&pack->numbers[c], err));
+    ANT_TRY(flush(&pack->offsets, err));
+    ANT_TRY(flush(&pack->ids, err));
+    for (int i = 0; i < ANT_N_NUMBERS; i++)
+        ANT_TRY(flush(&pack->numbers[i], err));
     ANT_TRY(flush_strings(&pack->names, err));
     ANT_TRY(flush_strings(&pack->errors, err));
     for (int i = 0; i < ANT_N_TEXTS; i++)
@@ -475,8 +415,10 @@ static int close_file(struct ant_pack *pack, struct ant_error *err)
     close_growing(&pack->errors);
     for (int i = 0; i < ANT_N_TEXTS; i++)
         close_growing(&pack->texts[i]);
-    for (int c = 0; c < N_NUMBERS; c++)
-        close_growing(&pack->numbers[c]);
+    close_growing(&pack->offsets);
+    close_growing(&pack->ids);
+    for (int i = 0; i < ANT_N_NUMBERS; i++)
+        close_growing(&pack->numbers[i]);
     ant_h5_close(pack->group);
     int rc = ant_h5_close(pack->file);
     pack->group = pack->file = H5I_INVALID_HID;
@@ -531,9 +473,10 @@ const char *ant_pack_columns(struct ant_pack *pack)
         if (pack->texts[i].width)
             ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "",
                            ant_text_columns[i]);
-    for (int c = MAX_TOKENS; c < ID; c++)
-        if (pack->numbers[c].width)
-            ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "", facts[c].name);
+    for (int i = 0; i < ANT_N_NUMBERS; i++)
+        if (pack->numbers[i].width)
+            ant_buf_printf(&pack->columns, "%s%s", pack->columns.len ? ", " : "",
+                           ant_number_columns[i].name);
     return pack->columns.len ? pack->columns.data : "";
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "store/h5.h"
+#include "store/prompts_number.h"
 #include "store/prompts_text.h"
 
 enum source { SOURCE_STRINGS, SOURCE_BYTES, SOURCE_TOKENS };
@@ -24,41 +25,6 @@ enum {
     ID_PIECE = 8192,
 };
 
-/* The columns of numbers beside the prompts, in the order of enum ant_prompt_has. */
-enum {
-    MAX_TOKENS,
-    MIN_TOKENS,
-    TEMPERATURE,
-    TOP_P,
-    TOP_K,
-    MIN_P,
-    SEED,
-    REPETITION,
-    PRESENCE,
-    FREQUENCY,
-    PRIORITY,
-    LOGPROBS,
-    PROMPT_LOGPROBS,
-    SAMPLES,
-    TYPICAL_P,
-    N_OPTIONS
-};
-static const char *const option_names[N_OPTIONS] = {"max_tokens",
-                                                    "min_tokens",
-                                                    "temperature",
-                                                    "top_p",
-                                                    "top_k",
-                                                    "min_p",
-                                                    "seed",
-                                                    "repetition_penalty",
-                                                    "presence_penalty",
-                                                    "frequency_penalty",
-                                                    "priority",
-                                                    "logprobs",
-                                                    "prompt_logprobs",
-                                                    "n",
-                                                    "typical_p"};
-
 static const char *const structure_names[] = {"text", "text_offsets", "tokens", "tokens_offsets",
                                               "id",   "rank",         "error"};
 
@@ -70,7 +36,7 @@ struct ant_prompts {
     int64_t n;
     struct ant_h5_column values;  /* strings, bytes or tokens */
     struct ant_h5_column offsets; /* of bytes and tokens */
-    struct ant_h5_column options[N_OPTIONS];
+    struct ant_h5_column numbers[ANT_N_NUMBERS];
     struct ant_h5_column id, rank, error;
     struct ant_prompts_text texts[ANT_N_TEXTS];
     struct ant_buf why; /* of the error column */
@@ -145,6 +111,14 @@ static int fail_no_object(struct ant_prompts *p, struct ant_error *err)
     return rc;
 }
 
+static bool is_number(const char *name)
+{
+    for (int i = 0; i < ANT_N_NUMBERS; i++)
+        if (strcmp(name, ant_number_columns[i].name) == 0)
+            return true;
+    return false;
+}
+
 static bool is_among(const char *name, const char *const *names, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -164,8 +138,7 @@ static int check_names(struct ant_prompts *p, struct ant_error *err)
         char *name = name_at(p->object, i);
         if (!name)
             return ant_h5_fail(err, ANT_EDATA, "'%s': cannot list '%s'", p->file, p->path);
-        if (!is_among(name, structure_names, COUNT(structure_names)) &&
-            !is_among(name, option_names, N_OPTIONS) &&
+        if (!is_among(name, structure_names, COUNT(structure_names)) && !is_number(name) &&
             !is_among(name, ant_text_columns, ANT_N_TEXTS))
             ant_buf_printf(&p->ignored, "%s%s", p->ignored.len ? ", " : "", name);
         free(name);
@@ -335,8 +308,8 @@ static int open_group(struct ant_prompts *p, struct ant_error *err)
 {
     ANT_TRY(check_names(p, err));
     ANT_TRY(open_values(p, err));
-    for (int i = 0; i < N_OPTIONS; i++)
-        ANT_TRY(open_beside(p, &p->options[i], option_names[i], false, err));
+    for (int i = 0; i < ANT_N_NUMBERS; i++)
+        ANT_TRY(open_beside(p, &p->numbers[i], ant_number_columns[i].name, false, err));
     ANT_TRY(open_beside(p, &p->rank, "rank", false, err));
     ANT_TRY(open_beside(p, &p->error, "error", true, err));
     ANT_TRY(open_texts(p, err));
@@ -463,35 +436,27 @@ static int read_string(struct ant_prompts *p, int64_t row, struct ant_prompt *ou
     return 0;
 }
 
-static int read_options(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
+static int read_numbers(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
                         struct ant_error *err)
 {
-    int64_t *const integers[N_OPTIONS] = {[MAX_TOKENS] = &out->max_tokens,
-                                          [MIN_TOKENS] = &out->min_tokens,
-                                          [TOP_K] = &out->top_k,
-                                          [LOGPROBS] = &out->logprobs,
-                                          [PROMPT_LOGPROBS] = &out->prompt_logprobs,
-                                          [SAMPLES] = &out->n};
-    double *const reals[N_OPTIONS] = {[TEMPERATURE] = &out->temperature,
-                                      [TOP_P] = &out->top_p,
-                                      [MIN_P] = &out->min_p,
-                                      [TYPICAL_P] = &out->typical_p,
-                                      [REPETITION] = &out->repetition_penalty,
-                                      [PRESENCE] = &out->presence_penalty,
-                                      [FREQUENCY] = &out->frequency_penalty,
-                                      [PRIORITY] = &out->priority};
-
-    for (int i = 0; i < N_OPTIONS; i++) {
-        struct ant_h5_column *column = &p->options[i];
+    for (int i = 0; i < ANT_N_NUMBERS; i++) {
+        struct ant_h5_column *column = &p->numbers[i];
+        void *to = (char *)out + ant_number_columns[i].offset;
         bool given = false;
+        int rc = 0;
         if (!ant_h5_column_is_open(column))
             continue;
-        if (integers[i])
-            ANT_TRY(ant_h5_int(column, row, integers[i], &given, err));
-        else if (reals[i])
-            ANT_TRY(ant_h5_real(column, row, reals[i], &given, err));
-        else
-            ANT_TRY(ant_h5_bits(column, row, &out->seed, &given, err));
+        switch (ant_number_columns[i].kind) {
+        case ANT_NUMBER_INTEGER:
+            rc = ant_h5_int(column, row, to, &given, err);
+            break;
+        case ANT_NUMBER_BITS:
+            rc = ant_h5_bits(column, row, to, &given, err);
+            break;
+        case ANT_NUMBER_REAL:
+            rc = ant_h5_real(column, row, to, &given, err);
+        }
+        ANT_TRY(rc);
         if (given)
             out->has |= 1u << i;
     }
@@ -564,7 +529,7 @@ int ant_prompts_read(struct ant_prompts *p, int64_t row, struct ant_prompt *out,
     if (rc == 0)
         rc = read_error(p, row, err);
     if (rc == 0)
-        rc = read_options(p, row, &prompt, err);
+        rc = read_numbers(p, row, &prompt, err);
     if (rc == 0)
         rc = read_texts(p, row, &prompt, err);
     if (rc == 0)
@@ -593,8 +558,8 @@ static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
     note_column(&facts, &p->error, "error");
     for (int i = 0; i < ANT_N_TEXTS; i++)
         note_column(&facts, &p->texts[i].column, ant_text_columns[i]);
-    for (int i = 0; i < N_OPTIONS; i++)
-        note_column(&facts, &p->options[i], option_names[i]);
+    for (int i = 0; i < ANT_N_NUMBERS; i++)
+        note_column(&facts, &p->numbers[i], ant_number_columns[i].name);
     for (int64_t i = 0; i < rows && rc == 0; i++) {
         struct ant_prompt prompt = {.row = rows > 1 ? i * ((p->n - 1) / (rows - 1)) : 0};
         if (i == rows - 1)
@@ -656,8 +621,8 @@ void ant_prompts_close(struct ant_prompts *p)
         return;
     ant_h5_column_close(&p->values);
     ant_h5_column_close(&p->offsets);
-    for (int i = 0; i < N_OPTIONS; i++)
-        ant_h5_column_close(&p->options[i]);
+    for (int i = 0; i < ANT_N_NUMBERS; i++)
+        ant_h5_column_close(&p->numbers[i]);
     ant_h5_column_close(&p->id);
     ant_h5_column_close(&p->rank);
     ant_h5_column_close(&p->error);
@@ -724,7 +689,7 @@ bool ant_prompts_have_continuations(const struct ant_prompts *prompts)
 int ant_prompts_most(struct ant_prompts *p, enum ant_prompt_has flag, int64_t limit, int64_t *most,
                      struct ant_error *err)
 {
-    struct ant_h5_column *column = &p->options[__builtin_ctz(flag)];
+    struct ant_h5_column *column = &p->numbers[ant_number_of(flag)];
 
     *most = -1;
     for (int64_t i = 0; i < p->n && ant_h5_column_is_open(column); i++) {
@@ -761,15 +726,17 @@ int ant_prompts_ranks(struct ant_prompts *p, int64_t first, int64_t n, int32_t *
 
 bool ant_prompts_have_priority(const struct ant_prompts *prompts)
 {
-    return ant_h5_column_is_open(&prompts->options[PRIORITY]);
+    return ant_h5_column_is_open(&prompts->numbers[ant_number_of(ANT_HAS_PRIORITY)]);
 }
 
 int ant_prompts_priorities(struct ant_prompts *p, int64_t first, int64_t n, double *out,
                            struct ant_error *err)
 {
+    struct ant_h5_column *column = &p->numbers[ant_number_of(ANT_HAS_PRIORITY)];
+
     for (int64_t i = 0; i < n; i++) {
         bool given;
-        ANT_TRY(ant_h5_real(&p->options[PRIORITY], first + i, &out[i], &given, err));
+        ANT_TRY(ant_h5_real(column, first + i, &out[i], &given, err));
         if (!given)
             out[i] = 0;
     }
@@ -815,7 +782,7 @@ static int measure(struct ant_prompts *p, int64_t first, int64_t n, int64_t *siz
 int ant_prompts_sizes(struct ant_prompts *p, int64_t first, int64_t n, int64_t *sizes,
                       int64_t *max_tokens, struct ant_error *err)
 {
-    struct ant_h5_column *column = &p->options[MAX_TOKENS];
+    struct ant_h5_column *column = &p->numbers[ant_number_of(ANT_HAS_MAX_TOKENS)];
 
     ANT_TRY(measure(p, first, n, sizes, err));
     for (int64_t i = 0; i < n; i++) {

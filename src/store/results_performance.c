@@ -282,15 +282,11 @@ static int get_shard(hid_t shards, hsize_t i, const struct table *table, struct 
     return rc;
 }
 
-/* Of the file, or of its shards. */
-static int get_tables(const struct ant_results *results, const struct table *table,
-                      struct rows *out, struct ant_error *err)
+static int get_shards(hid_t file, const struct table *table, struct rows *out, const char *path,
+                      struct ant_error *err)
 {
-    const char *path = ant_results_path(results);
-    hid_t file = ant_results_handle(results);
     H5G_info_t info = {0};
 
-    ANT_TRY(get_table(file, table, out, path, err));
     if (H5Lexists(file, "shards", H5P_DEFAULT) <= 0)
         return 0;
     hid_t shards = H5Gopen2(file, "shards", H5P_DEFAULT);
@@ -303,32 +299,44 @@ static int get_tables(const struct ant_results *results, const struct table *tab
     return rc;
 }
 
-int ant_results_reports(const struct ant_results *results, struct ant_rank_report **out, size_t *n,
-                        struct ant_error *err)
+/* Of the file, or of its shards; *items is owned, of as many structs as the table is of. */
+static int get_tables(const struct ant_results *results, const struct table *table, void **items,
+                      size_t *n, struct ant_error *err)
 {
+    const char *path = ant_results_path(results);
+    hid_t file = ant_results_handle(results);
     struct rows rows = {0};
-    int rc = get_tables(results, &reports_table, &rows, err);
+    int rc = get_table(file, table, &rows, path, err);
 
+    if (rc == 0)
+        rc = get_shards(file, table, &rows, path, err);
     if (rc < 0) {
         free(rows.items);
         return rc;
     }
-    *out = (struct ant_rank_report *)(void *)rows.items;
+    *items = rows.items;
     *n = rows.n;
+    return 0;
+}
+
+int ant_results_reports(const struct ant_results *results, struct ant_rank_report **out, size_t *n,
+                        struct ant_error *err)
+{
+    void *items = NULL;
+
+    ANT_TRY(get_tables(results, &reports_table, &items, n, err));
+    *out = items;
     return 0;
 }
 
 int ant_results_timeline(const struct ant_results *results, struct ant_moments *out,
                          struct ant_error *err)
 {
-    struct rows rows = {0};
-    int rc = get_tables(results, &timeline_table, &rows, err);
+    void *items = NULL;
+    size_t n = 0;
 
-    if (rc < 0) {
-        free(rows.items);
-        return rc;
-    }
-    *out = (struct ant_moments){(struct ant_moment *)(void *)rows.items, rows.n, rows.n};
+    ANT_TRY(get_tables(results, &timeline_table, &items, &n, err));
+    *out = (struct ant_moments){items, n, n};
     return 0;
 }
 
