@@ -91,6 +91,10 @@ long_args long --time-limit 0:03 --margin 1 --drain 1
 # shellcheck disable=SC2086
 on_nodes 2 2 "$antiphon" $args
 expect "a time limit of its own" 75 "stopping (time limit): no new prompts" "STOPPED (time limit)"
+long_args twice --samples 2 --time-limit 0:03 --margin 1 --drain 0
+# shellcheck disable=SC2086
+try "$antiphon" $args
+expect "it counts answers, not rows" 75 "STOPPED (time limit)" "/120000 rows done"
 long_args long --margin 57
 # shellcheck disable=SC2086
 try srun -t 1 --mpi=pmix -N 2 -n 2 "$antiphon" $args --drain 0
@@ -142,19 +146,6 @@ for phase in "met@3 starting" "loading@1 loading the model" "merge-created@2 wri
     expect "stopped at $rank" 75 "no sign of rank ${rank#*@} (n" "it was ${phase#* } last"
     soon 20
 done
-# Before the ranks know each other nobody can tell a slow one from one that hangs: it is named, and
-# waited for.
-job_args late --watchdog 2
-# shellcheck disable=SC2086
-start late on 4 env ANTIPHON_FAILPOINT=stop:launched@2 "$antiphon" $args
-tries=0
-until grep -q "did not come to the exchange" "$log" || [ $((tries += 1)) -gt 200 ]; do
-    sleep 0.1
-done
-kill -CONT "$(rank_pid late 2)"
-ended
-expect "a rank that is late is named" 0 "rank 2 of 4 did not come to the exchange for 5 s" \
-    "COMPLETE 600/600 rows"
 for point in launched@0 launched@3 met@1; do
     began=$(date +%s)
     # shellcheck disable=SC2086
@@ -170,6 +161,20 @@ done
 try_on 3 "$antiphon" $args
 expect "then to the end" 0 "600 done before" "COMPLETE 600/600 rows"
 same whole hung "the same answers"
+
+# Before the ranks know each other nobody can tell a slow one from one that hangs: it is named, and
+# waited for.
+job_args late --watchdog 2
+# shellcheck disable=SC2086
+start late on 4 env ANTIPHON_FAILPOINT=stop:launched@2 "$antiphon" $args
+tries=0
+until grep -q "did not come to the exchange" "$log" || [ $((tries += 1)) -gt 200 ]; do
+    sleep 0.1
+done
+kill -CONT "$(rank_pid late 2)"
+ended
+expect "a rank that is late is named" 0 "rank 2 of 4 did not come to the exchange for 5 s" \
+    "COMPLETE 600/600 rows"
 
 # A rank of a replica: the others wait for its part of every layer. Here it is the only one of its
 # node, which Slurm does not notice.

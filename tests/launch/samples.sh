@@ -127,10 +127,6 @@ job killed --samples 4
 # shellcheck disable=SC2086
 try "$antiphon" $args
 expect "another number of them is another job" 64 "was begun with another number of rows"
-job limit --samples 4 --time-limit 0
-# shellcheck disable=SC2086
-try "$antiphon" $args
-expect "stopped, it counts answers" 75 "antiphon: STOPPED (time limit)" "/48 rows done"
 job wrong --samples 0
 # shellcheck disable=SC2086
 try "$antiphon" $args
