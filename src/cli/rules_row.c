@@ -138,33 +138,53 @@ static int row_stops(const struct run *run, const struct ant_prompt *prompt,
 
 /* ---- what is drawn --------------------------------------------------------------------------- */
 
+/* The option's list, where the row has none of its own. */
+static void *copy_list(const void *from, int n, size_t width)
+{
+    void *to = ant_xcalloc((size_t)n + 1, width);
+
+    if (n > 0)
+        memcpy(to, from, (size_t)n * width);
+    return to;
+}
+
+/* "5": 1.5 as a bias. */
+static int read_bias(const struct run *run, const char *name, const json_t *value,
+                     struct ant_bias *out, struct ant_error *err)
+{
+    char *end;
+
+    errno = 0;
+    long id = strtol(name, &end, 10);
+    if (errno || end == name || *end || !is_id(run, id))
+        return fail_id(run, ANT_RULE_LOGIT_BIAS, err);
+    if (!json_is_number(value) || !(fabs(json_number_value(value)) <= RUN_MOST_BIAS))
+        return ant_fail(err, ANT_EDATA, "logit_bias of %ld is no number between %g and %g", id,
+                        -RUN_MOST_BIAS, RUN_MOST_BIAS);
+    *out = (struct ant_bias){(int32_t)id, (float)json_number_value(value)};
+    return 0;
+}
+
 static int row_bias(const struct run *run, const struct ant_prompt *prompt,
                     const struct ant_rules *from, struct ant_rules *to, struct ant_error *err)
 {
     const char *name;
     json_t *map, *value;
     ANT_TRY(read_rule(prompt, ANT_RULE_LOGIT_BIAS, &map, err));
-    size_t n = map ? json_object_size(map) : (size_t)from->n_bias;
-    struct ant_bias *bias = ant_xcalloc(n + 1, sizeof(*bias));
+    if (!map) {
+        to->bias = copy_list(from->bias, from->n_bias, sizeof(*to->bias));
+        to->n_bias = from->n_bias;
+        return 0;
+    }
+    struct ant_bias *bias = ant_xcalloc(json_object_size(map) + 1, sizeof(*bias));
     int rc = 0;
 
     to->bias = bias;
-    if (!map) {
-        to->n_bias = from->n_bias;
-        memcpy(bias, from->bias, n * sizeof(*bias));
-    }
     json_object_foreach(map, name, value)
     {
-        char *end;
-        errno = 0;
-        long id = strtol(name, &end, 10);
-        if (rc == 0 && (errno || end == name || *end || !is_id(run, id)))
-            rc = fail_id(run, ANT_RULE_LOGIT_BIAS, err);
-        if (rc == 0 && !(json_is_number(value) && fabs(json_number_value(value)) <= RUN_MOST_BIAS))
-            rc = ant_fail(err, ANT_EDATA, "logit_bias of %ld is no number between %g and %g", id,
-                          -RUN_MOST_BIAS, RUN_MOST_BIAS);
         if (rc == 0)
-            bias[to->n_bias++] = (struct ant_bias){(int32_t)id, (float)json_number_value(value)};
+            rc = read_bias(run, name, value, &bias[to->n_bias], err);
+        to->n_bias += rc == 0;
     }
     json_decref(map);
     return rc;
@@ -175,14 +195,14 @@ static int row_allowed(const struct run *run, const struct ant_prompt *prompt,
 {
     json_t *list;
     ANT_TRY(read_rule(prompt, ANT_RULE_ALLOWED, &list, err));
-    size_t n = list ? json_array_size(list) : (size_t)from->n_allowed;
-    int32_t *ids = ant_xcalloc(n + 1, sizeof(*ids));
+    if (!list) {
+        to->allowed = copy_list(from->allowed, from->n_allowed, sizeof(*to->allowed));
+        to->n_allowed = from->n_allowed;
+        return 0;
+    }
+    int32_t *ids = ant_xcalloc(json_array_size(list) + 1, sizeof(*ids));
 
     to->allowed = ids;
-    if (!list) {
-        to->n_allowed = from->n_allowed;
-        memcpy(ids, from->allowed, n * sizeof(*ids));
-    }
     int rc = add_ids(run, ANT_RULE_ALLOWED, list, ids, &to->n_allowed, err);
     json_decref(list);
     return rc;
