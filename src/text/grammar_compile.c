@@ -222,47 +222,92 @@ static uint32_t compile(struct compiler *c, uint32_t index, uint32_t next)
     return 0;
 }
 
-/* Can this instruction lead to the end of its rule, as far as is known? */
-static bool can_end(const struct ant_program *program, const bool *ends, uint32_t i)
+/* What comes behind an instruction that is no end, as far as it matters for coming to one. */
+static int operands_of(const struct ant_instruction *it, uint32_t out[2])
 {
-    const struct ant_instruction *it = &program->code[i];
-
     switch (it->op) {
-    case ANT_OP_MATCH:
-    case ANT_OP_RETURN:
-        return true;
     case ANT_OP_SPLIT:
-        return ends[it->x] || ends[it->y];
     case ANT_OP_CALL:
-        return ends[it->x] && ends[it->y];
+        out[0] = it->x;
+        out[1] = it->y;
+        return 2;
     case ANT_OP_END:
-        return ends[it->y];
+        out[0] = it->y;
+        return 1;
     case ANT_OP_RANGE:
     case ANT_OP_BEGIN:
     case ANT_OP_GUARD:
-        return ends[it->x];
+        out[0] = it->x;
+        return 1;
     default:
-        return false;
+        return 0;
     }
 }
 
-/* What cannot lead to a match becomes NEVER. Rounds go to and fro: what comes after was compiled
- * before, but rules may call each other in any order. */
+/* Can this instruction, which is no end, lead to that of its rule, as far as is known? */
+static bool can_end(const struct ant_program *program, const bool *ends, uint32_t i)
+{
+    const struct ant_instruction *it = &program->code[i];
+    uint32_t operands[2];
+    int n = operands_of(it, operands), n_ends = 0;
+
+    for (int k = 0; k < n; k++)
+        n_ends += ends[operands[k]];
+    return it->op == ANT_OP_CALL ? n_ends == n : n_ends > 0;
+}
+
+/* Who has each instruction behind it: of instruction i from[start[i]] up to start[i + 1]. */
+struct links {
+    uint32_t *start, *from; /* owned, (n + 1), (up to 2 n) */
+};
+
+static struct links list_links(const struct ant_program *program)
+{
+    size_t n = program->n;
+    struct links links = {ant_xcalloc(n + 2, sizeof(uint32_t)),
+                          ant_xcalloc(2 * n, sizeof(uint32_t))};
+    uint32_t operands[2], *next = links.start + 1; /* filling moves each start to the next one's */
+
+    for (size_t i = 0; i < n; i++)
+        for (int k = operands_of(&program->code[i], operands); k-- > 0;)
+            next[operands[k] + 1]++;
+    for (size_t i = 1; i <= n; i++)
+        next[i] += next[i - 1];
+    for (size_t i = 0; i < n; i++)
+        for (int k = operands_of(&program->code[i], operands); k-- > 0;)
+            links.from[next[operands[k]]++] = (uint32_t)i;
+    return links;
+}
+
+/* What cannot lead to a match becomes NEVER: from the ends back, each that turns out to lead there
+ * is news for those that have it behind them. */
 static void prune(struct ant_program *program)
 {
-    bool *ends = ant_xcalloc(program->n, sizeof(*ends)), has_changed = true;
+    struct links links = list_links(program);
+    bool *ends = ant_xcalloc(program->n, sizeof(*ends));
+    struct ant_ids news = {0};
 
-    for (bool is_back = false; has_changed; is_back = !is_back) {
-        has_changed = false;
-        for (uint32_t k = 0; k < program->n; k++) {
-            uint32_t i = is_back ? program->n - 1 - k : k;
-            if (!ends[i] && can_end(program, ends, i))
-                ends[i] = has_changed = true;
+    for (uint32_t i = 0; i < program->n; i++)
+        if (program->code[i].op == ANT_OP_MATCH || program->code[i].op == ANT_OP_RETURN) {
+            ends[i] = true;
+            ant_ids_add(&news, (int32_t)i);
+        }
+    while (news.len > 0) {
+        uint32_t at = (uint32_t)news.data[--news.len];
+        for (uint32_t k = links.start[at]; k < links.start[at + 1]; k++) {
+            uint32_t before = links.from[k];
+            if (ends[before] || !can_end(program, ends, before))
+                continue;
+            ends[before] = true;
+            ant_ids_add(&news, (int32_t)before);
         }
     }
     for (uint32_t i = 0; i < program->n; i++)
         if (!ends[i])
             program->code[i] = (struct ant_instruction){.op = ANT_OP_NEVER};
+    ant_ids_release(&news);
+    free(links.start);
+    free(links.from);
     free(ends);
 }
 

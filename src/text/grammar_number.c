@@ -246,8 +246,8 @@ static uint32_t whole_between(struct ant_grammar *g, double low, double high)
 
     if (low > high)
         return ant_grammar_any(g, NULL, 0);
-    snprintf(first, sizeof(first), "%.0f", low);
-    snprintf(last, sizeof(last), "%.0f", high);
+    snprintf(first, sizeof(first), "%.0f", low + 0.0); /* -0 is 0 */
+    snprintf(last, sizeof(last), "%.0f", high + 0.0);
     return whole_node(g, first, last);
 }
 

@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_WORK = 50 << 20 }; /* a second or two */
+enum {
+    LONGEST = 1 << 20,    /* bytes of a template; the longest known have 50 kB */
+    MOST_WORK = 50 << 20, /* a second or two */
+};
 
 int ant_jinja_name(struct ant_jnames *names, struct ant_arena *arena, const char *text,
                    size_t bytes)
@@ -36,7 +39,9 @@ int ant_jinja_open(struct ant_jinja **out, const char *source, size_t bytes, str
     size_t good = ant_utf8_check(source, bytes);
     int rc = 0;
 
-    if (good != bytes)
+    if (bytes > LONGEST)
+        rc = ant_fail(err, ANT_EUNSUPP, "longer than %d bytes", LONGEST);
+    else if (good != bytes)
         rc = ant_fail(err, ANT_EDATA, "not UTF-8 at byte %zu", good);
     ant_jinja_name(&jinja->names, &jinja->arena, "loop", 4);
     if (rc == 0)

@@ -192,6 +192,9 @@ static void test_hostile(void **state)
         ant_buf_printf(&source, " + 1");
     ant_buf_printf(&source, " }}");
     expect(source.data, "line 1: nested more than 800 deep");
+    source.len = 0;
+    memset(ant_buf_grow(&source, (1 << 20) + 1), ' ', (1 << 20) + 1);
+    expect(source.data, "longer than 1048576 bytes");
     ant_buf_release(&source);
 }
 

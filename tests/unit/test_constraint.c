@@ -380,6 +380,10 @@ static void usual_json_is_possible(void **state)
         {"{\"type\": \"object\", \"properties\": {\"a\": {}}, \"additionalProperties\": true}",
          "{\"b\": 1, \"\\u0061\": 2}", false},
         {"{\"minimum\": 3}", "3.5", true},
+        {"{\"type\": \"integer\", \"minimum\": -0.5}", "0", true},
+        {"{\"type\": \"integer\", \"minimum\": -0.5}", "-1", false},
+        {"{\"type\": \"integer\", \"maximum\": -0.0}", "0", true},
+        {"{\"type\": \"integer\", \"maximum\": -0.0}", "5", false},
         {"{\"enum\": [0.1, 1e-6, 42.871]}", "0.1", true},
         {"{\"enum\": [0.1, 1e-6, 42.871]}", "42.871", true},
         {"{\"type\": \"integer\", \"enum\": [1.0, 2.5]}", "1.0", true},
@@ -529,6 +533,14 @@ static void hostile_schemas_end(void **state)
                        "\"%d\": {\"anyOf\": [{\"$ref\": \"#/$defs/%d\"}, {\"$ref\": "
                        "\"#/$defs/%d\"}]},",
                        i, i + 1, i + 1);
+    ant_buf_printf(&chain, "\"4000\": {\"type\": \"null\"}}}");
+    assert_int_equal(try_schema(chain.data, &program, &err), 0);
+    ant_program_release(&program);
+    chain.len = 0;
+    ant_buf_printf(&chain, "{\"$ref\": \"#/$defs/0\", \"$defs\": {");
+    for (int i = 0; i < 4000; i++)
+        ant_buf_printf(&chain, "\"%d\": {\"items\": {\"$ref\": \"#/$defs/%d\"}, \"minItems\": 1},",
+                       i, i + 1);
     ant_buf_printf(&chain, "\"4000\": {\"type\": \"null\"}}}");
     assert_int_equal(try_schema(chain.data, &program, &err), 0);
     ant_program_release(&program);
