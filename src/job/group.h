@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A set of ranks that act together: collectives and messages, over UCX for host memory (over NCCL
- * for device memory when parallel groups of GPUs come).
+/* A set of ranks that act together: collectives and messages over UCX, for host memory. Its
+ * counterpart for device memory is device_group.h.
  *
  * All members call each collective in the same order. Deadlines: a collective in which nothing has
  * moved for `timeout` seconds fails with ANT_EPEER, naming the ranks that are missing; so it does

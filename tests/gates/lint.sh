@@ -15,7 +15,7 @@ if command -v cppcheck >/dev/null; then
         -j "$cores" --inline-suppr --library=posix -DHAVE_CONFIG_H -I. -Isrc -I"$TOP_SRCDIR/src" \
         -I"$TOP_SRCDIR/kernels" --suppress=missingIncludeSystem --suppress=invalidFunctionArg \
         --suppress=readdirCalled --suppress=unknownMacro --suppress=internalAstError \
-        --suppress=uninitvar --suppress=invalidPointerCast \
+        --suppress=uninitvar --suppress=legacyUninitvar --suppress=invalidPointerCast \
         --suppress=normalCheckLevelMaxBranches --max-configs=2 \
         --template='{file}:{line}: {message} [{id}]' \
         "$TOP_SRCDIR/src" "$TOP_SRCDIR/kernels/cpu" 2>&1)"

@@ -48,7 +48,7 @@ int __wrap_fcntl64(int fd, int command, void *argument)
 
 /* When a test asks for it the wall clock is an hour ahead for who looks at it, as before it is set
  * back (wrapped, too). */
-static int is_late;
+static _Atomic int is_late; /* the journal's own thread looks, too */
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 
