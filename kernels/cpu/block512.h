@@ -5,6 +5,7 @@
 #define ANT_KERNELS_CPU_BLOCK512_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "cpu/panel.h"
 #include "cpu/vec512.h"
@@ -84,6 +85,16 @@ INLINE void block_load(const struct block_shape s, const struct ant_panel *panel
             out->offset[g] = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), m),
                                            load_int8(scales + 16 * (s.groups + g)));
     }
+}
+
+/* Asks for the block that lies `ahead` of this one, unless that is 0: into the second level of
+ * cache, since the first has few places for what has not come yet. */
+INLINE void block_fetch(const struct ant_panel *panel, int block, ptrdiff_t ahead)
+{
+    const int bytes = panel->format->block_bytes;
+    const uint8_t *at = panel->blocks + (size_t)block * (size_t)bytes + ahead;
+    for (int i = 0; ahead && i < bytes; i += 64)
+        _mm_prefetch(at + i, _MM_HINT_T1);
 }
 
 /* Calls act((struct block_shape){...}) with the constants of a format. */

@@ -111,13 +111,9 @@ INLINE void multiply(const struct block_shape s, const struct block *w, int bias
     }
 }
 
-/* One row by one panel after the other takes the weights in one stream, of which it asks for what
- * lies this far ahead. */
-enum { AHEAD = 2048 };
-
-/* One row by one panel. */
+/* One row by one panel, while that which lies `ahead` is fetched. */
 INLINE void tile_row(const struct block_shape s, const struct ant_quant *a,
-                     const struct ant_panel *panel, int n_blocks, float *acc)
+                     const struct ant_panel *panel, int n_blocks, float *acc, ptrdiff_t ahead)
 {
     __m512 sum = _mm512_setzero_ps();
     struct block w[2];
@@ -125,10 +121,7 @@ INLINE void tile_row(const struct block_shape s, const struct ant_quant *a,
         __m512 part[2] = {_mm512_setzero_ps()}, scale = _mm512_set1_ps(a[b].scale);
         int end = b + ANT_QUANT_SPAN < n_blocks ? b + ANT_QUANT_SPAN : n_blocks;
         for (; b < end; b++) {
-            const int bytes = panel->format->block_bytes;
-            const uint8_t *at = panel->blocks + (size_t)b * (size_t)bytes + AHEAD;
-            for (int i = 0; i < bytes; i += 64)
-                _mm_prefetch(at + i, _MM_HINT_T0);
+            block_fetch(panel, b, ahead);
             block_load(s, panel, b, w);
             multiply(s, w, panel->format->bias, a + b, part);
         }
@@ -160,17 +153,13 @@ INLINE void tile_block(const struct block_shape s, int rows, const struct ant_qu
     }
 }
 
-/* Block `b` of the panels, while that of those which lie `ahead` comes to the second level of
- * cache. */
+/* Block `b` of the panels, while that of those which lie `ahead` is fetched. */
 INLINE void load_blocks(const struct block_shape s, const struct ant_panel *panels, int b,
                         ptrdiff_t ahead, struct block w[2])
 {
-    const int bytes = panels->format->block_bytes;
 #pragma GCC unroll 2
     for (int p = 0; p < s.n_panels; p++) {
-        const uint8_t *at = panels[p].blocks + (size_t)b * (size_t)bytes + ahead;
-        for (int i = 0; ahead && i < bytes; i += 64)
-            _mm_prefetch(at + i, _MM_HINT_T1);
+        block_fetch(&panels[p], b, ahead);
         block_load(s, &panels[p], b, &w[p]);
     }
 }
@@ -202,7 +191,7 @@ INLINE void tile(const struct block_shape one, int rows, const struct ant_quant 
     const struct block_shape two = {one.plane, one.groups, one.has_min, 2};
     if (rows == 1) {
         for (int p = 0; p < n_panels; p++)
-            tile_row(one, a, &panels[p], n_blocks, acc + 16 * p);
+            tile_row(one, a, &panels[p], n_blocks, acc + 16 * p, ahead);
         return;
     }
     for (int r = 0; r < rows; r += PART_ROWS) {
