@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { TILE_BYTES = 1024, TILE_ROWS = 16 };
+enum { TILE_BYTES = 1024, TILE_ROWS = 16, ACC_BYTES = ANT_TILE_COLS * sizeof(float) };
 
 static void tile_begin_amx(void)
 {
@@ -22,9 +22,7 @@ static void tile_end_amx(void)
     ANT_AMX_RELEASE();
 }
 
-/* Registers: 0-3 sums (rows, panel): 00 01 10 11; 4-5 rows; 6-7 panels. */
-enum { ACC_BYTES = ANT_TILE_COLS * sizeof(float) };
-
+/* Asks memory for a block of the panels that the next call will want. */
 static void fetch(const uint8_t *b0, const uint8_t *b1, ptrdiff_t ahead, int block)
 {
     for (int i = 0; ahead && i < TILE_BYTES; i += 64) {
@@ -33,6 +31,8 @@ static void fetch(const uint8_t *b0, const uint8_t *b1, ptrdiff_t ahead, int blo
     }
 }
 
+/* 32 rows by both panels, added to acc. Registers: 0-3 sums (rows, panel): 00 01 10 11; 4-5 rows;
+ * 6-7 panels. */
 static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, const uint8_t *b1,
                       int blocks, float *acc, bool first, ptrdiff_t ahead)
 {
@@ -66,6 +66,7 @@ static void two_tiles(const uint8_t *a, size_t row_bytes, const uint8_t *b0, con
     ANT_AMX_STORE(3, acc1 + 16, ACC_BYTES);
 }
 
+/* 16 rows by both panels, in the same registers. */
 static void one_tile(const uint8_t *a, size_t row_bytes, const uint8_t *b0, const uint8_t *b1,
                      int blocks, float *acc, bool first, ptrdiff_t ahead)
 {
