@@ -233,6 +233,7 @@ __global__ void __launch_bounds__(THREADS) route(const __grid_constant__ struct 
 /* ---- the order of experts ---- */
 
 constexpr int SORT_THREADS = 1024, SORT_WARPS = SORT_THREADS / 32;
+constexpr int AHEAD = 4; /* entries of a thread that are read at once */
 
 /* The held expert of an entry, or n_held: of none. */
 __device__ __forceinline__ int expert_of(const struct kern_sort &a, int entry, int end)
@@ -241,29 +242,42 @@ __device__ __forceinline__ int expert_of(const struct kern_sort &a, int entry, i
     return held >= 0 && held < a.n_held ? held : a.n_held;
 }
 
-/* Sum of x over the threads before this one; *total: over all. */
-__device__ int scan(int *room, int x, int *total)
+/* Those of AHEAD entries, 32 apart, from `entry` on. */
+__device__ __forceinline__ void read_ahead(int (&held)[AHEAD], const struct kern_sort &a, int entry,
+                                           int end)
 {
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = x;
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++)
+        held[i] = expert_of(a, entry + 32 * i, end);
+}
+
+/* Sum of x over the lanes up to this one. */
+__device__ __forceinline__ int scan_warp(int x)
+{
+    int lane = threadIdx.x % 32;
 
     for (int o = 1; o < 32; o *= 2) {
-        int below = __shfl_up_sync(~0u, sum, o);
-        sum += lane >= o ? below : 0;
+        int below = __shfl_up_sync(~0u, x, o);
+        x += lane >= o ? below : 0;
     }
+    return x;
+}
+
+/* Sum of x over the threads before this one; *total: over all. */
+__device__ __forceinline__ int scan(int *room, int x, int *total)
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = scan_warp(x);
+
     __syncthreads();
     if (lane == 31)
         room[warp] = sum;
     __syncthreads();
-    int before = 0, all = 0;
-    for (int w = 0; w < SORT_WARPS; w++) {
-        before += w < warp ? room[w] : 0;
-        all += room[w];
-    }
-    *total = all;
-    return before + sum - x;
+    int warps = scan_warp(room[lane]); /* as many as lanes */
+    *total = __shfl_sync(~0u, warps, SORT_WARPS - 1);
+    return __shfl_sync(~0u, warps, warp) - room[warp] + sum - x;
 }
 
-__global__ void __launch_bounds__(SORT_THREADS) sort(const __grid_constant__ struct kern_sort a)
+__global__ void __launch_bounds__(SORT_THREADS, 1) sort(const __grid_constant__ struct kern_sort a)
 {
     extern __shared__ int counts[]; /* (SORT_WARPS, n_held + 1) */
     __shared__ int room[SORT_WARPS];
@@ -271,19 +285,22 @@ __global__ void __launch_bounds__(SORT_THREADS) sort(const __grid_constant__ str
     int runs = (a.entries + 31) / 32; /* of 32 entries */
     int from = (int)((long long)runs * warp / SORT_WARPS) * 32;
     int to = min((int)((long long)runs * (warp + 1) / SORT_WARPS) * 32, a.entries);
-    int *mine = counts + warp * width, e = threadIdx.x;
+    int *mine = counts + warp * width, e = threadIdx.x, held[AHEAD];
 
     start_next();
     for (int i = threadIdx.x; i < SORT_WARPS * width; i += SORT_THREADS)
         counts[i] = 0;
     __syncthreads();
     wait_before();
-    for (int i = from + lane; i - lane < to; i += 32) {
-        int held = expert_of(a, i, to);
-        unsigned peers = __match_any_sync(~0u, held);
-        if (lane == __ffs(peers) - 1)
-            mine[held] += __popc(peers);
-        __syncwarp();
+    for (int i = from + lane; i - lane < to; i += 32 * AHEAD) {
+        read_ahead(held, a, i, to);
+#pragma unroll
+        for (int j = 0; j < AHEAD; j++) {
+            unsigned peers = __match_any_sync(~0u, held[j]);
+            if (lane == __ffs(peers) - 1)
+                mine[held[j]] += __popc(peers);
+            __syncwarp();
+        }
     }
     __syncthreads();
     int n = 0, total, n_tiles;
@@ -301,21 +318,23 @@ __global__ void __launch_bounds__(SORT_THREADS) sort(const __grid_constant__ str
     for (int i = 0; i < tiles; i++)
         a.tiles[tile + i] = {e, first + i * a.tile_places,
                              min(a.tile_places, n - i * a.tile_places), 0};
-    if (threadIdx.x == 0)
+    if (e == 0)
         *a.n_tiles = n_tiles;
-    __syncthreads();
-    for (int i = from + lane; i - lane < to; i += 32) {
-        int held = expert_of(a, i, to);
-        unsigned peers = __match_any_sync(~0u, held), below = peers & ((1u << lane) - 1);
-        int at = mine[held] + __popc(below);
-        __syncwarp();
-        if (lane == __ffs(peers) - 1)
-            mine[held] += __popc(peers);
-        __syncwarp();
-        if (i < to)
-            a.places[i] = held < a.n_held ? at : -1;
-        if (i < to && held < a.n_held)
-            a.rows[at] = i / a.used;
+    for (int i = from + lane; i - lane < to; i += 32 * AHEAD) {
+        read_ahead(held, a, i, to);
+#pragma unroll
+        for (int j = 0; j < AHEAD; j++) {
+            unsigned peers = __match_any_sync(~0u, held[j]), below = peers & ((1u << lane) - 1);
+            int at = mine[held[j]] + __popc(below), entry = i + 32 * j;
+            __syncwarp();
+            if (lane == __ffs(peers) - 1)
+                mine[held[j]] += __popc(peers);
+            __syncwarp();
+            if (entry < to)
+                a.places[entry] = held[j] < a.n_held ? at : -1;
+            if (held[j] < a.n_held)
+                a.rows[at] = entry / a.used;
+        }
     }
 }
 
