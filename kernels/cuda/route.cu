@@ -315,9 +315,10 @@ __global__ void __launch_bounds__(SORT_THREADS, 1) sort(const __grid_constant__ 
         place += count;
     }
     int tiles = (n + a.tile_places - 1) / a.tile_places, tile = scan(room, tiles, &n_tiles);
+    /* About equal ones: a small one would read all of the expert's weights, too. */
+    int share = tiles > 0 ? min(a.tile_places, ((n + tiles - 1) / tiles + 63) / 64 * 64) : 0;
     for (int i = 0; i < tiles; i++)
-        a.tiles[tile + i] = {e, first + i * a.tile_places,
-                             min(a.tile_places, n - i * a.tile_places), 0};
+        a.tiles[tile + i] = {e, first + i * share, min(share, n - i * share), 0};
     if (e == 0)
         *a.n_tiles = n_tiles;
     for (int i = from + lane; i - lane < to; i += 32 * AHEAD) {

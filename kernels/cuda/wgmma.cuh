@@ -51,10 +51,13 @@ template <int N> __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[N][4])
 }
 
 #define C4(n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
-#define C32   C4(0), C4(1), C4(2), C4(3), C4(4), C4(5), C4(6), C4(7)
+#define C16   C4(0), C4(1), C4(2), C4(3)
+#define C32   C16, C4(4), C4(5), C4(6), C4(7)
+#define C48   C32, C4(8), C4(9), C4(10), C4(11)
 #define C64   C32, C4(8), C4(9), C4(10), C4(11), C4(12), C4(13), C4(14), C4(15)
 #define C96   C64, C4(16), C4(17), C4(18), C4(19), C4(20), C4(21), C4(22), C4(23)
 #define C128  C96, C4(24), C4(25), C4(26), C4(27), C4(28), C4(29), C4(30), C4(31)
+#define R16   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define R32                                                                                        \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "   \
     "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -62,6 +65,7 @@ template <int N> __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[N][4])
     R32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, "  \
         "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
+#define R48 R32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
 #define R96                                                                                        \
     R64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, "  \
         "%81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
@@ -72,6 +76,24 @@ template <int N> __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[N][4])
 
 /* c (64 x N) = a (64 x 16) b (N x 16)^T, added to c when `add`; both in shared memory, rows along
  * the sum. */
+__device__ __forceinline__ void wgmma_product(float (&c)[4][4], uint32_t a, uint32_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" R16
+                 "}, %16, %17, p, 1, 1, 0, 0;\n}"
+                 : C16
+                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
+}
+
+__device__ __forceinline__ void wgmma_product(float (&c)[12][4], uint32_t a, uint32_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %50, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {" R48
+                 "}, %48, %49, p, 1, 1, 0, 0;\n}"
+                 : C48
+                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
+}
+
 __device__ __forceinline__ void wgmma_product(float (&c)[8][4], uint32_t a, uint32_t b, int add)
 {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
@@ -143,6 +165,10 @@ __device__ __forceinline__ void wgmma_values(float (&c)[16][4], const uint32_t (
 }
 
 #undef C4
+#undef C16
+#undef C48
+#undef R16
+#undef R48
 #undef C32
 #undef C64
 #undef C96
@@ -246,6 +272,37 @@ template <int REGISTERS> __device__ __forceinline__ void registers_lower()
 template <int REGISTERS> __device__ __forceinline__ void registers_raise()
 {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
+/* Clusters: blocks whose shared memory the others can reach. All threads of all of them come here.
+ */
+__device__ __forceinline__ void barrier_cluster()
+{
+    asm volatile("barrier.cluster.arrive.release.aligned;\n"
+                 "barrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+}
+
+/* Arrive at a barrier of a block of the cluster, by its address in this one. What is ordered are
+ * reads of shared memory, which are over: to release to the whole cluster would wait for all of the
+ * thread's accesses to memory, too. */
+__device__ __forceinline__ void barrier_arrive_at(uint32_t barrier, int rank)
+{
+    asm volatile("{\n.reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(barrier),
+                 "r"(rank)
+                 : "memory");
+}
+
+/* As copy_box(), to the same place of both blocks of a cluster, and towards the barrier of each. */
+__device__ __forceinline__ void copy_box_to_both(uint32_t to, const void *map, int x, int y, int z,
+                                                 uint32_t barrier)
+{
+    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 ".multicast::cluster [%0], [%1, {%2, %6, %6, %3, %4}], [%5], %7;" ::"r"(to),
+                 "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier), "r"(0), "h"((uint16_t)3)
+                 : "memory");
 }
 
 #endif
