@@ -32,12 +32,12 @@ static json_t *lane_of(const struct history_lane *lane)
         "prefill_s", sum->prefill_s, "decode_s", sum->decode_s, "idle_s", sum->idle_s);
 
     if (report)
-        json_object_update_new(
-            out,
-            json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "host", report->host,
-                      "load_s", report->load_s, "total_s", report->total_s, "weight_bytes",
-                      report->weight_bytes, "kv_bytes", report->kv_bytes, "flops", report->flops,
-                      "bandwidth", report->bandwidth, "peak_memory", report->peak_memory));
+        json_object_update_new(out, json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "host",
+                                              report->host, "load_s", report->load_s, "total_s",
+                                              report->total_s, "weight_bytes", report->weight_bytes,
+                                              "kv_bytes", report->kv_bytes, "flops", report->flops,
+                                              "bandwidth", report->bandwidth, "peak_memory",
+                                              report->peak_memory));
     return out;
 }
 

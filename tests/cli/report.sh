@@ -58,7 +58,7 @@ expect "of shards" 0 "merged.html"
 check "the page needs nothing but itself" page merged.html
 holds "its ranks are of shards" merged.html "<td>2/0</td>"
 "$antiphon" report merged.h5 --json >m.json
-holds "all of them" m.json '"shard": 0' '"shard": 1' '"shard": 2'
+holds "all of them" m.json '"shard": 0' '"shard": 1' '"shard": 2' '"host": "' '"peak_memory": '
 
 # A job that is stopped and goes on.
 awk 'BEGIN { for (i = 0; i < 400; i++)
