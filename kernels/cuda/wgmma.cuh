@@ -74,61 +74,27 @@ template <int N> __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[N][4])
         "%111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, "     \
         "%125, %126, %127"
 
-/* c (64 x N) = a (64 x 16) b (N x 16)^T, added to c when `add`; both in shared memory, rows along
- * the sum. */
-__device__ __forceinline__ void wgmma_product(float (&c)[4][4], uint32_t a, uint32_t b, int add)
-{
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" R16
-                 "}, %16, %17, p, 1, 1, 0, 0;\n}"
-                 : C16
-                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
-}
+/* c (64 x COLUMNS) = a (64 x 16) b (COLUMNS x 16)^T, added to c when `add`; both in shared memory,
+ * rows along the sum. A, B and ADD are the numbers of operands behind those of c. */
+#define WGMMA_PRODUCT(EIGHTS, COLUMNS, OUTPUTS, REGISTERS, A, B, ADD)                              \
+    __device__ __forceinline__ void wgmma_product(float(&c)[EIGHTS][4], uint32_t a, uint32_t b,    \
+                                                  int add)                                         \
+    {                                                                                              \
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" ADD ", 0;\n"                             \
+                     "wgmma.mma_async.sync.aligned.m64n" COLUMNS "k16.f32.bf16.bf16 {" REGISTERS   \
+                     "}, %" A ", %" B ", p, 1, 1, 0, 0;\n}"                                        \
+                     : OUTPUTS                                                                     \
+                     : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));              \
+    }
 
-__device__ __forceinline__ void wgmma_product(float (&c)[12][4], uint32_t a, uint32_t b, int add)
-{
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %50, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {" R48
-                 "}, %48, %49, p, 1, 1, 0, 0;\n}"
-                 : C48
-                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
-}
+WGMMA_PRODUCT(4, "32", C16, R16, "16", "17", "18")
+WGMMA_PRODUCT(8, "64", C32, R32, "32", "33", "34")
+WGMMA_PRODUCT(12, "96", C48, R48, "48", "49", "50")
+WGMMA_PRODUCT(16, "128", C64, R64, "64", "65", "66")
+WGMMA_PRODUCT(24, "192", C96, R96, "96", "97", "98")
+WGMMA_PRODUCT(32, "256", C128, R128, "128", "129", "130")
 
-__device__ __forceinline__ void wgmma_product(float (&c)[8][4], uint32_t a, uint32_t b, int add)
-{
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" R32
-                 "}, %32, %33, p, 1, 1, 0, 0;\n}"
-                 : C32
-                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
-}
-
-__device__ __forceinline__ void wgmma_product(float (&c)[16][4], uint32_t a, uint32_t b, int add)
-{
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" R64
-                 "}, %64, %65, p, 1, 1, 0, 0;\n}"
-                 : C64
-                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
-}
-
-__device__ __forceinline__ void wgmma_product(float (&c)[24][4], uint32_t a, uint32_t b, int add)
-{
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %98, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {" R96
-                 "}, %96, %97, p, 1, 1, 0, 0;\n}"
-                 : C96
-                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
-}
-
-__device__ __forceinline__ void wgmma_product(float (&c)[32][4], uint32_t a, uint32_t b, int add)
-{
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" R128
-                 "}, %128, %129, p, 1, 1, 0, 0;\n}"
-                 : C128
-                 : "l"(wgmma_descriptor(a)), "l"(wgmma_descriptor(b)), "r"(add));
-}
+#undef WGMMA_PRODUCT
 
 /* c (64 x 64) = a (64 x 16) b (64 x 16)^T, added to c when `add`; a in registers, rows of b along
  * the sum. */
