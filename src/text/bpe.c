@@ -128,12 +128,12 @@ static int build_bytes(struct ant_bpe *bpe, struct ant_error *err)
         char name[8];
         size_t n = (size_t)snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte);
 
-        bpe->fallback[byte] = ant_vocab_find(vocab, name, n);
+        bpe->fallback[byte] = ant_vocab_find_own(vocab, name, n);
         if (vocab->byte_level)
             n = ant_utf8_put(name, ant_byte_character((unsigned char)byte));
         else
             n = ant_utf8_put(name, (uint32_t)byte);
-        bpe->bytes[byte] = ant_vocab_find(vocab, name, n);
+        bpe->bytes[byte] = ant_vocab_find_own(vocab, name, n);
         if (vocab->byte_level && vocab->byte_fallback && bpe->bytes[byte] < 0)
             return ant_fail(err, ANT_EUNSUPP, "byte_fallback with bytes that are no tokens");
     }
@@ -151,16 +151,20 @@ static void measure_tokens(struct ant_bpe *bpe)
     }
 }
 
-/* With merges, unknown characters side by side may be one token, so that there only words merge
- * alone; and where they are dropped, their neighbours meet, even over the start of a word. */
+/* Where unknown characters side by side may be one token only words merge alone; and where merges
+ * drop them, their neighbours meet, even over the start of a word. */
 static void build_cuts(struct ant_bpe *bpe)
 {
     const struct ant_vocab *vocab = bpe->vocab;
-    bool has_words = ant_vocab_find(vocab, space, SPACE_BYTES) >= 0;
+    bool has_words = ant_vocab_find_own(vocab, space, SPACE_BYTES) >= 0;
+    bool has_all = vocab->byte_fallback;
 
-    if (vocab->model == ANT_VOCAB_SCORES)
-        bpe->cuts = ant_cuts_open(vocab, false);
-    else if (!vocab->byte_level && !vocab->ignore_merges && vocab->unknown >= 0 && has_words)
+    for (int byte = 0; byte < 256; byte++)
+        has_all &= bpe->fallback[byte] >= 0;
+    if (vocab->model == ANT_VOCAB_SCORES && (has_all || has_words))
+        bpe->cuts = ant_cuts_open(vocab, !has_all);
+    else if (vocab->model == ANT_VOCAB_MERGES && !vocab->byte_level && !vocab->ignore_merges &&
+             vocab->unknown >= 0 && has_words)
         bpe->cuts = ant_cuts_open(vocab, true);
 }
 
@@ -240,21 +244,16 @@ static int32_t character_id(const struct ant_bpe *bpe, const char *text, size_t 
 {
     if (bytes == 1)
         return bpe->bytes[(unsigned char)*text];
-    return ant_vocab_find(bpe->vocab, text, bytes);
+    return ant_vocab_find_own(bpe->vocab, text, bytes);
 }
 
-/* Add a character that is no token as one token a byte; false if one of those is none either. */
-static bool add_bytes(const struct ant_bpe *bpe, struct ant_bpe_work *work, const char *piece,
-                      size_t start, size_t bytes)
+/* Can a character that is no token be one token a byte? */
+static bool has_bytes(const struct ant_bpe *bpe, const char *text, size_t bytes)
 {
-    size_t i;
-
-    for (i = 0; i < bytes; i++)
-        if (bpe->fallback[(unsigned char)piece[start + i]] < 0)
+    for (size_t i = 0; i < bytes; i++)
+        if (bpe->fallback[(unsigned char)text[i]] < 0)
             return false;
-    for (i = 0; i < bytes; i++)
-        add_symbol(work, bpe->fallback[(unsigned char)piece[start + i]], start + i, 1);
-    return true;
+    return bpe->vocab->byte_fallback;
 }
 
 /* With merges all symbols are tokens from the start. Unknown characters wait for the next known
@@ -270,8 +269,11 @@ static void symbols_of_merges(const struct ant_bpe *bpe, struct ant_bpe_work *wo
 
         length = vocab->byte_level ? 1 : ant_utf8_length((unsigned char)piece[at]);
         id = character_id(bpe, piece + at, length);
-        if (id < 0 && vocab->byte_fallback && add_bytes(bpe, work, piece, at, length))
+        if (id < 0 && has_bytes(bpe, piece + at, length)) {
+            for (size_t i = at; i < at + length; i++)
+                add_symbol(work, bpe->fallback[(unsigned char)piece[i]], i, 1);
             continue;
+        }
         if (unknown_bytes > 0 && (id >= 0 || (vocab->unknown >= 0 && !vocab->fuse_unknown))) {
             add_symbol(work, vocab->unknown, unknown_start, unknown_bytes);
             unknown_bytes = 0;
@@ -323,7 +325,7 @@ static int32_t find_both(const struct ant_bpe *bpe, const char *piece, const str
 {
     if ((size_t)left->bytes + right->bytes > bpe->longest)
         return -1;
-    return ant_vocab_find(bpe->vocab, piece + left->start, left->bytes + right->bytes);
+    return ant_vocab_find_own(bpe->vocab, piece + left->start, left->bytes + right->bytes);
 }
 
 /* The rank and result of merging two neighbours; false: they do not merge. */
@@ -479,23 +481,22 @@ static size_t merge_long(const struct ant_bpe *bpe, struct ant_bpe_work *work, c
 static void put_symbols(const struct ant_bpe *bpe, const struct ant_bpe_work *work, size_t n,
                         const char *piece, struct ant_ids *out)
 {
-    size_t i, k;
+    const struct ant_vocab *vocab = bpe->vocab;
+    bool is_unknown = false;
 
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         const struct symbol *symbol = &work->symbols[i];
+        const char *text = piece + symbol->start;
+        bool fuses = is_unknown && vocab->fuse_unknown;
 
-        if (symbol->id != UNKNOWN) {
+        is_unknown = symbol->id == UNKNOWN && !has_bytes(bpe, text, symbol->bytes);
+        if (symbol->id != UNKNOWN)
             ant_ids_add(out, symbol->id);
-            continue;
-        }
-        for (k = 0; k < symbol->bytes; k++) {
-            int32_t id = bpe->fallback[(unsigned char)piece[symbol->start + k]];
-
-            if (id < 0)
-                id = bpe->vocab->unknown;
-            if (id >= 0)
-                ant_ids_add(out, id);
-        }
+        else if (!is_unknown)
+            for (size_t k = 0; k < symbol->bytes; k++)
+                ant_ids_add(out, bpe->fallback[(unsigned char)text[k]]);
+        else if (vocab->unknown >= 0 && !fuses)
+            ant_ids_add(out, vocab->unknown);
     }
 }
 
@@ -515,7 +516,7 @@ static void encode(const struct ant_bpe *bpe, struct ant_bpe_work *work, const c
             text = work->spelled.data;
             text_bytes = work->spelled.len;
         }
-        id = text_bytes <= bpe->longest ? ant_vocab_find(bpe->vocab, text, text_bytes) : -1;
+        id = text_bytes <= bpe->longest ? ant_vocab_find_own(bpe->vocab, text, text_bytes) : -1;
         if (id >= 0) {
             ant_ids_add(out, id);
             return;

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_CLUSTER = 5 };
+enum {
+    LONGEST_CLUSTER = 5,
+    LONGEST_TEXT = 64, /* bytes that an entry may become; 33 is the most in any model known */
+};
 
 /* The array's units, by bits: 31 is set in one that holds a value; else 0-7 the label, 8 whether a
  * text ends there, 9 whether the offset (10-30) counts in 256s. */
@@ -70,6 +73,17 @@ static void find_plain(struct ant_charsmap *map)
     map->plain['\r'] = false; /* a cluster with \n */
 }
 
+/* Is none of the texts, each with a NUL behind it, longer than it may be? */
+static bool are_short(const char *texts, size_t bytes)
+{
+    for (const char *end; bytes > 0; bytes -= (size_t)(end + 1 - texts), texts = end + 1) {
+        end = memchr(texts, '\0', bytes);
+        if (end - texts > LONGEST_TEXT)
+            return false;
+    }
+    return true;
+}
+
 int ant_charsmap_open(struct ant_charsmap **out, const void *blob, size_t bytes,
                       struct ant_error *err)
 {
@@ -82,6 +96,9 @@ int ant_charsmap_open(struct ant_charsmap **out, const void *blob, size_t bytes,
         data[bytes - 1] != 0 ||
         ant_utf8_check((const char *)data + 4 + trie, bytes - 4 - trie) != bytes - 4 - trie)
         return ant_fail(err, ANT_EDATA, "the map of characters is malformed");
+    if (!are_short((const char *)data + 4 + trie, bytes - 4 - trie))
+        return ant_fail(err, ANT_EUNSUPP, "the map of characters has a text of more than %d bytes",
+                        (int)LONGEST_TEXT);
     struct ant_charsmap *map = ant_xcalloc(1, sizeof(*map));
     map->n_units = trie / 4;
     map->units = ant_xcalloc(map->n_units, sizeof(*map->units));

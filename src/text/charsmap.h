@@ -14,7 +14,8 @@
 
 struct ant_charsmap;
 
-/* `blob` may go away afterwards. ANT_EDATA when it is malformed. */
+/* `blob` may go away afterwards. ANT_EDATA when it is malformed, ANT_EUNSUPP when
+ * a character becomes very many. */
 int ant_charsmap_open(struct ant_charsmap **out, const void *blob, size_t bytes,
                       struct ant_error *err);
 void ant_charsmap_close(struct ant_charsmap *map); /* legal on NULL */

@@ -128,12 +128,13 @@ static void metaspace(const struct ant_decode_step *step, bool first, struct ant
 
 /* Steps that look at one token at a time. */
 static int each_token(const struct ant_decode_step *step, struct ant_matcher *matcher, bool first,
-                      const char *text, size_t bytes, struct ant_buf *out, struct ant_error *err)
+                      const char *text, size_t bytes, struct ant_buf *out, size_t most,
+                      struct ant_error *err)
 {
     switch (step->kind) {
     case ANT_DECODE_REPLACE:
-        return ant_replace(out, step->pattern, matcher, text, bytes, step->content, step->bytes,
-                           err);
+        return ant_replace(out, most, step->pattern, matcher, text, bytes, step->content,
+                           step->bytes, err);
     case ANT_DECODE_STRIP:
         strip(step, &text, &bytes);
         ant_buf_add(out, text, bytes);
@@ -151,7 +152,7 @@ static int each_token(const struct ant_decode_step *step, struct ant_matcher *ma
 }
 
 static int apply(const struct ant_decode_step *step, struct ant_matcher *matcher,
-                 const struct ant_decode_list *from, struct ant_decode_list *to,
+                 const struct ant_decode_list *from, struct ant_decode_list *to, size_t most,
                  struct ant_error *err)
 {
     size_t i, start = 0;
@@ -163,7 +164,7 @@ static int apply(const struct ant_decode_step *step, struct ant_matcher *matcher
     }
     for (i = 0; i < from->n; start = from->ends[i++]) {
         ANT_TRY(each_token(step, matcher, i == 0, from->texts.data + start, from->ends[i] - start,
-                           &to->texts, err));
+                           &to->texts, most, err));
         if (!fuses)
             end_token(to);
     }
@@ -185,7 +186,7 @@ int ant_decode(const struct ant_decode_step *steps, size_t n, struct ant_matcher
 {
     struct ant_decode_list next = {0}, swap;
     int result = 0;
-    size_t i, start = 0;
+    size_t most = ant_normal_most(list->texts.len), i, start = 0;
 
     for (i = 0; n == 0 && i < list->n; start = list->ends[i++]) { /* no steps: words in a row */
         if (i > 0)
@@ -195,7 +196,7 @@ int ant_decode(const struct ant_decode_step *steps, size_t n, struct ant_matcher
     for (i = 0; i < n && result == 0; i++) {
         next.texts.len = 0;
         next.n = 0;
-        result = apply(&steps[i], matcher, list, &next, err);
+        result = apply(&steps[i], matcher, list, &next, most, err);
         swap = *list;
         *list = next;
         next = swap;
@@ -210,21 +211,25 @@ int ant_decode_piece(const struct ant_decode_step *steps, size_t n, struct ant_m
                      struct ant_buf scratch[2], const char *text, size_t bytes, struct ant_buf *out,
                      struct ant_error *err)
 {
-    size_t i;
+    size_t most = ant_normal_most(bytes), i;
+    int into = 0;
 
     for (i = 0; i < n; i++) {
-        struct ant_buf *to = &scratch[i % 2];
+        struct ant_buf *to = &scratch[into];
         int byte = steps[i].kind == ANT_DECODE_BYTE_FALLBACK ? fallback_byte(text, bytes) : -1;
 
         if (steps[i].kind == ANT_DECODE_STRIP || steps[i].kind == ANT_DECODE_FUSE)
             continue;
+        if (ant_utf8_check(text, bytes) != bytes) /* steps look at whole characters */
+            break;
         to->len = 0;
         if (byte >= 0)
             ant_buf_add(to, &(char){(char)byte}, 1);
         else
-            ANT_TRY(each_token(&steps[i], matcher, false, text, bytes, to, err));
+            ANT_TRY(each_token(&steps[i], matcher, false, text, bytes, to, most, err));
         text = to->data;
         bytes = to->len;
+        into = !into;
     }
     ant_buf_add(out, text, bytes);
     return 0;

@@ -181,24 +181,27 @@ static int indent_of(struct ant_jrun *run, const struct ant_jv *width, int other
 static int filter_indent(struct ant_jrun *run, const struct ant_jv *in,
                          const struct ant_jcall *call, struct ant_jv *out)
 {
-    struct ant_jv indent, all;
+    struct ant_jv indent;
     struct ant_jtext text = {0};
     size_t at = 0, n, end;
 
+    if (in->kind == ANT_JV_UNDEFINED)
+        return ant_jinja_fail_undefined(run, in);
+    if (in->kind != ANT_JV_STRING)
+        return ant_jinja_fail(run, ANT_EDATA, "a %s has no lines to indent", ant_jv_type(in));
     ANT_TRY(indent_of(run, call->args[0], 4, &indent));
-    ANT_TRY(ant_jv_string(run, in, &all));
     for (bool is_first = true;; is_first = false) {
-        n = ant_jv_line(all.text + at, all.bytes - at, &end);
+        n = ant_jv_line(in->text + at, in->bytes - at, &end);
         if (is_first ? flag(call->args[1]) : n > 0 || flag(call->args[2]))
             ANT_TRY(ant_jtext_add(run, &text, indent.text, indent.bytes));
-        ANT_TRY(ant_jtext_add(run, &text, all.text + at, n));
+        ANT_TRY(ant_jtext_add(run, &text, in->text + at, n));
         at += n + end;
         if (end == 0)
             break;
         ANT_TRY(ant_jtext_add(run, &text, "\n", 1));
     }
     *out = ant_jtext_value(&text);
-    return ant_jinja_work(run, all.bytes / 16);
+    return ant_jinja_work(run, in->bytes / 16);
 }
 
 static int filter_tojson(struct ant_jrun *run, const struct ant_jv *in,
@@ -279,7 +282,7 @@ static int filter_int(struct ant_jrun *run, const struct ant_jv *in, const struc
     bool is_integer = ant_jv_as_integer(in, &integer), is_number = in->kind == ANT_JV_FLOAT;
 
     if (in->kind == ANT_JV_UNDEFINED)
-        return ant_jinja_fail(run, ANT_EDATA, "'%.*s' is undefined", (int)in->bytes, in->text);
+        return ant_jinja_fail_undefined(run, in);
     *out = call->args[0] ? *call->args[0] : ant_jv_int(0);
     if (in->kind == ANT_JV_STRING)
         is_number = parse_number(in, &real, &integer, &is_integer);
@@ -289,6 +292,8 @@ static int filter_int(struct ant_jrun *run, const struct ant_jv *in, const struc
         *out = ant_jv_int(integer);
     else if (is_number && fabs(real) < 0x1p63)
         *out = ant_jv_int((int64_t)real);
+    else if (is_number && isfinite(real))
+        return ant_jinja_fail(run, ANT_EUNSUPP, "integers beyond 64 bits are not supported");
     return 0;
 }
 
@@ -299,7 +304,8 @@ static int filter_float(struct ant_jrun *run, const struct ant_jv *in, const str
     int64_t integer;
     bool is_integer;
 
-    (void)run;
+    if (in->kind == ANT_JV_UNDEFINED)
+        return ant_jinja_fail_undefined(run, in);
     *out = call->args[0] ? *call->args[0] : ant_jv_float(0);
     if (ant_jv_is_number(in))
         *out = ant_jv_float(ant_jv_real(in));
@@ -468,6 +474,8 @@ static int filter_dictsort(struct ant_jrun *run, const struct ant_jv *in,
 {
     struct ant_jv by, keys;
 
+    if (in->kind == ANT_JV_UNDEFINED)
+        return ant_jinja_fail_undefined(run, in);
     ANT_TRY(text_of(run, call->args[1], "key", &by));
     size_t place = by.bytes == 5 && memcmp(by.text, "value", 5) == 0;
     if (!place && (by.bytes != 3 || memcmp(by.text, "key", 3) != 0))

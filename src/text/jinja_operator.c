@@ -14,7 +14,7 @@ static int fail_operands(struct ant_jrun *run, const char *op, const struct ant_
     const struct ant_jv *bad = a->kind == ANT_JV_UNDEFINED ? a : b;
 
     if (bad->kind == ANT_JV_UNDEFINED)
-        return ant_jinja_fail(run, ANT_EDATA, "'%.*s' is undefined", (int)bad->bytes, bad->text);
+        return ant_jinja_fail_undefined(run, bad);
     return ant_jinja_fail(run, ANT_EDATA, "a %s and a %s have no %s", ant_jv_type(a),
                           ant_jv_type(b), op);
 }

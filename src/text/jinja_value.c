@@ -619,7 +619,7 @@ static int attribute(struct ant_jrun *run, const struct ant_jv *value, const cha
     return 1;
 }
 
-static int fail_undefined(struct ant_jrun *run, const struct ant_jv *value)
+int ant_jinja_fail_undefined(struct ant_jrun *run, const struct ant_jv *value)
 {
     return ant_jinja_fail(run, ANT_EDATA, "'%.*s' is undefined", (int)value->bytes, value->text);
 }
@@ -629,7 +629,7 @@ int ant_jv_member(struct ant_jrun *run, const struct ant_jv *value, const char *
 {
     *out = ant_jv_undefined(name, bytes);
     if (value->kind == ANT_JV_UNDEFINED)
-        return fail_undefined(run, value);
+        return ant_jinja_fail_undefined(run, value);
     if (value->kind == ANT_JV_LOOP)
         return loop_member(run, value, name, bytes, out);
     int rc = attribute(run, value, name, bytes, out);
@@ -653,7 +653,7 @@ int ant_jv_index(struct ant_jrun *run, const struct ant_jv *value, const struct 
     *out = ant_jv_undefined(key->kind == ANT_JV_STRING ? key->text : "item",
                             key->kind == ANT_JV_STRING ? key->bytes : 4);
     if (value->kind == ANT_JV_UNDEFINED)
-        return fail_undefined(run, value);
+        return ant_jinja_fail_undefined(run, value);
     if (value->kind == ANT_JV_DICT || value->kind == ANT_JV_NAMESPACE)
         ANT_TRY(ant_jv_lookup(run, value->dict, key, &there));
     if (there) {
@@ -701,7 +701,7 @@ int ant_jv_slice(struct ant_jrun *run, const struct ant_jv *value, const struct 
     int64_t n, by = 1, start, end;
 
     if (value->kind == ANT_JV_UNDEFINED)
-        return fail_undefined(run, value);
+        return ant_jinja_fail_undefined(run, value);
     if (value->kind != ANT_JV_STRING &&
         (value->kind != ANT_JV_LIST || value->form > ANT_JFORM_TUPLE))
         return ant_jinja_fail(run, ANT_EDATA, "a %s cannot be sliced", ant_jv_type(value));

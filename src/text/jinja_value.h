@@ -128,6 +128,7 @@ const struct ant_jbuiltin *ant_jinja_method(const struct ant_jv *self, const cha
 /* ANT_EDATA with the line that is being evaluated before the text. */
 int ant_jinja_fail(struct ant_jrun *run, enum ant_err code, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
+int ant_jinja_fail_undefined(struct ant_jrun *run, const struct ant_jv *value);
 /* Count `n` units of work, of which each is a few steps or some 16 bytes gone through; an error
  * when there was too much of it. */
 int ant_jinja_work(struct ant_jrun *run, size_t n);

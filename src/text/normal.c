@@ -181,9 +181,17 @@ static void spell(struct ant_buf *out, const char *text, size_t bytes, bool adds
         out->len -= 3;
 }
 
-int ant_replace(struct ant_buf *out, const struct ant_pattern *pattern, struct ant_matcher *matcher,
-                const char *text, size_t bytes, const char *content, size_t content_bytes,
-                struct ant_error *err)
+int ant_normal_check(size_t bytes, size_t most, struct ant_error *err)
+{
+    if (bytes <= most)
+        return 0;
+    return ant_fail(err, ANT_EUNSUPP, "the tokenizer's rules make more than %zu bytes of a text",
+                    most);
+}
+
+int ant_replace(struct ant_buf *out, size_t most, const struct ant_pattern *pattern,
+                struct ant_matcher *matcher, const char *text, size_t bytes, const char *content,
+                size_t content_bytes, struct ant_error *err)
 {
     struct ant_search search;
     size_t done = 0, start, end;
@@ -193,6 +201,7 @@ int ant_replace(struct ant_buf *out, const struct ant_pattern *pattern, struct a
     while ((found = ant_search_next(&search, &start, &end, err)) > 0) {
         ant_buf_add(out, text + done, start - done);
         ant_buf_add(out, content, content_bytes);
+        ANT_TRY(ant_normal_check(out->len, most, err));
         done = end;
     }
     ant_buf_add(out, text + done, bytes - done);
@@ -214,7 +223,7 @@ static bool idle(const struct ant_normal_step *step, const char *text, size_t by
     }
 }
 
-static int step_into(struct ant_buf *out, const struct ant_normal_step *step,
+static int step_into(struct ant_buf *out, size_t most, const struct ant_normal_step *step,
                      struct ant_matcher *matcher, const char *text, size_t bytes,
                      struct ant_error *err)
 {
@@ -224,8 +233,8 @@ static int step_into(struct ant_buf *out, const struct ant_normal_step *step,
         ant_buf_add(out, text, bytes);
         return 0;
     case ANT_NORMAL_REPLACE:
-        return ant_replace(out, step->pattern, matcher, text, bytes, step->content, step->bytes,
-                           err);
+        return ant_replace(out, most, step->pattern, matcher, text, bytes, step->content,
+                           step->bytes, err);
     case ANT_NORMAL_MAP:
         ant_charsmap_rewrite(step->map, step->by_cluster, text, bytes, out);
         return 0;
@@ -244,7 +253,7 @@ int ant_normalize(const struct ant_normal_step *steps, size_t n, struct ant_matc
                   struct ant_buf buffers[2], const char **text, size_t *bytes,
                   struct ant_error *err)
 {
-    size_t i;
+    size_t most = ant_normal_most(*bytes), i;
     int into = 0;
 
     for (i = 0; i < n; i++) {
@@ -257,7 +266,8 @@ int ant_normalize(const struct ant_normal_step *steps, size_t n, struct ant_matc
             continue;
         }
         out->len = 0;
-        ANT_TRY(step_into(out, &steps[i], matcher, *text, *bytes, err));
+        ANT_TRY(step_into(out, most, &steps[i], matcher, *text, *bytes, err));
+        ANT_TRY(ant_normal_check(out->len, most, err));
         *text = out->data ? out->data : "";
         *bytes = out->len;
         into = !into;

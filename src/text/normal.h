@@ -39,14 +39,24 @@ struct ant_normal_step {
 void ant_normal_release(struct ant_normal_step *steps, size_t n); /* the steps and the array */
 
 /* Rewrite `*text` (well-formed UTF-8). The result is either the text itself or lies in one of the
- * two buffers, until they are used again. */
+ * two buffers, until they are used again. Errors: those of patterns, ANT_EUNSUPP for a text that
+ * grows too long. */
 int ant_normalize(const struct ant_normal_step *steps, size_t n, struct ant_matcher *matcher,
                   struct ant_buf buffers[2], const char **text, size_t *bytes,
                   struct ant_error *err);
 
-/* Append `text` with every match of `pattern` replaced. */
-int ant_replace(struct ant_buf *out, const struct ant_pattern *pattern, struct ant_matcher *matcher,
-                const char *text, size_t bytes, const char *content, size_t content_bytes,
-                struct ant_error *err);
+/* Steps of a file may double a text each: what they make of one of so many bytes has this many at
+ * most, else it is refused. */
+static inline size_t ant_normal_most(size_t bytes)
+{
+    return 64 * bytes + 1024;
+}
+/* ANT_EUNSUPP when there are more. */
+int ant_normal_check(size_t bytes, size_t most, struct ant_error *err);
+
+/* Append `text` with every match of `pattern` replaced, `most` bytes in `out` altogether. */
+int ant_replace(struct ant_buf *out, size_t most, const struct ant_pattern *pattern,
+                struct ant_matcher *matcher, const char *text, size_t bytes, const char *content,
+                size_t content_bytes, struct ant_error *err);
 
 #endif

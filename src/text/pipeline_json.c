@@ -363,8 +363,9 @@ int ant_pipeline_pre_tokenizer(struct ant_vocab *vocab, const json_t *part, stru
 
     if (result < 0)
         return ant_fail_in(err, result, "pre_tokenizer");
-    /* Spelled last of all: then the model may as well start from the bytes themselves. */
-    if (vocab->n_split > 0 && vocab->split[vocab->n_split - 1].kind == ANT_SPLIT_SPELL) {
+    /* Spelled last of all: then merges may as well start from the bytes themselves. */
+    if (vocab->model == ANT_VOCAB_MERGES && vocab->n_split > 0 &&
+        vocab->split[vocab->n_split - 1].kind == ANT_SPLIT_SPELL) {
         vocab->n_split--;
         vocab->byte_level = true;
     }

@@ -222,6 +222,47 @@ static int refuse_escape(struct translation *t)
     return ant_fail(t->err, ANT_EUNSUPP, "pattern uses '\\%c'", peek(t, 0));
 }
 
+/* Escapes that stand for a set of characters or a place, as PCRE2 takes them. */
+static const struct {
+    char letter;
+    const char *alone, *in_class; /* NULL: has no meaning there */
+} escapes[] = {
+    {'s', "[" SPACE "]", SPACE},
+    {'S', "[^" SPACE "]", NOT_SPACE},
+    {'w', "[" WORD "]", WORD},
+    {'W', "[^" WORD "]", NULL},
+    {'d', "\\p{Nd}", "\\p{Nd}"},
+    {'D', "\\P{Nd}", "\\P{Nd}"},
+    {'h', "[" HEX "]", HEX},
+    {'b', "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))", NULL},
+    {'B', "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))", NULL},
+    {'A', "\\A", NULL},
+    {'z', "\\z", NULL},
+    {'Z', "\\Z", NULL},
+};
+
+/* What a backslash, which is read, begins if it is no single character. */
+static int put_escape(struct translation *t, bool is_in_class)
+{
+    char letter = peek(t, 0);
+
+    if (letter == 'p' || letter == 'P') {
+        t->at++;
+        return property(t, letter == 'P');
+    }
+    for (size_t i = 0; i < sizeof(escapes) / sizeof(escapes[0]); i++) {
+        const char *text = is_in_class ? escapes[i].in_class : escapes[i].alone;
+
+        if (letter != escapes[i].letter || !text)
+            continue;
+        put(t, text);
+        t->at++;
+        return 0;
+    }
+    return refuse_escape(t);
+}
+
+/* A backslash is read, outside of classes. */
 static int escape(struct translation *t)
 {
     uint32_t character;
@@ -231,51 +272,9 @@ static int escape(struct translation *t)
     single = escaped_character(t, &character);
     if (single < 0)
         return single;
-    if (single) {
-        put_character(t, character);
-        return 0;
-    }
-    switch (peek(t, 0)) {
-    case 's':
-        put(t, "[" SPACE "]");
-        break;
-    case 'S':
-        put(t, "[^" SPACE "]");
-        break;
-    case 'w':
-        put(t, "[" WORD "]");
-        break;
-    case 'W':
-        put(t, "[^" WORD "]");
-        break;
-    case 'd':
-        put(t, "\\p{Nd}");
-        break;
-    case 'D':
-        put(t, "\\P{Nd}");
-        break;
-    case 'h':
-        put(t, "[" HEX "]");
-        break;
-    case 'b':
-        put(t, "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))");
-        break;
-    case 'B':
-        put(t, "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))");
-        break;
-    case 'A':
-    case 'z':
-    case 'Z':
-        ant_buf_printf(t->out, "\\%c", *t->at);
-        break;
-    case 'p':
-    case 'P':
-        t->at++;
-        return property(t, t->at[-1] == 'P');
-    default:
-        return refuse_escape(t);
-    }
-    t->at++;
+    if (!single)
+        return put_escape(t, false);
+    put_character(t, character);
     return 0;
 }
 
@@ -285,40 +284,11 @@ static int class_escape(struct translation *t, uint32_t *character)
 {
     int single = escaped_character(t, character);
 
-    if (single != 0)
-        return single;
-    switch (peek(t, 0)) {
-    case 'b':
-        t->at++;
+    if (single == 0 && take(t, 'b')) {
         *character = '\b';
         return 1;
-    case 's':
-        put(t, SPACE);
-        break;
-    case 'S':
-        put(t, NOT_SPACE);
-        break;
-    case 'w':
-        put(t, WORD);
-        break;
-    case 'd':
-        put(t, "\\p{Nd}");
-        break;
-    case 'D':
-        put(t, "\\P{Nd}");
-        break;
-    case 'h':
-        put(t, HEX);
-        break;
-    case 'p':
-    case 'P':
-        t->at++;
-        return property(t, t->at[-1] == 'P');
-    default:
-        return refuse_escape(t);
     }
-    t->at++;
-    return 0;
+    return single ? single : put_escape(t, true);
 }
 
 static int class_items(struct translation *t, int depth);

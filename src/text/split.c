@@ -138,6 +138,7 @@ static int run_prefix(struct ant_splitter *splitter, size_t i, const char *text,
     out->len = 0;
     ant_buf_add(out, step->content, step->bytes);
     ant_buf_add(out, text, bytes);
+    ANT_TRY(ant_normal_check(out->len, splitter->most, err));
     return run(splitter, i + 1, out->data, out->len, at_start, err);
 }
 
@@ -147,8 +148,11 @@ static int run(struct ant_splitter *splitter, size_t i, const char *text, size_t
     const struct ant_split_step *step;
     struct ant_buf *out;
 
-    if (i == splitter->n_steps)
+    if (i == splitter->n_steps) {
+        ANT_TRY(ant_normal_check(bytes, splitter->most, err));
+        splitter->most -= bytes;
         return splitter->piece(splitter->context, text, bytes, err);
+    }
     step = &splitter->steps[i];
     if (step->kind == ANT_SPLIT_CUT)
         return run_cut(splitter, i, text, bytes, at_start, err);
@@ -159,13 +163,15 @@ static int run(struct ant_splitter *splitter, size_t i, const char *text, size_t
     if (step->kind == ANT_SPLIT_SPELL)
         ant_bytes_spell(out, text, bytes);
     else
-        ANT_TRY(ant_replace(out, step->pattern, splitter->matcher, text, bytes, step->content,
-                            step->bytes, err));
+        ANT_TRY(ant_replace(out, splitter->most, step->pattern, splitter->matcher, text, bytes,
+                            step->content, step->bytes, err));
+    ANT_TRY(ant_normal_check(out->len, splitter->most, err));
     return out->len == 0 ? 0 : run(splitter, i + 1, out->data, out->len, at_start, err);
 }
 
 int ant_split(struct ant_splitter *splitter, const char *text, size_t bytes, bool at_start,
               struct ant_error *err)
 {
+    splitter->most = ant_normal_most(bytes);
     return bytes == 0 ? 0 : run(splitter, 0, text, bytes, at_start, err);
 }

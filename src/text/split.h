@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cutting a text into the pieces that are encoded one by one: a list of steps, each cutting (or
  * spelling anew) the pieces of the step before. Pieces are handed on as they are found; no list of
- * them is ever made. Thread: one struct ant_splitter each. Errors: those of patterns. */
+ * them is ever made. Thread: one struct ant_splitter each. Errors: those of patterns, ANT_EUNSUPP
+ * for a text that grows too long. */
 #ifndef ANT_TEXT_SPLIT_H
 #define ANT_TEXT_SPLIT_H
 
@@ -48,6 +49,7 @@ struct ant_splitter {
     struct ant_buf *buffers;     /* owned: one a step */
     ant_split_piece *piece;      /* called with every piece, none of them empty */
     void *context;
+    size_t most; /* bytes that pieces of the text at hand may still have */
 };
 void ant_splitter_init(struct ant_splitter *splitter, const struct ant_split_step *steps, size_t n,
                        struct ant_matcher *matcher, ant_split_piece *piece, void *context);

@@ -62,21 +62,6 @@ static int add_token(struct ant_vocab *vocab, const char *name, const json_t *to
     return 0;
 }
 
-/* Scores and weights for ids that were added: nothing becomes one of those. */
-static void lengthen(struct ant_vocab *vocab, int n_own)
-{
-    if (vocab->scores)
-        vocab->scores = ant_xrealloc(vocab->scores, (size_t)vocab->size, sizeof(*vocab->scores));
-    if (vocab->weights)
-        vocab->weights = ant_xrealloc(vocab->weights, (size_t)vocab->size, sizeof(*vocab->weights));
-    for (int id = n_own; id < vocab->size; id++) {
-        if (vocab->scores)
-            vocab->scores[id] = -__builtin_inff();
-        if (vocab->weights)
-            vocab->weights[id] = -__builtin_inf();
-    }
-}
-
 static int complete_model(struct ant_vocab *vocab, const json_t *config, bool adds_bos,
                           struct ant_error *err)
 {
@@ -91,7 +76,7 @@ static int complete_model(struct ant_vocab *vocab, const json_t *config, bool ad
         if (rc < 0)
             break;
     }
-    lengthen(vocab, n_own);
+    ant_vocab_end_added(vocab, n_own, vocab->size);
     ANT_TRY(rc);
     if (json_is_boolean(add_bos))
         adds_bos = json_is_true(add_bos);

@@ -200,10 +200,10 @@ static int read_added_token(struct ant_vocab *vocab, const json_t *object, int *
     return 0;
 }
 
-static int read_added(struct ant_vocab *vocab, const json_t *list, int next_id,
-                      struct ant_error *err)
+static int read_added(struct ant_vocab *vocab, const json_t *list, int first, struct ant_error *err)
 {
     const json_t *object;
+    int next_id = first;
     bool *seen;
     size_t i;
     int result = 0;
@@ -211,6 +211,7 @@ static int read_added(struct ant_vocab *vocab, const json_t *list, int next_id,
     if (list && !json_is_null(list) && !json_is_array(list))
         return ant_fail(err, ANT_EDATA, "added_tokens is no list");
     json_array_foreach(list, i, object) ANT_TRY(read_added_token(vocab, object, &next_id, err));
+    ant_vocab_end_added(vocab, first, next_id);
     seen = ant_xcalloc((size_t)vocab->size, sizeof *seen);
     for (i = 0; i < vocab->n_added && result == 0; i++) {
         if (seen[vocab->added[i].id])
@@ -226,12 +227,12 @@ static int read_all(struct ant_vocab *vocab, const json_t *root, struct ant_erro
     const json_t *model = json_object_get(root, "model");
     int result, next_id = (int)json_object_size(json_object_get(model, "vocab"));
 
-    ANT_TRY(ant_pipeline_normalizer(vocab, json_object_get(root, "normalizer"), err));
-    ANT_TRY(ant_pipeline_pre_tokenizer(vocab, json_object_get(root, "pre_tokenizer"), err));
-    ANT_TRY(ant_pipeline_decoder(vocab, json_object_get(root, "decoder"), err));
     result = read_model(vocab, model, err);
     if (result < 0)
         return ant_fail_in(err, result, "model");
+    ANT_TRY(ant_pipeline_normalizer(vocab, json_object_get(root, "normalizer"), err));
+    ANT_TRY(ant_pipeline_pre_tokenizer(vocab, json_object_get(root, "pre_tokenizer"), err));
+    ANT_TRY(ant_pipeline_decoder(vocab, json_object_get(root, "decoder"), err));
     if (vocab->model == ANT_VOCAB_UNIGRAM)
         next_id = vocab->size;
     ANT_TRY(read_added(vocab, json_object_get(root, "added_tokens"), next_id, err));

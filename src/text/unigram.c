@@ -174,7 +174,7 @@ int ant_unigram_open(struct ant_unigram **out, const struct ant_vocab *vocab, st
     build_trie(unigram);
     for (int byte = 0; byte < 256; byte++) {
         snprintf(name, sizeof(name), "<0x%02X>", (unsigned)byte);
-        unigram->fallback[byte] = ant_vocab_find(vocab, name, strlen(name));
+        unigram->fallback[byte] = ant_vocab_find_own(vocab, name, strlen(name));
     }
     *out = unigram;
     return 0;
@@ -233,7 +233,7 @@ static size_t put_unknown(const struct ant_unigram *unigram, int32_t *found, siz
                           const char *text, size_t bytes)
 {
     const struct ant_vocab *vocab = unigram->vocab;
-    int32_t id = ant_vocab_find(vocab, text, bytes);
+    int32_t id = ant_vocab_find_own(vocab, text, bytes);
     bool has_bytes = vocab->byte_fallback && id < 0;
 
     for (size_t i = 0; i < bytes && has_bytes; i++)

@@ -4,6 +4,7 @@
 #include "text/vocab.h"
 #include "text/unicode.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,6 +172,13 @@ int ant_vocab_find(const struct ant_vocab *vocab, const char *text, size_t bytes
     return (int)(uint32_t)vocab->index[look_up(vocab, text, bytes, hash_of(text, bytes))] - 1;
 }
 
+int ant_vocab_find_own(const struct ant_vocab *vocab, const char *text, size_t bytes)
+{
+    int id = ant_vocab_find(vocab, text, bytes);
+
+    return id >= vocab->first_added && id < vocab->end_added ? -1 : id;
+}
+
 /* A merge that is waiting for its three tokens to be looked up. */
 struct ant_vocab_pending {
     const char *left, *right;
@@ -274,4 +282,20 @@ void ant_vocab_add_added(struct ant_vocab *vocab, const struct ant_added *added)
         vocab->added = ant_xrealloc(vocab->added, vocab->cap_added, sizeof *vocab->added);
     }
     vocab->added[vocab->n_added++] = *added;
+}
+
+void ant_vocab_end_added(struct ant_vocab *vocab, int first, int end)
+{
+    vocab->first_added = first;
+    vocab->end_added = end;
+    if (vocab->scores)
+        vocab->scores = ant_xrealloc(vocab->scores, (size_t)vocab->size, sizeof *vocab->scores);
+    if (vocab->weights)
+        vocab->weights = ant_xrealloc(vocab->weights, (size_t)vocab->size, sizeof *vocab->weights);
+    for (int id = first; id < vocab->size; id++) { /* nothing becomes one of those */
+        if (vocab->scores)
+            vocab->scores[id] = -INFINITY;
+        if (vocab->weights)
+            vocab->weights[id] = -INFINITY;
+    }
 }

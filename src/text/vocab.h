@@ -72,6 +72,8 @@ struct ant_vocab {
 
     struct ant_added *added; /* owned */
     size_t n_added, cap_added;
+    int first_added,
+        end_added; /* ids that are no tokens of the model: they are cut out or nothing */
 
     struct ant_normal_step *normal; /* owned */
     size_t n_normal;
@@ -99,7 +101,9 @@ int ant_vocab_set(struct ant_vocab *vocab, int id, const char *text, size_t byte
  * added by itself. */
 int ant_vocab_build_index(struct ant_vocab *vocab, struct ant_error *err);
 int ant_vocab_add_to_index(struct ant_vocab *vocab, int id, struct ant_error *err);
-int ant_vocab_find(const struct ant_vocab *vocab, const char *text, size_t bytes); /* or -1 */
+/* The id of this text, or -1; of the model's own tokens alone. */
+int ant_vocab_find(const struct ant_vocab *vocab, const char *text, size_t bytes);
+int ant_vocab_find_own(const struct ant_vocab *vocab, const char *text, size_t bytes);
 
 bool ant_vocab_has(const struct ant_vocab *vocab, int id);
 const char *ant_vocab_text(const struct ant_vocab *vocab, int id, size_t *bytes);
@@ -113,6 +117,8 @@ int ant_vocab_end_merges(struct ant_vocab *vocab, struct ant_error *err);
 
 /* Takes the text over. */
 void ant_vocab_add_added(struct ant_vocab *vocab, const struct ant_added *added);
+/* All are there: ids from `first` up to `end` are theirs and no tokens of the model. */
+void ant_vocab_end_added(struct ant_vocab *vocab, int first, int end);
 
 /* The loaders. Errors name the file. */
 struct ant_gguf;

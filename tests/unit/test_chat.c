@@ -123,6 +123,12 @@ static void test_raised(void **state)
     expect("{{ [1].append(2) }}", "line 1: templates may not change a list");
     expect("{{ 1 // 0 }}", "line 1: division by zero");
     expect("{% set a, b = [1] %}", "line 1: 1 values for 2 names");
+    expect("{{ nothing | float }}", "line 1: 'nothing' is undefined");
+    expect("{{ nothing | indent }}", "line 1: 'nothing' is undefined");
+    expect("{{ nothing | dictsort }}", "line 1: 'nothing' is undefined");
+    expect("{{ none | indent }}", "line 1: a None has no lines to indent");
+    expect("{{ 'inf' | int(7) }}", "7");
+    expect("{{ 1e300 | int }}", "line 1: integers beyond 64 bits are not supported");
     expect("{{ nothing | tojson }}", "line 1: a undefined cannot be written as JSON: nothing");
 }
 

@@ -336,6 +336,116 @@ static void test_map(void **state)
     expect_mapped(99, "xa");
 }
 
+/* `part` as a sequence of n such steps in `list`. */
+static void add_sequence(struct ant_buf *json, const char *part, const char *list, const char *step,
+                         int n)
+{
+    ant_buf_printf(json, ",\"%s\":{\"type\":\"Sequence\",\"%s\":[", part, list);
+    for (int i = 0; i < n; i++)
+        ant_buf_printf(json, "%s%s", i ? "," : "", step);
+    ant_buf_printf(json, "]}");
+}
+
+/* Each step doubles the text: forty of them would fill any memory. */
+static void test_growing_texts(void **state)
+{
+    (void)state;
+    static const char twice[] = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},"
+                                "\"content\":\"aa\"}";
+    static const char spelled[] =
+        "{\"type\":\"ByteLevel\",\"use_regex\":false,\"add_prefix_space\":false}";
+    static const struct {
+        const char *part, *list, *step, *text;
+    } cases[] = {{"normalizer", "normalizers", twice, "aaaa"},
+                 {"pre_tokenizer", "pretokenizers", spelled, "\xc3\xa9"},
+                 {"decoder", "decoders", twice, ""}};
+    struct ant_tokenizer *tokenizer;
+    struct ant_ids ids = {0};
+    struct ant_error err;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ant_buf json = {0};
+        ant_buf_printf(&json, "{" MODEL);
+        add_sequence(&json, cases[i].part, cases[i].list, cases[i].step, 40);
+        ant_buf_printf(&json, "}");
+        int rc = open_text(&tokenizer, json.data, &err);
+        ant_buf_release(&json);
+        if (rc == 0) {
+            rc = ant_tokenizer_encode(tokenizer, cases[i].text, strlen(cases[i].text), false, &ids,
+                                      &err);
+            ant_tokenizer_close(tokenizer);
+        }
+        assert_int_equal(rc, ANT_EUNSUPP);
+        assert_non_null(strstr(err.text, "the tokenizer's rules make more than"));
+    }
+    ant_ids_release(&ids);
+}
+
+/* A step that looks at no token alone stands between two that do. */
+static void test_pieces_of_steps(void **state)
+{
+    (void)state;
+    struct ant_tokenizer *tokenizer =
+        open_good("{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+                  "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"bb\"},"
+                  "{\"type\":\"Fuse\"},"
+                  "{\"type\":\"Replace\",\"pattern\":{\"String\":\"b\"},\"content\":\"cdef\"}]}}");
+    size_t bytes;
+    const char *piece = ant_tokenizer_piece(tokenizer, 2, &bytes);
+    assert_int_equal(bytes, 12);
+    assert_memory_equal(piece, "cdefcdefcdef", 12);
+    ant_tokenizer_close(tokenizer);
+}
+
+/* The piece of half a character, which no pattern may look at. */
+static void test_pieces_of_bytes(void **state)
+{
+    (void)state;
+    struct ant_tokenizer *tokenizer =
+        open_good("{\"model\":{\"vocab\":{\"\xc3\xa9\":0},\"merges\":[]},"
+                  "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteLevel\"},"
+                  "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"\\\\p{L}+\"},\"content\":\"b\"},"
+                  "{\"type\":\"ByteLevel\"}]}}");
+    size_t bytes;
+    const char *piece = ant_tokenizer_piece(tokenizer, 0, &bytes);
+    assert_int_equal(bytes, 1);
+    assert_memory_equal(piece, "\xe9", 1);
+    ant_tokenizer_close(tokenizer);
+}
+
+/* Tokens that are added to a model are cut out of a text; what is not cut out is the model's. */
+static void test_added_beyond_the_model(void **state)
+{
+    (void)state;
+    static const char unigram[] =
+        "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"a\",-1],"
+        "[\"b\",-2]]},\"added_tokens\":[{\"id\":3,\"content\":\"ab\",\"single_word\":true},"
+        "{\"id\":4,\"content\":\"x\",\"single_word\":true}]}";
+    static const char merges[] =
+        "{" MODEL ",\"added_tokens\":[{\"id\":4,\"content\":\"x\",\"single_word\":true}]}";
+    struct ant_tokenizer *tokenizer = open_good(unigram);
+    expect_ids(tokenizer, "ab", false, "3");
+    expect_ids(tokenizer, "abb", false, "1 2 2");
+    expect_ids(tokenizer, "bx", false, "2 0");
+    ant_tokenizer_close(tokenizer);
+    tokenizer = open_good(merges);
+    expect_ids(tokenizer, "x", false, "4");
+    expect_ids(tokenizer, "ax", false, "0");
+    ant_tokenizer_close(tokenizer);
+}
+
+/* The alphabet of bytes is that of a unigram model's tokens too. */
+static void test_unigram_of_bytes(void **state)
+{
+    (void)state;
+    struct ant_tokenizer *tokenizer = open_good(
+        "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\" \",-1],"
+        "[\"\xc4\xa0\",-2]]},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"use_regex\":false,"
+        "\"add_prefix_space\":false}}");
+    expect_ids(tokenizer, " ", false, "2");
+    ant_tokenizer_close(tokenizer);
+}
+
 /* Half a million characters without a place to split. */
 static void test_long_words(void **state)
 {
@@ -614,6 +724,11 @@ static void test_model(void **state)
     expect_ids(tokenizer, "xy", true, "3 0");
     ant_tokenizer_close(tokenizer);
 
+    static const char bpe[] = "\x12\x02\x18\x02"; /* without tokens of bytes */
+    assert_int_equal(open_model(&tokenizer, bpe, sizeof bpe - 1, &err), 0);
+    expect_ids(tokenizer, "xy\xe4\xb8\xad a\xe4\xb8\xad", false, "3 0 3 4 0");
+    ant_tokenizer_close(tokenizer);
+
     static const char json[] =
         "{\"add_bos_token\": true, \"add_eos_token\": true, \"eos_token\": \"<end>\","
         " \"added_tokens_decoder\": {\"1\": {\"content\": \"<s>\", \"special\": true},"
@@ -664,12 +779,23 @@ static void test_model_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hostile_json), cmocka_unit_test(test_merge_order),
-        cmocka_unit_test(test_functions),    cmocka_unit_test(test_config_beside),
-        cmocka_unit_test(test_long_words),   cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_gguf_scores),  cmocka_unit_test(test_gguf_errors),
-        cmocka_unit_test(test_gguf_merges),  cmocka_unit_test(test_model),
-        cmocka_unit_test(test_model_errors), cmocka_unit_test(test_map),
+        cmocka_unit_test(test_hostile_json),
+        cmocka_unit_test(test_merge_order),
+        cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_config_beside),
+        cmocka_unit_test(test_growing_texts),
+        cmocka_unit_test(test_pieces_of_steps),
+        cmocka_unit_test(test_pieces_of_bytes),
+        cmocka_unit_test(test_added_beyond_the_model),
+        cmocka_unit_test(test_unigram_of_bytes),
+        cmocka_unit_test(test_long_words),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_gguf_scores),
+        cmocka_unit_test(test_gguf_errors),
+        cmocka_unit_test(test_gguf_merges),
+        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_model_errors),
+        cmocka_unit_test(test_map),
     };
     return cmocka_run_group_tests(tests, set_up, remove_test_folder);
 }
