@@ -122,11 +122,12 @@ libantiphon_a_SOURCES += src/model/arch.c src/model/arch_gguf.c src/model/checkp
 # engine
 noinst_HEADERS += \
 	src/engine/edits.h src/engine/engine.h src/engine/guide.h src/engine/lookup.h src/engine/outlook.h \
-	src/engine/pages.h src/engine/queue.h src/engine/sampling.h src/engine/sched.h src/engine/stop.h
+	src/engine/pages.h src/engine/queue.h src/engine/sampling.h src/engine/sched.h \
+	src/engine/step.h src/engine/stop.h
 libantiphon_a_SOURCES += \
 	src/engine/edits.c src/engine/engine.c src/engine/guide.c src/engine/lookup.c src/engine/outlook.c \
-	src/engine/pages.c \
-	src/engine/queue.c src/engine/request.c src/engine/sampling.c src/engine/sched.c src/engine/stop.c
+	src/engine/pages.c src/engine/queue.c src/engine/request.c src/engine/sampling.c \
+	src/engine/sched.c src/engine/step.c src/engine/stop.c
 
 # backend
 noinst_HEADERS += src/backend/backend.h src/backend/gpu.h src/backend/tally.h

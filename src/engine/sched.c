@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/edits.h"
-#include "engine/guide.h"
 #include "engine/lookup.h"
 #include "engine/outlook.h"
 #include "engine/pages.h"
@@ -33,17 +32,6 @@ struct sequence {
     int n_pages, n_shared; /* and how many of them others had before */
 };
 
-/* A planned step, as the arrays of struct ant_batch. */
-struct step {
-    int32_t *tokens, *positions, *row_start, *context, *page_start, *pages, *sampled;
-    struct ant_draw *draws;
-    struct ant_sample *samples; /* (n_sampled) */
-    struct ant_edits edits;     /* of all draws, in their order */
-    struct ant_masks masks;     /* of those that have one */
-    int n_rows, n_seqs, n_sampled, n_drawn, decode_rows;
-    bool is_open;
-};
-
 struct ant_sched {
     struct ant_engine_config config;
     struct sequence *running; /* (max_seqs) oldest first */
@@ -59,7 +47,7 @@ struct ant_sched {
     bool has_preempted; /* in the step being planned */
     bool is_checked, is_held;
 
-    struct step steps[ANT_MAX_STEPS_IN_FLIGHT]; /* a circle */
+    struct ant_step steps[ANT_MAX_STEPS_IN_FLIGHT]; /* a circle */
     int oldest, n_in_flight;
 };
 
@@ -90,14 +78,14 @@ static int n_wanted(const struct sequence *sequence)
 }
 
 /* The first row whose logits are wanted: before the first token without a log probability, or the
- * one that draws. */
+ * one that draws; of an answer that is whole, its last, which ends it. */
 static int first_wanted(const struct ant_request *request)
 {
     if (request->has_prompt_logprobs && request->prompt_logprobs.n < (uint32_t)request->n_prompt)
         return (int)request->prompt_logprobs.n - 1;
     if (request->has_logprobs)
         return request->n_prompt + (int)request->logprobs.n - 1;
-    return n_known(request) - 1;
+    return n_known(request) - 1 - is_whole(request);
 }
 
 static int32_t known_token(const struct ant_request *request, int t)
@@ -106,37 +94,6 @@ static int32_t known_token(const struct ant_request *request, int t)
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
-
-static void open_step(struct step *step, const struct ant_engine_config *config)
-{
-    size_t rows = (size_t)config->max_step_rows, seqs = (size_t)config->max_seqs;
-    size_t sampled = (size_t)config->max_sampled;
-
-    step->tokens = ant_xcalloc(rows, sizeof(*step->tokens));
-    step->positions = ant_xcalloc(rows, sizeof(*step->positions));
-    step->row_start = ant_xcalloc(seqs + 1, sizeof(*step->row_start));
-    step->context = ant_xcalloc(seqs, sizeof(*step->context));
-    step->page_start = ant_xcalloc(seqs + 1, sizeof(*step->page_start));
-    step->pages = ant_xcalloc(seqs * (size_t)pages_for(config->max_context), sizeof(*step->pages));
-    step->sampled = ant_xcalloc(sampled, sizeof(*step->sampled));
-    step->draws = ant_xcalloc(sampled, sizeof(*step->draws));
-    step->samples = ant_xcalloc(sampled, sizeof(*step->samples));
-}
-
-static void close_step(struct step *step)
-{
-    free(step->tokens);
-    free(step->positions);
-    free(step->row_start);
-    free(step->context);
-    free(step->page_start);
-    free(step->pages);
-    free(step->sampled);
-    free(step->draws);
-    free(step->samples);
-    ant_edits_release(&step->edits);
-    ant_masks_release(&step->masks);
-}
 
 struct ant_sched *ant_sched_open(const struct ant_engine_config *config)
 {
@@ -155,7 +112,7 @@ struct ant_sched *ant_sched_open(const struct ant_engine_config *config)
     sched->pages = ant_pages_open(config->n_pages);
     sched->outlook = ant_outlook_open((int)most);
     for (int i = 0; i < ANT_MAX_STEPS_IN_FLIGHT; i++)
-        open_step(&sched->steps[i], &sched->config);
+        ant_step_open(&sched->steps[i], &sched->config);
     return sched;
 }
 
@@ -171,7 +128,7 @@ void ant_sched_close(struct ant_sched *sched)
     for (int i = 0; i < sched->config.max_seqs; i++)
         free(sched->running[i].pages);
     for (int i = 0; i < ANT_MAX_STEPS_IN_FLIGHT; i++)
-        close_step(&sched->steps[i]);
+        ant_step_close(&sched->steps[i]);
     ant_pages_close(sched->pages);
     ant_outlook_close(sched->outlook);
     free(sched->running);
@@ -304,7 +261,7 @@ static int longest_answer(const struct ant_sched *sched, const struct ant_reques
 }
 
 /* One row of every sequence that decodes, taking pages from the youngest where they are short. */
-static int plan_rows(struct ant_sched *sched, struct step *step)
+static int plan_rows(struct ant_sched *sched, struct ant_step *step)
 {
     int rows = 0;
 
@@ -344,7 +301,7 @@ static int plan_drafts(struct ant_sched *sched, struct sequence *sequence, int r
     return sequence->n_drafts;
 }
 
-static int plan_decodes(struct ant_sched *sched, struct step *step)
+static int plan_decodes(struct ant_sched *sched, struct ant_step *step)
 {
     const struct ant_engine_config *config = &sched->config;
     int rows = plan_rows(sched, step), most = config->draft_rows;
@@ -536,63 +493,15 @@ static void plan_prefills(struct ant_sched *sched, int budget, int samples)
     }
 }
 
-/* The row planned last has its logits computed; of the token in the next place. */
-static struct ant_draw *emit_sample(struct step *step, const struct sequence *sequence, int place,
-                                    bool is_given)
+/* The row planned last draws the sequence's next token. */
+static void emit_draw(struct ant_step *step, struct sequence *sequence)
 {
-    step->sampled[step->n_sampled] = step->n_rows - 1;
-    step->samples[step->n_sampled] = (struct ant_sample){sequence->request, place, is_given, -1};
-    return &step->draws[step->n_sampled++];
-}
+    int n_ahead = sequence->n_drawn - (int)sequence->request->output.len; /* of the known tokens */
+    int32_t guess = n_ahead < sequence->n_drafts ? sequence->drafts[n_ahead] : -1;
 
-/* The token behind the row planned last is known: its log probability is wanted. */
-static void emit_given(struct step *step, const struct sequence *sequence, int place)
-{
-    const struct ant_request *request = sequence->request;
-    const struct ant_logprobs *to =
-        place < request->n_prompt ? &request->prompt_logprobs : &request->logprobs;
-
-    *emit_sample(step, sequence, place, true) = (struct ant_draw){
-        .is_given = true, .given = known_token(request, place), .n_top = to->n_top};
-}
-
-/* Ids that must not be drawn next: ends that would come too early; those of the model that would be
- * passed over, where a constraint has them behind a whole answer alone. */
-static void ban_ends(struct ant_draw *draw, const struct ant_request *request, bool is_early)
-{
-    const struct ant_stops *stops = request->stops;
-    bool passes = request->sampling.ignore_eos;
-    int first = passes && !request->constraint ? stops->n_eos : 0;
-
-    draw->banned = stops->ids + first;
-    draw->n_banned = is_early ? stops->n_ids - first : passes ? stops->n_eos - first : 0;
-}
-
-static void emit_draw(struct step *step, struct sequence *sequence)
-{
-    struct ant_request *request = sequence->request;
-    const struct ant_sampling *sampling = &request->sampling;
-    int n_ahead = sequence->n_drawn - (int)request->output.len; /* of the known tokens */
-    struct ant_draw *draw;
-
-    sequence->drawn_at = step->n_sampled;
-    draw = emit_sample(step, sequence, n_tokens(sequence), false);
-    if (n_ahead < sequence->n_drafts)
-        step->samples[sequence->drawn_at].guess = sequence->drafts[n_ahead];
-    *draw = (struct ant_draw){
-        .temperature = sampling->temperature,
-        .top_p = sampling->top_p,
-        .min_p = sampling->min_p,
-        .typical_p = sampling->typical_p,
-        .top_k = sampling->top_k,
-        .key = sequence->key,
-        .position = (uint64_t)sequence->n_drawn,
-        .n_top = request->has_logprobs ? request->logprobs.n_top : 0,
-    };
-    ban_ends(draw, request, sequence->n_drawn + 1 < sampling->min_tokens);
-    draw->only_edited = request->rules && request->rules->n_allowed > 0;
+    sequence->drawn_at =
+        ant_step_add_draw(step, sequence->request, sequence->key, sequence->n_drawn, guess);
     sequence->n_drawn++;
-    step->n_drawn++;
 }
 
 /* Known, guessed, or what the step before draws. */
@@ -604,25 +513,20 @@ static int32_t row_token(const struct sequence *sequence, int t, int known)
 }
 
 /* Write the planned rows of one sequence into the step. */
-static void emit(const struct ant_sched *sched, struct step *step, struct sequence *sequence)
+static void emit(const struct ant_sched *sched, struct ant_step *step, struct sequence *sequence)
 {
-    int end = sequence->n_cached + sequence->n_planned, n_pages = pages_for(end);
-    int first_page = step->page_start[step->n_seqs], known = n_known(sequence->request);
+    int end = sequence->n_cached + sequence->n_planned, known = n_known(sequence->request);
     int n = n_tokens(sequence);
 
     for (int t = sequence->n_cached; t < end; t++) {
-        step->tokens[step->n_rows] = row_token(sequence, t, known);
-        step->positions[step->n_rows++] = t;
+        ant_step_add_row(step, row_token(sequence, t, known), t);
         if (t + 1 >= n)
             emit_draw(step, sequence);
         else if (t >= sequence->first_wanted)
-            emit_given(step, sequence, t + 1);
+            ant_step_add_given(step, sequence->request, t + 1,
+                               known_token(sequence->request, t + 1));
     }
-    for (int i = 0; i < n_pages; i++)
-        step->pages[first_page + i] = sched->config.first_page + sequence->pages[i];
-    step->context[step->n_seqs++] = end;
-    step->row_start[step->n_seqs] = step->n_rows;
-    step->page_start[step->n_seqs] = first_page + n_pages;
+    ant_step_end_sequence(step, end, sequence->pages, pages_for(end), sched->config.first_page);
     sequence->n_cached = end;
 }
 
@@ -642,43 +546,6 @@ static void let_go(struct ant_sched *sched)
     for (int i = sched->n_running - 1; i >= 0; i--) {
         if (is_planned(sched, &sched->running[i]))
             remove_running(sched, i, &sched->leaving[sched->n_leaving++]);
-    }
-}
-
-/* A token that is drawn, and that somebody still wants to know. */
-static bool is_drawn(const struct ant_sample *sample)
-{
-    return sample->request && !sample->is_given;
-}
-
-/* Gather the edits and masks of all draws, whose tokens before are known, then hand them out: by
- * then they stay where they are. */
-static void add_edits(struct step *step)
-{
-    for (int i = 0; i < step->n_sampled; i++) {
-        struct ant_request *request = step->samples[i].request;
-        int first = step->edits.n;
-        if (!is_drawn(&step->samples[i]))
-            continue;
-        if (request->constraint)
-            ant_masks_add(&step->masks, request);
-        ant_edits_add(&step->edits, request);
-        step->draws[i].n_edits = step->edits.n - first;
-    }
-}
-
-static void hand_out_edits(struct step *step)
-{
-    const struct ant_edit *edits = step->edits.items;
-    int masked = 0;
-
-    for (int i = 0; i < step->n_sampled; i++) {
-        struct ant_draw *draw = &step->draws[i];
-        if (draw->n_edits > 0)
-            draw->edits = edits;
-        edits += draw->n_edits;
-        if (is_drawn(&step->samples[i]) && step->samples[i].request->constraint)
-            draw->mask = ant_masks_of(&step->masks, masked++);
     }
 }
 
@@ -705,7 +572,7 @@ static bool should_wait(const struct ant_sched *sched)
 
 bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
 {
-    struct step *step =
+    struct ant_step *step =
         &sched->steps[(sched->oldest + sched->n_in_flight) % ANT_MAX_STEPS_IN_FLIGHT];
 
     if (sched->n_in_flight == ANT_MAX_STEPS_IN_FLIGHT)
@@ -714,10 +581,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
         return false;
     sched->has_preempted = false;
     sched->lead++;
-    step->n_rows = step->n_seqs = step->n_sampled = step->n_drawn = 0;
-    ant_edits_clear(&step->edits);
-    ant_masks_clear(&step->masks);
-    step->is_open = false;
+    ant_step_clear(step);
     step->decode_rows = plan_decodes(sched, step);
     plan_prefills(sched, sched->config.max_step_rows - step->decode_rows,
                   sched->config.max_sampled - step->decode_rows);
@@ -726,44 +590,21 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch)
             emit(sched, step, &sched->running[i]);
     if (step->n_rows == 0)
         return false;
-    if (!step->is_open) {
-        add_edits(step);
-        hand_out_edits(step);
-    }
+    if (!step->is_open)
+        ant_step_settle(step);
     let_go(sched);
     sched->n_drawn += step->n_drawn;
     sched->n_in_flight++;
-    *batch = (struct ant_batch){
-        .n_rows = step->n_rows,
-        .n_seqs = step->n_seqs,
-        .n_sampled = step->n_sampled,
-        .tokens = step->tokens,
-        .positions = step->positions,
-        .row_start = step->row_start,
-        .context = step->context,
-        .page_start = step->page_start,
-        .pages = step->pages,
-        .sampled = step->sampled,
-        .draws = step->draws,
-        .masks = step->masks.words,
-        .n_masks = step->masks.n,
-        .is_open = step->is_open,
-    };
+    ant_step_batch(step, batch);
     return true;
 }
 
 void ant_sched_complete(struct ant_sched *sched, struct ant_batch *batch)
 {
-    struct step *step = &sched->steps[sched->oldest];
+    struct ant_step *step = &sched->steps[sched->oldest];
 
-    add_edits(step);
-    hand_out_edits(step);
-    *batch = (struct ant_batch){
-        .n_sampled = step->n_sampled,
-        .draws = step->draws,
-        .masks = step->masks.words,
-        .n_masks = step->masks.n,
-    };
+    ant_step_settle(step);
+    ant_step_batch(step, batch);
 }
 
 /* ---- after the step -------------------------------------------------------------------------- */
@@ -869,7 +710,7 @@ void ant_sched_each(const struct ant_sched *sched, void (*visit)(struct ant_requ
 
 void ant_sched_counts(const struct ant_sched *sched, struct ant_sched_counts *out)
 {
-    const struct step *step = &sched->steps[sched->oldest];
+    const struct ant_step *step = &sched->steps[sched->oldest];
 
     *out = (struct ant_sched_counts){
         .running = sched->n_running + sched->n_leaving,

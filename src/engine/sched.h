@@ -38,6 +38,7 @@
 
 #include "backend/backend.h"
 #include "engine/engine.h"
+#include "engine/step.h"
 
 enum { ANT_MAX_STEPS_IN_FLIGHT = 2 };
 
@@ -56,16 +57,7 @@ bool ant_sched_plan(struct ant_sched *sched, struct ant_batch *batch);
  * back: `batch` becomes the step that draws. Before the next plan. */
 void ant_sched_complete(struct ant_sched *sched, struct ant_batch *batch);
 
-/* What the i-th sampled row of a step is. Those of a request follow each other, first to last. */
-struct ant_sample {
-    struct ant_request *request; /* NULL: has ended before */
-    int32_t place;               /* of the token among those of prompt and answer */
-    bool is_given;               /* known before: its log probability is wanted */
-    int32_t guess; /* of one that is drawn: the request's next samples are of use only if this is
-                      what was; -1: it has none */
-};
-
-/* Of the oldest step not yet committed, which has run. */
+/* The i-th sampled row of the oldest step not yet committed, which has run. */
 const struct ant_sample *ant_sched_sampled(const struct ant_sched *sched, int i);
 
 /* What that step gave was appended to the requests' outputs and log probabilities, and `finish` is

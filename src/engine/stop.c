@@ -113,16 +113,19 @@ void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tok
     int n = (int)request->output.len;
 
     request->stop_string = -1;
-    if (n >= sampling->min_tokens) {
-        request->finish = finish_by_id(request);
-        if (request->finish == ANT_FINISH_NONE && request->stops->n_strings > 0) {
-            request->stop_string = find_stop_string(request, tokenizer);
-            if (request->stop_string >= 0)
-                request->finish = ANT_FINISH_STOP;
-        }
-    }
-    if (request->finish == ANT_FINISH_NONE && request->constraint)
+    if (request->constraint)
         ant_guide_follow(request);
+    if (request->finish == ANT_FINISH_ERROR) /* also where it is an end: it was not allowed */
+        return;
+    if (n >= sampling->min_tokens) {
+        enum ant_finish by_id = finish_by_id(request);
+        if (by_id != ANT_FINISH_NONE)
+            request->finish = by_id;
+        else if (request->stops->n_strings > 0)
+            request->stop_string = find_stop_string(request, tokenizer);
+        if (request->stop_string >= 0)
+            request->finish = ANT_FINISH_STOP;
+    }
     if (request->finish == ANT_FINISH_NONE && n >= sampling->min_tokens && is_loop(request))
         request->finish = ANT_FINISH_LOOP;
     if (request->finish == ANT_FINISH_NONE && ant_stop_is_longest(request, n, max_context))
@@ -159,9 +162,12 @@ static size_t length_before(const struct ant_request *request,
 void ant_stop_text(const struct ant_request *request, const struct ant_tokenizer *tokenizer,
                    struct ant_buf *out)
 {
-    size_t start = out->len;
+    size_t start = out->len, n = request->output.len;
 
-    ant_tokenizer_decode(tokenizer, request->output.data, request->output.len, true, out);
+    if ((request->finish == ANT_FINISH_EOS || request->finish == ANT_FINISH_STOP) &&
+        request->stop_string < 0 && n > 0 && finish_by_id(request) == request->finish)
+        n--;
+    ant_tokenizer_decode(tokenizer, request->output.data, n, true, out);
     if (request->finish == ANT_FINISH_STOP && request->stop_string >= 0 && out->len > start)
         out->len = start + length_before(request, tokenizer, out->data + start, out->len - start);
 }

@@ -16,7 +16,7 @@ bool ant_stop_is_longest(const struct ant_request *request, int n, int max_conte
 void ant_stop_check(struct ant_request *request, const struct ant_tokenizer *tokenizer,
                     int max_context);
 
-/* The text of a finished answer: special tokens left out, cut before the stop string that ended it.
+/* The text of a finished answer: special tokens left out, and the token or string that ended it.
  * Appended to `out`. */
 void ant_stop_text(const struct ant_request *request, const struct ant_tokenizer *tokenizer,
                    struct ant_buf *out);

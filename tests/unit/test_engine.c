@@ -489,6 +489,32 @@ static void test_strings_within_a_token(void **state)
     assert_true(n_tried > 0);
 }
 
+/* What ends an answer by its id is none of its text, also where it is no special token. */
+static void test_ids_end_texts(void **state)
+{
+    const struct ant_sampling sampling = {.max_tokens = 16};
+    const int32_t id = ant_tokenizer_find(tokenizer, "a");
+
+    (void)state;
+    assert_false(id < 0 || ant_tokenizer_is_special(tokenizer, id));
+    for (int n_eos = 0; n_eos < 2; n_eos++) {
+        struct ant_stops stops = {.ids = &id, .n_ids = 1, .n_eos = n_eos}, none = {0};
+        struct ant_request *request = make_request(0, &sampling, &none);
+        struct ant_buf text = {0};
+        ant_ids_add(&request->output, id);
+        ant_stop_check(request, tokenizer, 1000);
+        assert_int_equal(request->finish, ANT_FINISH_NONE);
+        request->stops = &stops;
+        ant_ids_add(&request->output, id);
+        ant_stop_check(request, tokenizer, 1000);
+        assert_int_equal(request->finish, n_eos ? ANT_FINISH_EOS : ANT_FINISH_STOP);
+        ant_stop_text(request, tokenizer, &text);
+        assert_int_equal(text.len, 1);
+        ant_buf_release(&text);
+        ant_request_free(request);
+    }
+}
+
 /* Do the first `n` ids end in three times the same? */
 static bool ends_in_loop(const int32_t *ids, size_t n)
 {
@@ -523,6 +549,33 @@ static void test_loops_end(void **state)
     answers_release(&free_run);
 }
 
+/* An end of answer that the constraint does not allow is drawn where nothing it allows was left:
+ * it is no end, but an error. */
+static void test_no_end_against_a_constraint(void **state)
+{
+    static const int32_t ends[] = {2};
+    const struct ant_stops stops = {.ids = ends, .n_ids = 1, .n_eos = 1};
+    struct ant_token_tree *tree =
+        ant_token_tree_open(tokenizer, ant_tokenizer_size(tokenizer), ends, 1);
+    struct ant_error err;
+
+    (void)state;
+    for (int may_be_empty = 0; may_be_empty < 2; may_be_empty++) {
+        struct ant_request *request = ant_xcalloc(1, sizeof(*request));
+        request->stops = &stops;
+        request->sampling.max_tokens = 5;
+        must(ant_constraint_open(&request->constraint, ANT_CONSTRAINT_REGEX, "[a-z]+|",
+                                 may_be_empty ? 7 : 6, tree, &err),
+             &err);
+        ant_ids_add(&request->output, ends[0]);
+        ant_stop_check(request, tokenizer, CONTEXT);
+        assert_int_equal(request->finish, may_be_empty ? ANT_FINISH_EOS : ANT_FINISH_ERROR);
+        assert_int_equal(request->why != NULL, !may_be_empty);
+        ant_request_free(request);
+    }
+    ant_token_tree_close(tree);
+}
+
 static void test_too_small_a_cache(void **state)
 {
     struct ant_engine_config config = {
@@ -546,7 +599,9 @@ int main(void)
         cmocka_unit_test(test_length_ends),
         cmocka_unit_test(test_ids_end),
         cmocka_unit_test(test_strings_end),
+        cmocka_unit_test(test_ids_end_texts),
         cmocka_unit_test(test_strings_within_a_token),
+        cmocka_unit_test(test_no_end_against_a_constraint),
         cmocka_unit_test(test_too_small_a_cache),
         cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_loops_end),

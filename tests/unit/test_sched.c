@@ -132,6 +132,16 @@ static void fake_begin(struct fake *fake, const struct ant_batch *batch)
     fake->n_drawn[fake->n_in_flight++] = drawn;
 }
 
+/* The token in this place was known. True: it was the last. */
+static bool take_given(const struct ant_sample *sample)
+{
+    struct ant_request *request = sample->request;
+
+    if (sample->place < request->n_prompt)
+        assert_int_equal(request->prompt_logprobs.n++, sample->place);
+    return sample->place + 1 == request->n_prompt + (int)request->output.len;
+}
+
 static void fake_end(struct fake *fake, struct ant_sched *sched)
 {
     struct ant_sched_counts counts;
@@ -146,6 +156,10 @@ static void fake_end(struct fake *fake, struct ant_sched *sched)
         if (!request)
             continue;
         assert_int_equal(request->finish, ANT_FINISH_NONE);
+        if (sample->is_given) {
+            request->finish = take_given(sample) ? request->whole : ANT_FINISH_NONE;
+            continue;
+        }
         assert_int_equal(sample->place, request->n_prompt + (int)request->output.len);
         ant_ids_add(&request->output, id);
         if (is_end(id))
@@ -188,6 +202,10 @@ static void check_answer(const struct ant_request *request)
     int64_t sum = 0;
     size_t n = request->output.len;
 
+    if (request->whole != ANT_FINISH_NONE) {
+        assert_int_equal(request->prompt_logprobs.n, request->n_prompt);
+        return;
+    }
     for (int i = 0; i < request->n_prompt; i++)
         sum += request->prompt[i];
     for (size_t i = 0; i < n; i++) {
@@ -241,6 +259,19 @@ static int run_once(struct fake *fake, struct ant_sched *sched,
     return returned;
 }
 
+/* Some answers are known, and of their prompts log probabilities are wanted. */
+static bool some_are_whole;
+
+static void make_whole(struct ant_request *request)
+{
+    request->whole = ANT_FINISH_LENGTH;
+    request->has_prompt_logprobs = true;
+    request->prompt_logprobs.n = 1; /* there is none of the first */
+    request->sampling.presence_penalty = 0;
+    for (int i = 0; i < request->sampling.max_tokens; i++)
+        ant_ids_add(&request->output, i);
+}
+
 /* Run `n` requests through; returns how often one was preempted. */
 static int64_t run_depth(const struct ant_engine_config *config, int n, uint32_t seed)
 {
@@ -259,6 +290,8 @@ static int64_t run_depth(const struct ant_engine_config *config, int n, uint32_t
                 added++, random_below(3), random_below(2 * n_prompt), n_prompt, n_output);
             request->stops = &may_stop;
             request->sampling.presence_penalty = config->opens_steps && random_below(3) == 0;
+            if (some_are_whole && random_below(2) == 0)
+                make_whole(request);
             ant_sched_add(sched, request);
         }
         returned += run_once(&fake, sched, config);
@@ -318,6 +351,17 @@ static void test_scarce_pages(void **state)
 
     (void)state;
     assert_true(run_traffic(&config, 400, 2) > 0);
+}
+
+static void test_known_answers(void **state)
+{
+    struct ant_engine_config config = {
+        .max_seqs = 16, .max_step_rows = 64, .max_context = 200, .n_pages = 9};
+
+    (void)state;
+    some_are_whole = true;
+    assert_true(run_traffic(&config, 400, 5) > 0);
+    some_are_whole = false;
 }
 
 static void test_corners(void **state)
@@ -556,6 +600,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plenty),
         cmocka_unit_test(test_scarce_pages),
+        cmocka_unit_test(test_known_answers),
         cmocka_unit_test(test_corners),
         cmocka_unit_test(test_random_sizes),
         cmocka_unit_test(test_prefix_is_computed_once),
