@@ -22,6 +22,15 @@ double ant_utc_now(void)
     return look_at(CLOCK_REALTIME);
 }
 
+double ant_record_time(struct ant_record_clock *clock, double utc, double now)
+{
+    if (utc + clock->ahead < clock->utc)
+        clock->ahead = clock->utc + (now - clock->now) - utc;
+    clock->utc = utc + clock->ahead;
+    clock->now = now;
+    return clock->utc;
+}
+
 void ant_utc(char *text, size_t bytes, time_t when)
 {
     struct tm tm;

@@ -33,9 +33,10 @@ static bool is_lfs_pointer(int fd)
            memcmp(data, begin, sizeof data) == 0;
 }
 
-static int open_file(int *out, const char *path, struct stat *status, struct ant_error *err)
+static int open_file(int *out, const char *path, int flags, struct stat *status,
+                     struct ant_error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (fd < 0)
         return fail_errno(err, "open", path);
     if (fstat(fd, status) < 0) {
@@ -62,7 +63,8 @@ int ant_file_map(struct ant_file *out, const char *path, struct ant_error *err)
 {
     int fd;
     struct stat status;
-    ANT_TRY(open_file(&fd, path, &status, err));
+    /* A FIFO is opened at once, to be refused, and does not wait for its other end. */
+    ANT_TRY(open_file(&fd, path, O_NONBLOCK, &status, err));
     int code = 0;
     if (!S_ISREG(status.st_mode)) {
         code = ant_fail(err, ANT_EDATA, "'%s' is not a regular file", path);
@@ -101,7 +103,7 @@ int ant_file_read(char **out, size_t *bytes, const char *path, size_t max, struc
 {
     int fd;
     struct stat status;
-    ANT_TRY(open_file(&fd, path, &status, err));
+    ANT_TRY(open_file(&fd, path, 0, &status, err));
 
     /* The size is a hint: files of /proc say 0, and a file may grow while it is read. */
     struct ant_buf buf = {0};
@@ -176,8 +178,34 @@ int ant_sync_folder(const char *path, struct ant_error *err)
     return code;
 }
 
+bool ant_file_is_special(const char *path)
+{
+    static const char own[] = "/proc/self/fd/"; /* where /dev/stdout leads, then to any file */
+    char target[sizeof own - 1];
+    struct stat status;
+
+    if (readlink(path, target, sizeof target) == (ssize_t)sizeof target &&
+        memcmp(target, own, sizeof target) == 0)
+        return true;
+    return stat(path, &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+static int write_special(const char *path, const void *data, size_t bytes, struct ant_error *err)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return fail_errno(err, "open", path);
+    int code = ant_write_all(fd, data, bytes, path, err);
+    if (close(fd) < 0 && code == 0)
+        code = fail_errno(err, "close", path);
+    return code;
+}
+
 int ant_file_write(const char *path, const void *data, size_t bytes, struct ant_error *err)
 {
+    if (ant_file_is_special(path))
+        return write_special(path, data, bytes, err);
+
     char *part = NULL;
     int fd = create_beside(&part, path, err);
     if (fd < 0)
@@ -195,6 +223,13 @@ int ant_file_write(const char *path, const void *data, size_t bytes, struct ant_
         code = ant_sync_folder(path, err);
     free(part);
     return code;
+}
+
+bool ant_file_is_same(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 int ant_write_all(int fd, const void *data, size_t bytes, const char *path, struct ant_error *err)

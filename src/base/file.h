@@ -11,7 +11,7 @@
 #include "base/error.h"
 
 /* A read-only mapping of a whole file. A file of zero bytes is an error
- * (ANT_EDATA). */
+ * (ANT_EDATA), and so is what is no regular file. */
 struct ant_file {
     const unsigned char *data; /* owned */
     size_t bytes;
@@ -24,10 +24,18 @@ void ant_file_unmap(struct ant_file *file); /* legal on a zeroed struct */
  * error (ANT_EDATA). `bytes` may be NULL. Caller frees. */
 int ant_file_read(char **out, size_t *bytes, const char *path, size_t max, struct ant_error *err);
 
+/* Is something of this name there that is no regular file: a device, a pipe, /dev/stdout? It can be
+ * written to, and must not be replaced. */
+bool ant_file_is_special(const char *path);
+
 /* Write `path` whole or not at all: temporary file beside it, whose name ends in ANT_FILE_PART,
- * fsync, rename, fsync of the folder. A kill can leave the temporary file. */
+ * fsync, rename, fsync of the folder. A kill can leave the temporary file. What is special is
+ * written to as it is. */
 #define ANT_FILE_PART ".part"
 int ant_file_write(const char *path, const void *data, size_t bytes, struct ant_error *err);
+
+/* Are these one file, by whatever names? One that is not there is none. */
+bool ant_file_is_same(const char *a, const char *b);
 
 /* Put the name of `path` on the disk: fsync of the folder it lies in. */
 int ant_sync_folder(const char *path, struct ant_error *err);

@@ -141,6 +141,17 @@ static int parse_choice(int *out, const struct ant_option *option, const char *v
     return code;
 }
 
+/* What a script makes of a variable that is not set: found out before any work, not when the file
+ * is to be written. */
+static int check_path(const struct ant_option *option, const char *value, struct ant_error *err)
+{
+    const char *argument = option->argument ? option->argument : "";
+
+    if (*value || (strncmp(argument, "FILE", 4) != 0 && strcmp(argument, "PATH") != 0))
+        return 0;
+    return ant_fail(err, ANT_EUSAGE, "option '--%s' is empty: it names no file", option->name);
+}
+
 static int parse_value(const struct ant_option *option, void *settings, const char *value,
                        struct ant_error *err)
 {
@@ -159,6 +170,7 @@ static int parse_value(const struct ant_option *option, void *settings, const ch
     case ANT_OPTION_CHOICE:
         return parse_choice(out, option, value, err);
     case ANT_OPTION_TEXT:
+        ANT_TRY(check_path(option, value, err));
         *(const char **)out = value;
         return 0;
     case ANT_OPTION_LIST: {

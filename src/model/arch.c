@@ -111,7 +111,7 @@ static int check_scales(const struct ant_arch *arch, const char *where, struct a
     return 0;
 }
 
-int ant_arch_check(const struct ant_arch *arch, const char *where, struct ant_error *err)
+int ant_arch_check_sizes(const struct ant_arch *arch, const char *where, struct ant_error *err)
 {
     /* Far above any model, and low enough for counts without experts to fit 63 bits. */
     const struct {
@@ -134,6 +134,12 @@ int ant_arch_check(const struct ant_arch *arch, const char *where, struct ant_er
         return ant_fail(err, ANT_EUNSUPP,
                         "%s: a head dimension of %d; even ones up to %d are supported", where,
                         arch->head_dim, ANT_MAX_HEAD_DIM);
+    return 0;
+}
+
+int ant_arch_check(const struct ant_arch *arch, const char *where, struct ant_error *err)
+{
+    ANT_TRY(ant_arch_check_sizes(arch, where, err));
     ANT_TRY(check_rope(&arch->rope, arch->head_dim, where, err));
     if (has_layer(arch, ANT_LAYER_LOCAL_ROPE))
         ANT_TRY(check_rope(&arch->local_rope, arch->head_dim, where, err));

@@ -236,7 +236,7 @@ static int read_sizes(struct ant_json config, const struct ant_family *family,
     if (found == 0 && !has_default && arch->hidden % arch->n_heads != 0)
         return ant_fail(err, ANT_EDATA, "%s: %d heads do not divide %d dimensions", config.where,
                         arch->n_heads, arch->hidden);
-    return 0;
+    return ant_arch_check_sizes(arch, config.where, err);
 }
 
 /* The activation under its key; `known` lists the names that mean the family's. */

@@ -89,7 +89,9 @@ void ant_family_set_window(const struct ant_family *family, struct ant_arch *arc
  * the norms' epsilon with the square. The same numbers, and no backend needs to know. */
 void ant_arch_set_residual_scale(struct ant_arch *arch, double scale);
 
-/* Numbers that make sense and fit each other; `where` is the file. */
+/* Numbers that make sense and fit each other; `where` is the file. Of the sizes alone: what has
+ * room for so many can be read then. */
+int ant_arch_check_sizes(const struct ant_arch *arch, const char *where, struct ant_error *err);
 int ant_arch_check(const struct ant_arch *arch, const char *where, struct ant_error *err);
 
 #endif

@@ -372,10 +372,11 @@ static int keep_bad(struct ant_exchange_reader *reader, const json_t *value,
     struct ant_error ignored;
     json_t *id = json_object_get(value, "custom_id");
 
+    id = id ? id : json_object_get(value, "id");
     *out = (struct ant_exchange_row){.prompt = {.text = ""}};
     reader->why = *err;
     out->error = reader->why.text;
-    if (id && take_id(reader, "custom_id", id, out, &ignored) < 0)
+    if (id && take_id(reader, "id", id, out, &ignored) < 0)
         out->id_kind = ANT_ID_NONE;
     return 0;
 }

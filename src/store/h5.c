@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -408,6 +409,20 @@ static int check_type(struct ant_h5_column *column, struct ant_error *err)
     return 0;
 }
 
+/* As the column's numbers are read, so that both compare. */
+static int read_fill(struct ant_h5_column *column, struct ant_error *err)
+{
+    bool is_real = column->kind == ANT_H5_REAL;
+
+    if (!is_real && column->kind != ANT_H5_INTEGER)
+        return 0;
+    int rc = get_number(&column->fill, is_real ? H5T_FLOAT : H5T_INTEGER, column->cell_type,
+                        is_real ? "number" : "integer", column->dataset, "_FillValue",
+                        column->label, err);
+    column->has_fill = rc == 1;
+    return rc < 0 ? rc : 0;
+}
+
 /* Room for at least one whole chunk, or every piece would decompress its chunk again. */
 static hid_t open_with_cache(hid_t where, const char *name)
 {
@@ -449,11 +464,10 @@ int ant_h5_column_open(struct ant_h5_column *out, hid_t where, const char *name,
     rc = check_space(&column, err);
     if (rc == 0)
         rc = check_type(&column, err);
-    if (rc == 0 && column.kind == ANT_H5_INTEGER)
-        rc = ant_h5_get_int(&column.fill, column.dataset, "_FillValue", column.label, err);
+    if (rc == 0)
+        rc = read_fill(&column, err);
     if (rc < 0)
         goto fail;
-    column.has_fill = rc == 1;
     *out = column;
     return 0;
 
@@ -509,6 +523,46 @@ void ant_h5_column_close(struct ant_h5_column *column)
     free(column->window);
     free(column->label);
     *column = (struct ant_h5_column){0};
+}
+
+/* Where HDF5 looks: at the path itself, and in the folder of the file, also where links lead. */
+static bool has_source(const char *file, const char *name)
+{
+    char real[PATH_MAX];
+    const char *const near[] = {file, realpath(file, real) ? real : file};
+    const char *base = *name == '/' ? strrchr(name, '/') + 1 : name;
+    bool has = access(name, R_OK) == 0;
+
+    for (size_t i = 0; i < sizeof(near) / sizeof(*near) && !has; i++) {
+        const char *slash = strrchr(near[i], '/');
+        int folder = slash ? (int)(slash - near[i]) + 1 : 0;
+        char *path = ant_xasprintf("%.*s%s", folder, near[i], base);
+        has = access(path, R_OK) == 0;
+        free(path);
+    }
+    return has;
+}
+
+int ant_h5_check_sources(const struct ant_h5_column *column, const char *file,
+                         struct ant_error *err)
+{
+    hid_t creation = H5Dget_create_plist(column->dataset);
+    size_t n = 0;
+    int rc = 0;
+
+    if (H5Pget_layout(creation) == H5D_VIRTUAL && H5Pget_virtual_count(creation, &n) < 0)
+        rc = ant_h5_fail(err, ANT_EDATA, "%s: cannot list what it refers to", column->label);
+    /* A folder of the environment's would be looked into as well, and patterns name many files. */
+    for (size_t i = 0; i < n && rc == 0 && !getenv("HDF5_VDS_PREFIX"); i++) {
+        char name[PATH_MAX];
+        if (H5Pget_virtual_filename(creation, i, name, sizeof(name)) < 0)
+            rc = ant_h5_fail(err, ANT_EDATA, "%s: cannot list what it refers to", column->label);
+        else if (strcmp(name, ".") != 0 && !strchr(name, '%') && !has_source(file, name))
+            rc = ant_fail(err, ANT_ENOENT, "%s refers to file '%s', which is not there",
+                          column->label, name);
+    }
+    ant_h5_close(creation);
+    return rc;
 }
 
 static int read_selection(const struct ant_h5_column *column, int64_t first, int64_t stride,
@@ -589,23 +643,28 @@ static int not_an_integer(const struct ant_h5_column *column, int64_t row, struc
                     (long long)row);
 }
 
+static bool is_given(const struct ant_h5_column *column, union ant_h5_cell cell)
+{
+    if (column->kind == ANT_H5_REAL)
+        return !isnan(cell.r) && !(column->has_fill && cell.r == column->fill.r);
+    return !column->has_fill || cell.i != column->fill.i;
+}
+
 int ant_h5_int(struct ant_h5_column *column, int64_t row, int64_t *out, bool *given,
                struct ant_error *err)
 {
     union ant_h5_cell cell;
 
     ANT_TRY(cell_at(column, row, &cell, err));
-    *given = true;
+    *given = is_given(column, cell);
     if (column->kind == ANT_H5_REAL) {
-        *given = !isnan(cell.r);
         if (*given && (cell.r != floor(cell.r) || fabs(cell.r) >= 0x1p63))
             return not_an_integer(column, row, err);
         *out = *given ? (int64_t)cell.r : 0;
         return 0;
     }
-    if (column->cell_type == H5T_NATIVE_UINT64 && cell.u > INT64_MAX)
+    if (*given && column->cell_type == H5T_NATIVE_UINT64 && cell.u > INT64_MAX)
         return not_an_integer(column, row, err);
-    *given = !column->has_fill || cell.i != column->fill;
     *out = cell.i;
     return 0;
 }
@@ -622,7 +681,7 @@ int ant_h5_real(struct ant_h5_column *column, int64_t row, double *out, bool *gi
         return 0;
     }
     ANT_TRY(cell_at(column, row, &cell, err));
-    *given = !isnan(cell.r);
+    *given = is_given(column, cell);
     *out = cell.r;
     return 0;
 }
@@ -635,7 +694,7 @@ int ant_h5_bits(struct ant_h5_column *column, int64_t row, uint64_t *out, bool *
 
     if (column->kind == ANT_H5_INTEGER && column->cell_type == H5T_NATIVE_UINT64) {
         ANT_TRY(cell_at(column, row, &cell, err));
-        *given = !column->has_fill || cell.i != column->fill;
+        *given = is_given(column, cell);
         *out = cell.u;
         return 0;
     }

@@ -56,6 +56,13 @@ enum {
     ANT_H5_MOST_HELD = 1 << 30,     /* bytes of the elements that belong together */
 };
 
+/* A number as it is held. */
+union ant_h5_cell {
+    int64_t i;
+    uint64_t u;
+    double r;
+};
+
 /* A 1-D dataset open for reading. Zero-initialised is closed; see ant_h5_column_is_open. */
 struct ant_h5_column {
     char *label;     /* owned: "'p.h5': dataset '/prompts/seed'"; NULL: closed */
@@ -66,14 +73,10 @@ struct ant_h5_column {
     bool is_signed; /* of integers */
     size_t size;    /* bytes of an element in the file */
     H5T_str_t pad;  /* of fixed strings */
-    bool has_fill;  /* integers: an attribute _FillValue marks rows without a value */
-    int64_t fill;
+    bool has_fill;  /* of numbers: an attribute _FillValue marks rows without a value */
+    union ant_h5_cell fill;
     int64_t window_first, window_n; /* numbers held */
-    union ant_h5_cell {
-        int64_t i;
-        uint64_t u;
-        double r;
-    } * window; /* owned */
+    union ant_h5_cell *window;      /* owned */
 };
 
 /* `file` and `path` only name it in errors. Anything but a 1-D dataset of numbers or strings is
@@ -86,8 +89,14 @@ static inline bool ant_h5_column_is_open(const struct ant_h5_column *column)
     return column->label != NULL;
 }
 
-/* The same for a dataset whose elements are each `*width` numbers of this type (an HDF5 array of
- * one dimension); for ant_h5_hold, with *rows, which the caller closes, as the type in memory. */
+/* A virtual dataset reads as fill values where a file that it refers to is not there: that is
+ * ANT_ENOENT, naming it. `file` is that of the column. */
+int ant_h5_check_sources(const struct ant_h5_column *column, const char *file,
+                         struct ant_error *err);
+
+/* ant_h5_column_open for a dataset whose elements are each `*width` numbers of this type (an HDF5
+ * array of one dimension); for ant_h5_hold, with *rows, which the caller closes, as the type in
+ * memory. */
 int ant_h5_rows_open(struct ant_h5_column *out, hid_t *rows, int *width, hid_t number, hid_t where,
                      const char *name, const char *file, const char *path, struct ant_error *err);
 

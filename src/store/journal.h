@@ -136,6 +136,7 @@ struct ant_manifest {
     const char *answers; /* ant_option_answers text: one line a setting that changes answers */
     const char *input;   /* the prompt file as named on the command line, for `antiphon merge`; may
                             be NULL, is not compared */
+    const char *job;     /* Slurm's number of the job that began it; the same two things hold */
 };
 
 /* Own OUT.journal, which exists, until ant_journal_release or the end of the process: ANT_EUSAGE
@@ -165,7 +166,7 @@ enum ant_halt ant_journal_halt_asked(const char *out_path);
 /* Rank 0 first (others after a barrier of the caller's): make the folder, claim it, write or
  * compare the manifest. `*start` is this start's number, 1 the first time. ANT_EUSAGE says which
  * setting differs, or who owns the folder. `restart_over` removes what an earlier, different job
- * left. */
+ * left, its results too: what is begun now can be gone on with. */
 int ant_journal_prepare(const char *out_path, const struct ant_manifest *manifest,
                         bool restart_over, int *start, struct ant_error *err);
 

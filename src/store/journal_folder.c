@@ -234,6 +234,8 @@ int ant_manifest_write(const char *out_path, const struct ant_manifest *manifest
                                       "count", manifest->shard.count, "first_row",
                                       (json_int_t)manifest->shard.first_row, "input_rows",
                                       (json_int_t)manifest->shard.input_rows));
+    if (json && manifest->job)
+        json_object_set_new(json, "job", json_string(manifest->job));
     if (json)
         json_object_set_new(json, "columns", pack_columns(&manifest->columns));
     char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
@@ -341,6 +343,7 @@ static int parse_manifest(struct ant_manifest *out, const char *path, const char
         rc = parse_shard(&shard, json_object_get(json, "shard"), n_rows, path, err);
     if (rc == 0)
         rc = parse_columns(&columns, json_object_get(json, "columns"), path, err);
+    const char *job = json_string_value(json_object_get(json, "job"));
     if (rc == 0)
         *out = (struct ant_manifest){.n_rows = n_rows,
                                      .shard = shard,
@@ -349,6 +352,7 @@ static int parse_manifest(struct ant_manifest *out, const char *path, const char
                                      .input_digest = ant_xstrdup(input_digest),
                                      .model_digest = ant_xstrdup(model_digest),
                                      .input = *input ? ant_xstrdup(input) : NULL,
+                                     .job = job ? ant_xstrdup(job) : NULL,
                                      .answers = join_lines(answers)};
     json_decref(json);
     return rc;
@@ -374,6 +378,7 @@ void ant_manifest_release(struct ant_manifest *manifest)
     free((char *)manifest->model_digest);
     free((char *)manifest->answers);
     free((char *)manifest->input);
+    free((char *)manifest->job);
     *manifest = (struct ant_manifest){0};
 }
 
@@ -446,18 +451,21 @@ static int make_folder(const char *out_path, struct ant_error *err)
     return rc;
 }
 
-/* What is there belongs to this job, or is made to. */
+/* What is there belongs to this job, or is made to. A manifest without journals is of a job that
+ * died before it began: nothing is lost with it. */
 static int settle_manifest(const char *out_path, const struct ant_manifest *manifest,
                            bool restart_over, size_t n_files, struct ant_error *err)
 {
     char *path = ant_journal_in_folder(out_path, "manifest.json");
     char *folder = ant_xasprintf("%s.journal", out_path);
     struct ant_manifest was = {0};
-    bool is_there = access(path, F_OK) == 0;
+    bool is_there = n_files > 0 && access(path, F_OK) == 0;
     int rc = 0;
 
     if (restart_over) {
         rc = remove_journals(out_path, err);
+        if (rc == 0)
+            rc = remove_path(ant_xstrdup(out_path), err);
         is_there = false;
     } else if (is_there) {
         rc = ant_manifest_read(&was, out_path, err);

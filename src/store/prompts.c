@@ -21,6 +21,7 @@ enum {
     AHEAD = 256 << 10,      /* bytes or tokens read at once in ascending order */
     MOST_STRIDE = 4096,     /* a wider step counts as random access */
     FINGERPRINT_ROWS = 32,
+    FOLDED_BYTES = 1 << 20,
     NAMES_LISTED = 8,
     ID_PIECE = 8192,
 };
@@ -92,6 +93,10 @@ static hsize_t link_count(hid_t group)
 
 static int fail_no_object(struct ant_prompts *p, struct ant_error *err)
 {
+    if (H5Lexists(p->h5, p->path, H5P_DEFAULT) > 0)
+        return ant_h5_fail(err, ANT_ENOENT,
+                           "'%s': '%s' cannot be opened; a link that leads nowhere?", p->file,
+                           p->path);
     struct ant_buf names = {0};
     hid_t root = H5Gopen2(p->h5, "/", H5P_DEFAULT);
     hsize_t n = root < 0 ? 0 : link_count(root);
@@ -544,6 +549,18 @@ static void note_column(struct ant_buf *facts, const struct ant_h5_column *colum
                        (long long)column->n);
 }
 
+/* Large prompts count by their digest: all of them at once may be more than the memory. */
+static void fold(struct ant_buf *facts)
+{
+    char text[ANT_DIGEST_TEXT];
+
+    if (facts->len < FOLDED_BYTES)
+        return;
+    ant_digest_text(text, ant_digest(facts->data, facts->len));
+    ant_buf_release(facts);
+    ant_buf_printf(facts, "%s\n", text);
+}
+
 /* Rows spread evenly, the first and the last among them. A bad row counts as its number. */
 static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
 {
@@ -568,6 +585,7 @@ static int take_fingerprint(struct ant_prompts *p, struct ant_error *err)
         if (rc == ANT_EDATA)
             rc = 0;
         ant_prompts_note(&facts, &prompt);
+        fold(&facts);
     }
     if (rc == 0)
         p->fingerprint = ant_digest(facts.data, facts.len);
@@ -601,6 +619,10 @@ int ant_prompts_open(struct ant_prompts **out, const char *spec, struct ant_erro
         rc = open_dataset(p, err);
     else
         rc = ant_fail(err, ANT_EDATA, "'%s': '%s' is neither dataset nor group", p->file, p->path);
+    if (rc == 0)
+        rc = ant_h5_check_sources(&p->values, p->file, err);
+    if (rc == 0 && ant_h5_column_is_open(&p->offsets))
+        rc = ant_h5_check_sources(&p->offsets, p->file, err);
     if (rc == 0)
         rc = read_attributes(p, err);
     if (rc == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Results out: one HDF5 file, schema of formats.md, written from the journals
+/* Results out: one HDF5 file, see antiphon-hdf5(5), written from the journals
  * by all ranks in parallel (MPI-IO, independent contiguous writes, read back
  * and compared), or by one process without MPI.
  *

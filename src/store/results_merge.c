@@ -90,7 +90,7 @@ static int read_part(struct part *part, struct ant_error *err)
 /* Several troubles in one line. */
 struct troubles {
     struct ant_buf text;
-    int n;
+    int64_t n;
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -112,7 +112,7 @@ static int fail_troubles(struct troubles *troubles, struct ant_error *err)
     int rc = 0;
 
     if (troubles->n > NAMED)
-        ant_buf_printf(&troubles->text, "; and %d more", troubles->n - NAMED);
+        ant_buf_printf(&troubles->text, "; and %lld more", (long long)troubles->n - NAMED);
     if (troubles->n > 0)
         rc = ant_fail(err, ANT_EDATA, "%s", troubles->text.data);
     ant_buf_release(&troubles->text);
@@ -183,18 +183,38 @@ static int check_alike(const struct merger *m, struct ant_error *err)
     return 0;
 }
 
-/* Rows [from, to) are in no file: which shards of `count` are that? */
+/* The first row of shard k. */
+static int64_t shard_begin(const struct ant_input_shard *shard, int64_t k)
+{
+    return (int64_t)((__int128)shard->input_rows * k / shard->count);
+}
+
+static int64_t shard_of(const struct ant_input_shard *shard, int64_t row)
+{
+    return (int64_t)(((__int128)(row + 1) * shard->count - 1) / shard->input_rows);
+}
+
+/* Rows [from, to) are in no file: which shards are that? By rows, as the file may say that there
+ * are thousands of millions of shards. */
 static void add_gap(const struct merger *m, struct troubles *troubles, int64_t from, int64_t to)
 {
     const struct ant_input_shard *shard = &m->parts[0].shard;
-    int64_t n = shard->input_rows;
 
-    for (int k = 0; k < shard->count; k++) {
-        int64_t first = (int64_t)((__int128)n * k / shard->count);
-        int64_t end = (int64_t)((__int128)n * (k + 1) / shard->count);
-        if (first >= from && end <= to && first < end)
-            add_trouble(troubles, "shard %d of %d (rows %lld to %lld) is missing", k, shard->count,
-                        (long long)first, (long long)end - 1);
+    while (from < to && troubles->n < NAMED) {
+        int64_t k = shard_of(shard, from), end = shard_begin(shard, k + 1);
+        if (from == shard_begin(shard, k) && end <= to) {
+            add_trouble(troubles, "shard %lld of %d (rows %lld to %lld) is missing", (long long)k,
+                        shard->count, (long long)from, (long long)end - 1);
+        } else { /* cut into another number of shards */
+            end = end < to ? end : to;
+            add_trouble(troubles, "rows %lld to %lld are missing", (long long)from,
+                        (long long)end - 1);
+        }
+        from = end;
+    }
+    if (from < to) { /* of more shards than rows many are empty */
+        int64_t shards = shard_of(shard, to - 1) - shard_of(shard, from) + 1;
+        troubles->n += shards < to - from ? shards : to - from;
     }
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -178,32 +177,6 @@ static int read_root(struct ant_results *results, struct ant_error *err)
     return rc < 0 ? rc : 0;
 }
 
-/* HDF5 reads zeros where a virtual dataset's file is not there. */
-static int check_sources(const struct ant_results *results, struct ant_error *err)
-{
-    hid_t creation = H5Dget_create_plist(results->columns[ROW].dataset);
-    size_t n = 0;
-    int rc = 0;
-
-    if (H5Pget_layout(creation) == H5D_VIRTUAL && H5Pget_virtual_count(creation, &n) < 0)
-        rc = ant_h5_fail(err, ANT_EDATA, "'%s': cannot list what it refers to", results->path);
-    const char *slash = strrchr(results->path, '/');
-    int folder = slash ? (int)(slash - results->path) + 1 : 0;
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        char name[PATH_MAX];
-        if (H5Pget_virtual_filename(creation, i, name, sizeof(name)) < 0)
-            rc = ant_h5_fail(err, ANT_EDATA, "'%s': cannot list what it refers to", results->path);
-        char *path =
-            ant_xasprintf("%.*s%s", *name == '/' ? 0 : folder, results->path, rc == 0 ? name : "");
-        if (rc == 0 && access(path, R_OK) != 0)
-            rc = ant_fail(err, ANT_ENOENT, "'%s' refers to '%s', which is not there", results->path,
-                          path);
-        free(path);
-    }
-    ant_h5_close(creation);
-    return rc;
-}
-
 /* A whole input's results have none of these attributes. */
 static int read_shard(struct ant_results *results, struct ant_error *err)
 {
@@ -268,7 +241,7 @@ int ant_results_open(struct ant_results **out, const char *path, struct ant_erro
     if (rc == 0)
         rc = read_shard(results, err);
     if (rc == 0)
-        rc = check_sources(results, err);
+        rc = ant_h5_check_sources(&results->columns[ROW], path, err);
     if (rc == 0)
         rc = open_ids(results, err);
     if (rc == 0)

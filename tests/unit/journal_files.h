@@ -22,6 +22,7 @@ static const struct ant_manifest manifest = {
     .model_digest = "bb",
     .answers = "temperature=0.7\nstop=\xff\xfe\nseed=1\n",
     .input = "prompts.h5",
+    .job = "71",
 };
 
 static int set_up(void **state)

@@ -459,6 +459,16 @@ static void test_config_scales(void **state)
     expect_error("Phi3ForCausalLM", "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}",
                  ANT_EUNSUPP, "type 'yarn' is not supported (known: default, longrope)");
     expect_error("Phi3ForCausalLM", "\"partial_rotary_factor\":0.2", ANT_EDATA, "rotated");
+
+    /* More factors than there is room for. */
+    struct ant_buf many = {0};
+    ant_buf_printf(&many, "\"head_dim\":20000,\"rope_scaling\":{\"type\":\"longrope\","
+                          "\"long_factor\":[1],\"short_factor\":[1");
+    for (int i = 1; i < 10000; i++)
+        ant_buf_printf(&many, ",1");
+    ant_buf_printf(&many, "]}");
+    expect_error("Phi3ForCausalLM", many.data, ANT_EUNSUPP, "a head dimension of 20000");
+    ant_buf_release(&many);
 }
 
 static void test_config_experts(void **state)

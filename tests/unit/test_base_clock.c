@@ -22,6 +22,18 @@ static void time_goes_forward(void **state)
     assert_true(passed >= 0.002 && passed < 10);
 }
 
+static void records_never_go_back(void **state)
+{
+    (void)state;
+    struct ant_record_clock clock = {0};
+    assert_true(ant_record_time(&clock, 5000, 100) == 5000);
+    assert_true(ant_record_time(&clock, 5010, 110) == 5010);
+    assert_true(ant_record_time(&clock, 1415, 115) == 5015); /* set back by an hour */
+    assert_true(ant_record_time(&clock, 1425, 125) == 5025);
+    assert_true(ant_record_time(&clock, 1365, 130) == 5030); /* and by a minute */
+    assert_true(ant_record_time(&clock, 9000, 140) == 9000 + 3665);
+}
+
 static void utc(void **state)
 {
     (void)state;
@@ -72,7 +84,8 @@ static void deadlines(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(time_goes_forward), cmocka_unit_test(utc),
-                                       cmocka_unit_test(durations), cmocka_unit_test(deadlines)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(time_goes_forward), cmocka_unit_test(records_never_go_back),
+        cmocka_unit_test(utc), cmocka_unit_test(durations), cmocka_unit_test(deadlines)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,6 +92,11 @@ static void missing_and_wrong(void **state)
     assert_string_equal(err.text, "cannot open '/nowhere/x': No such file or directory");
     assert_int_equal(ant_file_map(&file, folder, &err), ANT_EDATA);
     assert_int_equal(ant_file_map(&file, "/dev/null", &err), ANT_EDATA);
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0); /* nobody writes to it: opening it must not wait */
+    assert_int_equal(ant_file_map(&file, path, &err), ANT_EDATA);
+    assert_non_null(strstr(err.text, "is not a regular file"));
+    unlink(path);
     assert_int_equal(ant_file_read(&text, NULL, folder, 10, &err), ANT_EDATA);
     assert_int_equal(ant_file_read(&text, NULL, "/nowhere/x", 10, &err), ANT_ENOENT);
     assert_int_equal(ant_file_write("/nowhere/x", "a", 1, &err), ANT_ENOENT);
@@ -142,6 +147,29 @@ static void failed_write_leaves_the_old_file(void **state)
     free(text);
 }
 
+static void a_pipe_is_written_to_and_stays(void **state)
+{
+    (void)state;
+    struct ant_error err;
+    struct stat status;
+    char data[8] = {0};
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    int fd = open(path, O_RDWR | O_NONBLOCK);
+    assert_true(fd >= 0);
+    assert_int_equal(ant_file_write(path, "through", 7, &err), 0);
+    assert_int_equal(read(fd, data, sizeof data), 7);
+    assert_string_equal(data, "through");
+    assert_int_equal(stat(path, &status), 0);
+    assert_true(S_ISFIFO(status.st_mode));
+    assert_int_equal(entries(), 1);
+    close(fd);
+    unlink(path);
+    assert_int_equal(symlink("/proc/self/fd/1", path), 0); /* as /dev/stdout is one */
+    assert_true(ant_file_is_special(path));
+    unlink(path);
+}
+
 static void pread_past_the_end(void **state)
 {
     (void)state;
@@ -156,6 +184,27 @@ static void pread_past_the_end(void **state)
     assert_non_null(strstr(err.text, "ends at byte 10, 2 more expected"));
     assert_int_equal(ant_write_all(fd, "x", 1, path, &err), ANT_EIO);
     close(fd);
+}
+
+static void one_file_by_two_names(void **state)
+{
+    (void)state;
+    struct ant_error err;
+    char other[sizeof path + 8];
+    snprintf(other, sizeof other, "%s.other", path);
+    assert_int_equal(ant_file_write(path, "a", 1, &err), 0);
+    assert_true(ant_file_is_same(path, path));
+    assert_false(ant_file_is_same(path, other));
+    assert_false(ant_file_is_same(other, other));
+    assert_int_equal(link(path, other), 0);
+    assert_true(ant_file_is_same(path, other));
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(symlink(path, other), 0);
+    assert_true(ant_file_is_same(path, other));
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(ant_file_write(other, "a", 1, &err), 0);
+    assert_false(ant_file_is_same(path, other));
+    assert_int_equal(unlink(other), 0);
 }
 
 static void knows_file_systems_of_a_network(void **state)
@@ -179,7 +228,9 @@ int main(void)
         cmocka_unit_test(missing_and_wrong),
         cmocka_unit_test(mapping),
         cmocka_unit_test(failed_write_leaves_the_old_file),
+        cmocka_unit_test(a_pipe_is_written_to_and_stays),
         cmocka_unit_test(pread_past_the_end),
+        cmocka_unit_test(one_file_by_two_names),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -571,10 +571,12 @@ static void a_restart_must_be_the_same_job(void **state)
     other.model_digest = "ab";
     assert_error(ant_journal_prepare(out, &other, false, &start, &err), ANT_EUSAGE, "model (bb");
 
+    assert_int_equal(ant_file_write(out, "results", 7, &err), 0);
     assert_int_equal(ant_journal_prepare(out, &other, true, &start, &err), 0);
     assert_int_equal(start, 1);
     assert_int_equal(access(inside("r0.s1.aj"), F_OK), -1);
     assert_int_equal(access(inside("r3.s2.aj"), F_OK), -1);
+    assert_int_equal(access(out, F_OK), -1); /* or the next start would find another job's */
 }
 
 static void manifest_is_read_back(void **state)
@@ -588,6 +590,7 @@ static void manifest_is_read_back(void **state)
     assert_int_equal(got.n_rows, 100);
     assert_string_equal(got.input_digest, "aa");
     assert_string_equal(got.input, "prompts.h5");
+    assert_string_equal(got.job, "71");
     assert_string_equal(got.answers, "temperature=0.7\nstop=\\xff\\xfe\nseed=1\n");
     ant_manifest_release(&got);
 }

@@ -63,7 +63,8 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 
 static int with_locks(void **state)
 {
-    no_locks = is_late = 0;
+    no_locks = 0;
+    is_late = 0;
     return tear_down(state);
 }
 
@@ -124,7 +125,7 @@ static void without_locks_the_owner_must_move(void **state)
     ant_journal_release();
     double began = ant_now();
     prepare(1);
-    assert_true(ant_now() - began < 1); /* it was given up in order */
+    assert_true(ant_now() - began < 5); /* it was given up in order: nothing is watched */
 }
 
 /* Another host's owner, whose lock cannot be seen here: only its time tells. */
@@ -186,8 +187,8 @@ static void setting_the_clock_stops_no_sign(void **state)
         usleep(50000);
         assert_int_equal(stat(inside("owner"), &is), 0);
     } while (is.st_mtim.tv_sec == was.st_mtim.tv_sec && is.st_mtim.tv_nsec == was.st_mtim.tv_nsec &&
-             ant_now() - began < 5);
-    assert_true(ant_now() - began < 5);
+             ant_now() - began < 20);
+    assert_true(ant_now() - began < 20);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, with_locks)

@@ -277,46 +277,56 @@ static void put_texts(int n)
     h5_put_strings(group, "text", (hsize_t)n, texts);
 }
 
+/* As netCDF writes it. */
+static void put_filled(const char *name, hid_t type, hsize_t n, const void *data, const void *fill)
+{
+    h5_put(group, name, type, type, n, data);
+    hid_t dataset = H5Dopen2(group, name, H5P_DEFAULT);
+    h5_put_attribute(dataset, "_FillValue", type, fill);
+    H5Dclose(dataset);
+}
+
 static void columns_of_any_number_type(void **state)
 {
     (void)state;
     static const int8_t max_tokens[] = {10, -1, 127};
-    static const float temperature[] = {0.5f, NAN, 1};
+    static const float temperature[] = {0.5f, NAN, 1}, typical_p[] = {-999.9f, 0.5f, -999.9f};
     static const double min_tokens[] = {1, NAN, 3};
-    static const int64_t fill = INT64_MIN, top_k[] = {40, INT64_MIN, -7};
-    static const uint64_t seeds[] = {UINT64_MAX, 0, 5};
+    static const int64_t top_k[] = {40, INT64_MIN, -7};
+    static const uint64_t seeds[] = {UINT64_MAX, 0, 5}, logprobs[] = {UINT64_MAX, 5, UINT64_MAX};
     static const int16_t top_p[] = {1, 0, 1}, min_p[] = {0, 1, 0};
     static const uint8_t ranks[] = {0, 3, 1};
     struct ant_prompt prompt;
     int32_t rank[3];
-
     begin();
     put_texts(3);
     h5_put(group, "max_tokens", H5T_STD_I8BE, H5T_NATIVE_INT8, 3, max_tokens);
     h5_put(group, "temperature", H5T_IEEE_F32BE, H5T_NATIVE_FLOAT, 3, temperature);
     h5_put(group, "min_tokens", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, 3, min_tokens);
-    h5_put(group, "top_k", H5T_STD_I64LE, H5T_NATIVE_INT64, 3, top_k);
-    hid_t dataset = H5Dopen2(group, "top_k", H5P_DEFAULT);
-    h5_put_attribute(dataset, "_FillValue", H5T_NATIVE_INT64, &fill);
-    H5Dclose(dataset);
-    h5_put(group, "seed", H5T_STD_U64BE, H5T_NATIVE_UINT64, 3, seeds);
+    put_filled("top_k", H5T_NATIVE_INT64, 3, top_k, &top_k[1]);
+    put_filled("typical_p", H5T_NATIVE_FLOAT, 3, typical_p, &typical_p[0]);
+    put_filled("logprobs", H5T_NATIVE_UINT64, 3, logprobs, &logprobs[0]);
+    put_filled("seed", H5T_NATIVE_UINT64, 3, seeds, &seeds[2]);
     h5_put(group, "top_p", H5T_STD_I16LE, H5T_NATIVE_INT16, 3, top_p);
     h5_put(group, "min_p", H5T_STD_I16LE, H5T_NATIVE_INT16, 3, min_p);
     h5_put(group, "rank", H5T_STD_U8LE, H5T_NATIVE_UINT8, 3, ranks);
     end();
     struct ant_prompts *prompts = open_prompts(path);
     assert_int_equal(ant_prompts_read(prompts, 0, &prompt, &err), 0);
-    assert_int_equal(prompt.has, 0x7f);
+    assert_int_equal(prompt.has, ANT_HAS_MAX_TOKENS | ANT_HAS_MIN_TOKENS | ANT_HAS_TEMPERATURE |
+                                     ANT_HAS_TOP_P | ANT_HAS_TOP_K | ANT_HAS_MIN_P | ANT_HAS_SEED);
     assert_int_equal(prompt.max_tokens, 10);
     assert_int_equal(prompt.min_tokens, 1);
     assert_int_equal(prompt.top_k, 40);
     assert_true(prompt.temperature == 0.5 && prompt.top_p == 1 && prompt.min_p == 0);
     assert_true(prompt.seed == UINT64_MAX);
     assert_int_equal(ant_prompts_read(prompts, 1, &prompt, &err), 0);
-    assert_int_equal(prompt.has, ANT_HAS_MAX_TOKENS | ANT_HAS_TOP_P | ANT_HAS_MIN_P | ANT_HAS_SEED);
+    assert_int_equal(prompt.has, ANT_HAS_MAX_TOKENS | ANT_HAS_TOP_P | ANT_HAS_MIN_P | ANT_HAS_SEED |
+                                     ANT_HAS_TYPICAL_P | ANT_HAS_LOGPROBS);
     assert_int_equal(prompt.max_tokens, -1); /* the range is the engine's business */
     assert_int_equal(ant_prompts_read(prompts, 2, &prompt, &err), 0);
     assert_int_equal(prompt.top_k, -7);
+    assert_false(prompt.has & (ANT_HAS_SEED | ANT_HAS_TYPICAL_P | ANT_HAS_LOGPROBS));
     assert_int_equal(ant_prompts_ranks(prompts, 0, 3, rank, &err), 0);
     assert_int_equal(rank[1], 3);
     ant_prompts_close(prompts);
@@ -649,14 +659,18 @@ static void no_rows_at_all(void **state)
     ant_prompts_close(prompts);
 }
 
+/* The first of them too long to be kept until the others are read. */
 static void fingerprint_tells_inputs_apart(void **state)
 {
     (void)state;
-    const char *texts[3] = {"a", "b", "c"};
-    struct ant_digest digests[4];
-    char spec[120];
+    char large[3 << 19], spec[120];
+    const char *texts[3] = {large, "b", "c"};
+    struct ant_digest digests[5];
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
+        memset(large, 'x', sizeof(large) - 1);
+        large[sizeof(large) - 1] = '\0';
+        large[0] = i == 4 ? 'y' : 'x';
         texts[2] = i == 1 ? "d" : "c";
         begin_file();
         h5_put_strings(file, i == 3 ? "other" : "prompts", i == 2 ? 2 : 3, texts);
@@ -666,9 +680,50 @@ static void fingerprint_tells_inputs_apart(void **state)
         digests[i] = ant_prompts_fingerprint(prompts);
         ant_prompts_close(prompts);
     }
-    assert_true(digests[0].low != digests[1].low || digests[0].high != digests[1].high);
-    assert_true(digests[0].low != digests[2].low || digests[0].high != digests[2].high);
-    assert_true(digests[0].low == digests[3].low && digests[0].high == digests[3].high);
+    for (int i = 1; i < 5; i++)
+        assert_int_equal(memcmp(&digests[0], &digests[i], sizeof(digests[0])) == 0, i == 3);
+}
+
+static void links_that_lead_nowhere(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        begin_file();
+        if (i == 0)
+            H5Lcreate_soft("/other", file, "prompts", H5P_DEFAULT, H5P_DEFAULT);
+        else
+            H5Lcreate_external("other.h5", "/", file, "prompts", H5P_DEFAULT, H5P_DEFAULT);
+        end();
+        assert_refused(ANT_ENOENT, "'/prompts' cannot be opened; a link that leads nowhere?");
+    }
+}
+
+/* HDF5 would read empty strings. */
+static void a_virtual_dataset_wants_its_files(void **state)
+{
+    (void)state;
+    static const char texts[2][4] = {"one", "two"};
+    hid_t type = h5_string_type(4, H5T_STR_NULLPAD, H5T_CSET_UTF8), space = h5_space(2);
+    hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+    char *whole = ant_xstrdup(path);
+
+    H5Pset_virtual(creation, space, "other.h5", "/texts", space);
+    begin_file();
+    H5Dclose(H5Dcreate2(file, "prompts", type, space, H5P_DEFAULT, creation, H5P_DEFAULT));
+    end();
+    assert_refused(ANT_ENOENT, "refers to file 'other.h5', which is not there");
+    snprintf(path, sizeof(path), "%s/other.h5", folder);
+    begin_file();
+    h5_put(file, "texts", type, type, 2, texts);
+    end();
+    struct ant_prompts *prompts = open_prompts(whole);
+    assert_text(prompts, 1, "two", 3);
+    ant_prompts_close(prompts);
+    unlink(whole);
+    free(whole);
+    H5Pclose(creation);
+    H5Sclose(space);
+    H5Tclose(type);
 }
 
 static void files_that_are_none(void **state)
@@ -835,6 +890,8 @@ int main(void)
         TEST(long_fixed_strings_are_read_in_turn),
         TEST(no_rows_at_all),
         TEST(fingerprint_tells_inputs_apart),
+        TEST(links_that_lead_nowhere),
+        TEST(a_virtual_dataset_wants_its_files),
         TEST(files_that_are_none),
         TEST(truncated_files),
         TEST(flipped_bits),

@@ -223,6 +223,49 @@ static void missing_rows_make_it_incomplete(void **state)
     free(entries);
 }
 
+/* A results file of the first `n_rows` rows of an input, cut as `shard` says. */
+static void write_shard(int64_t n_rows, struct ant_input_shard shard)
+{
+    struct ant_journal_entry *entries;
+    int64_t n_ok, n_failed;
+
+    prepare(n_rows, 1);
+    journal_rows(0, 0, 1, n_rows, 1);
+    struct ant_results_plan plan = plan_of(n_rows, 1, &entries);
+    plan.shard = shard;
+    succeed(ant_results_write(&plan, NULL, NULL, &n_ok, &n_failed, &err));
+    free(entries);
+}
+
+static void missing_shards_are_named(void **state)
+{
+    static const struct {
+        struct ant_input_shard shard;
+        const char *text;
+    } cases[] = {
+        {{.count = 3, .input_rows = 11}, "shard 1 of 3 (rows 3 to 6) is missing; shard 2 of 3"},
+        /* Cut otherwise than the rows that are there. */
+        {{.count = 2, .input_rows = 10}, "rows 3 to 4 are missing; shard 1 of 2 (rows 5 to 9)"},
+        /* More shards than rows, and more than can be gone through one by one. */
+        {{.count = INT32_MAX, .input_rows = 5},
+         "shard 1717986917 of 2147483647 (rows 3 to 3) is missing; shard 2147483646 of"},
+        {{.count = INT32_MAX, .input_rows = (int64_t)1 << 60}, "; and 2147483639 mo"},
+        {{.count = INT32_MAX, .input_rows = INT32_MAX}, "; and 2147483636 more"},
+    };
+    static char *const parts[] = {out};
+    const struct ant_results_merge merge = {
+        .path = input, .parts = parts, .n_parts = 1, .command = ""};
+    struct ant_results_counts counts;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        write_shard(3, cases[i].shard);
+        assert_error(ant_results_merge(&merge, &counts, &err), ANT_EDATA, cases[i].text);
+        assert_int_equal(access(input, F_OK), -1);
+        tear_down(state);
+        set_up(state);
+    }
+}
+
 static void no_rows_at_all(void **state)
 {
     (void)state;
@@ -555,6 +598,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(every_row_comes_back),
         TEST(missing_rows_make_it_incomplete),
+        TEST(missing_shards_are_named),
         TEST(no_rows_at_all),
         TEST(large_answers),
         TEST(ids_are_copied),
