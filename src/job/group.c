@@ -152,11 +152,22 @@ int ant_group_size(const struct ant_group *group)
 
 /* ---- steps of a collective ------------------------------------------------------------------- */
 
-static void begin(struct ant_group *group)
+/* In a group that has failed nothing is set out that would have to be taken back: what is on its
+ * way between two ranks that both give up may never end. */
+static int check_group(const struct ant_group *group, struct ant_error *err)
 {
+    const struct ant_watch *watch = &group->watch;
+
+    return watch->failed ? ant_fail(err, watch->failed, "%s", watch->verdict.text) : 0;
+}
+
+static int begin(struct ant_group *group, struct ant_error *err)
+{
+    ANT_TRY(check_group(group, err));
     if (group->number < ANT_N_LINES - 1 || group->number == (1U << NUMBER_BITS) - 1)
         group->number = ANT_N_LINES - 1;
     group->number++;
+    return 0;
 }
 
 static uint64_t tag_from(const struct ant_group *group, uint32_t number, int source)
@@ -201,7 +212,7 @@ static int gather_around(struct ant_group *group, const char *what, char *blocks
 {
     int n = group->n, me = group->me;
 
-    begin(group);
+    ANT_TRY(begin(group, err));
     for (int have = 1; have < n; have *= 2) {
         int more = have < n - have ? have : n - have;
 
@@ -261,7 +272,7 @@ int ant_group_broadcast(struct ant_group *group, int root, void *data, size_t by
 
     if (root < 0 || root >= n)
         return ant_fail(err, ANT_EBUG, "broadcast from rank %d of a group of %d", root, n);
-    begin(group);
+    ANT_TRY(begin(group, err));
     place = (group->me - root + n) % n;
     /* A binomial tree: whoever has it when `have` ranks do gives it to the one `have` further. */
     while (have <= place)
@@ -376,7 +387,7 @@ static int reduce_whole(struct ant_group *group, float *data, size_t n, double t
 {
     float *blocks = room_for_blocks(group, n);
 
-    begin(group);
+    ANT_TRY(begin(group, err));
     for (int i = 0; i < group->n; i++) {
         if (i == group->me)
             continue;
@@ -396,7 +407,7 @@ static int reduce_parts(struct ant_group *group, float *data, size_t n, double t
     size_t count = part_start(group, n, group->me + 1) - start;
     float *blocks = room_for_blocks(group, count);
 
-    begin(group);
+    ANT_TRY(begin(group, err));
     for (int i = 0; i < group->n; i++) {
         size_t theirs = part_start(group, n, i);
 
@@ -408,7 +419,7 @@ static int reduce_parts(struct ant_group *group, float *data, size_t n, double t
     ANT_TRY(wait_all(group, "all-reduce", timeout, err));
     sum_blocks(group, data + start, count);
 
-    begin(group);
+    ANT_TRY(begin(group, err));
     for (int i = 0; i < group->n; i++) {
         size_t theirs = part_start(group, n, i);
 
@@ -456,6 +467,7 @@ int ant_group_send(struct ant_group *group, int to, const void *data, size_t byt
 {
     struct sending *sending;
 
+    ANT_TRY(check_group(group, err));
     ANT_TRY(reap_sendings(group, err));
     sending = ant_xmalloc(sizeof(*sending) + bytes);
     sending->flight = (struct ant_flight){.transport = group->flight.transport};
@@ -471,6 +483,7 @@ int ant_group_send(struct ant_group *group, int to, const void *data, size_t byt
 int ant_group_receive(struct ant_group *group, int from, void *data, size_t bytes, double timeout,
                       struct ant_error *err)
 {
+    ANT_TRY(check_group(group, err));
     ant_flight_receive(&group->flight, group->ranks[from], tag_from(group, ANT_LINE_MESSAGE, from),
                        data, bytes);
     return wait_all(group, "receive", timeout, err);

@@ -4,22 +4,20 @@
 #include "job/launch.h"
 
 #include <limits.h>
-#include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifdef HAVE_PMIX
 #include <pmix.h>
 #endif
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/nap.h"
 #include "job/card.h"
 
 static const char card_key[] = "antiphon.card";
@@ -310,7 +308,7 @@ static int server_put(const char *key, const void *data, size_t bytes, struct an
 /* A fence under way; the server ends it on a thread of the library's. */
 struct fence {
     pmix_status_t status;
-    _Atomic bool is_over;
+    struct ant_nap nap; /* until then */
 };
 
 static void end_fence(pmix_status_t status, void *data)
@@ -318,19 +316,7 @@ static void end_fence(pmix_status_t status, void *data)
     struct fence *fence = data;
 
     fence->status = status;
-    fence->is_over = true;
-}
-
-/* Until it is over, or so many seconds have gone by. */
-static bool wait_fence(const struct fence *fence, double seconds)
-{
-    double start = ant_now(), waited = 0;
-
-    for (; !fence->is_over && waited < seconds; waited = ant_now() - start) {
-        double nap = waited / 64 < 10e-3 ? waited / 64 : 10e-3;
-        nanosleep(&(struct timespec){0, (long)(nap * 1e9) + 20000}, NULL);
-    }
-    return fence->is_over;
+    ant_nap_end(&fence->nap);
 }
 
 /* (size) Whose card has been seen without waiting for the fence. Kept to the end: an answer may
@@ -378,20 +364,21 @@ static bool name_missing(const struct ant_job *job, struct ant_buf *out)
 }
 
 /* Wait; those who keep all others waiting are named, since they cannot say so themselves. */
-static void wait_for_all(const struct ant_job *job, const struct fence *fence, double patience)
+static void wait_for_all(const struct ant_job *job, struct fence *fence, double patience)
 {
     struct ant_buf names = {0};
 
-    if (patience > 0 && job->rank < ASKING && !wait_fence(fence, patience)) {
+    if (patience > 0 && job->rank < ASKING && !ant_nap_sleep(&fence->nap, patience)) {
         ask_for_cards(job);
-        if (!wait_fence(fence, ANSWER_SECONDS) && name_missing(job, &names))
+        if (!ant_nap_sleep(&fence->nap, ANSWER_SECONDS) && name_missing(job, &names))
             ant_log(ANT_LOG_WARN, "launch",
                     "%.*s of %d did not come to the exchange for %.0f s: a slow node, or a process "
                     "that hangs",
                     (int)names.len, names.data, job->size, patience + ANSWER_SECONDS);
     }
     ant_buf_release(&names);
-    wait_fence(fence, INFINITY);
+    while (!ant_nap_sleep(&fence->nap, FENCE_SECONDS)) {
+    }
 }
 
 static int fail_fence(const struct ant_job *job, pmix_status_t status, struct ant_error *err)
@@ -420,11 +407,13 @@ static int server_fence(const struct ant_job *job, double patience, struct ant_e
     /* Without this a fence is no barrier across nodes under Slurm. */
     PMIX_INFO_LOAD(&info[0], PMIX_COLLECT_DATA, &collect, PMIX_BOOL);
     PMIX_INFO_LOAD(&info[1], PMIX_TIMEOUT, &seconds, PMIX_INT);
+    ant_nap_init(&fence.nap);
     status = PMIx_Fence_nb(NULL, 0, info, 2, end_fence, &fence);
     if (status == PMIX_SUCCESS) {
         wait_for_all(job, &fence, patience);
         status = fence.status;
     }
+    ant_nap_fini(&fence.nap);
     if (status == PMIX_SUCCESS || status == PMIX_OPERATION_SUCCEEDED)
         return 0;
     return fail_fence(job, status, err);

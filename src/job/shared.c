@@ -50,11 +50,14 @@ static int open_offer(struct offer offer)
 /* Map `fd` (closed in any case), or say why not. */
 static int map_shared(void **out, int fd, size_t bytes, struct ant_error *err)
 {
-    if (fd < 0)
-        return ant_fail(err, ANT_EIO, "cannot open the memory of the host's first rank: %s",
-                        strerror(errno));
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     int cause = errno;
+
+    if (fd < 0)
+        return ant_fail(err, ANT_EIO, "cannot open the memory of the host's first rank: %s%s",
+                        strerror(cause),
+                        cause == EACCES ? " (containers: apptainer wants --sharens)" : "");
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    cause = errno;
     close(fd);
     if (memory == MAP_FAILED)
         return ant_fail(err, ANT_ENOMEM, "cannot map %zu bytes: %s", bytes, strerror(cause));

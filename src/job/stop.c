@@ -56,6 +56,7 @@ void ant_stop_catch(void)
         sigaction(signals[i].number, &action, NULL);
     action.sa_handler = note_progress;
     sigaction(SIGUSR2, &action, NULL);
+    signal(SIGPIPE, SIG_IGN); /* who read the progress may go, the job does not */
 }
 
 bool ant_stop_asked_progress(void)

@@ -4,7 +4,7 @@
  * The stage only goes up. SIGTERM, SIGINT, SIGUSR1 and SIGXCPU each raise it by one; those that
  * come within two seconds of another count once, since a launcher may send them twice. The third
  * ends the process at once, by the handler, with ANT_EXIT_TEMPORARY. SIGUSR2 asks for a progress
- * line. Thread: control; the handlers only count. */
+ * line. SIGPIPE is ignored. Thread: control; the handlers only count. */
 #ifndef ANT_JOB_STOP_H
 #define ANT_JOB_STOP_H
 

@@ -82,6 +82,12 @@ expect "a rank that does not come" 75 \
 grep -v 'rank 2: ' "$err" >"$tmp/others" && cp "$tmp/others" "$err"
 one_text "a rank that does not come" 3
 
+on_nodes 2 4 "$probe" missing 2 11000
+expect "a rank that does not come to an all-gather" 75 \
+    "rank 0: all-gather of 4 ranks stood still for 3 s: no answer from rank 2"
+grep -v 'rank 2: ' "$err" >"$tmp/others" && cp "$tmp/others" "$err"
+one_text "a rank that does not come to an all-gather" 3
+
 on_nodes 2 4 "$probe" abort 1
 expect "a rank that ends the job" 70
 limit=60

@@ -6,6 +6,7 @@
  *   differ RANK      RANK was started with other settings
  *   fail RANK        RANK cannot go on; all agree about that
  *   absent RANK      RANK never comes to the barrier and sleeps instead
+ *   missing RANK N   the same of an all-gather of N bytes a rank; those left try it again
  *   die RANK         RANK is killed before the barrier
  *   abort RANK       RANK ends the whole job with code 70
  *   counters         all add to the counters of all, many times
@@ -39,6 +40,7 @@ static const double short_timeout = 3.0; /* where somebody is meant to be missin
 struct probe {
     const char *what;
     int chosen; /* the rank that behaves differently, -1: none */
+    size_t bytes;
     struct ant_job *job;
     struct ant_transport *transport;
     struct ant_group *world;
@@ -316,6 +318,25 @@ static int try_all(struct probe *probe, struct ant_error *err)
 
 /* ---- trouble --------------------------------------------------------------------------------- */
 
+/* What is under way between two ranks that both give up ends all the same. */
+static int gather_twice(struct probe *probe, struct ant_error *err)
+{
+    char *mine = ant_xcalloc(probe->bytes, 1);
+    char *all = ant_xcalloc(probe->bytes, (size_t)probe->size);
+    int rc = ant_group_all_gather(probe->world, mine, probe->bytes, all, short_timeout, err);
+
+    if (rc < 0 && probe->rank != probe->chosen) {
+        struct ant_error again = {{0}};
+
+        if (ant_group_all_gather(probe->world, mine, probe->bytes, all, timeout, &again) != rc ||
+            strcmp(again.text, err->text) != 0)
+            rc = ant_fail(err, ANT_EBUG, "then: %s", again.text);
+    }
+    free(all);
+    free(mine);
+    return rc;
+}
+
 static int try_trouble(struct probe *probe, struct ant_error *err)
 {
     bool is_chosen = probe->rank == probe->chosen;
@@ -328,8 +349,10 @@ static int try_trouble(struct probe *probe, struct ant_error *err)
             rc = ant_fail(err, ANT_EDATA, "rank %d cannot go on", probe->rank);
         return ant_group_agree(probe->world, rc, timeout, err);
     }
-    if (is_chosen && strcmp(probe->what, "absent") == 0)
+    if (is_chosen && (strcmp(probe->what, "absent") == 0 || strcmp(probe->what, "missing") == 0))
         sleep(8);
+    if (strcmp(probe->what, "missing") == 0)
+        return gather_twice(probe, err);
     if (is_chosen && strcmp(probe->what, "die") == 0)
         raise(SIGKILL);
     if (is_chosen && strcmp(probe->what, "abort") == 0)
@@ -551,7 +574,8 @@ static int try_speed(struct probe *probe, struct ant_error *err)
 int main(int argc, char **argv)
 {
     struct probe probe = {.what = argc > 1 ? argv[1] : "all",
-                          .chosen = argc > 2 ? atoi(argv[2]) : -1};
+                          .chosen = argc > 2 ? atoi(argv[2]) : -1,
+                          .bytes = argc > 3 ? (size_t)atoll(argv[3]) : 0};
     struct ant_error err = {{0}};
     int rc = open_probe(&probe, &err);
 
