@@ -4,11 +4,12 @@ dnl --with-cuda-arch takes the list of compute capabilities; PTX is kept of the 
 dnl without a letter behind it (only that runs on later GPUs).
 
 AC_DEFUN([ANT_CUDA_GENCODE], [
-  ant_ptx=
+  ant_ptx= ant_sm90a=no
   NVCC_GENCODE=
   for ant_arch in $with_cuda_arch; do
     AS_VAR_APPEND([NVCC_GENCODE], [" -gencode=arch=compute_$ant_arch,code=sm_$ant_arch"])
     case $ant_arch in #(
+      90a) ant_sm90a=yes ;; #(
       *@<:@a-z@:>@) ;; #(
       *) test "${ant_ptx:-0}" -ge "$ant_arch" || ant_ptx=$ant_arch ;;
     esac
@@ -63,6 +64,8 @@ AC_DEFUN([ANT_CUDA], [
   ANT_INSISTED([cuda])
   AS_IF([test "$have_cuda" = yes],
     [AC_DEFINE([HAVE_CUDA], [1], [Built with cuda.])
+     AS_IF([test "$ant_sm90a" = yes],
+       [AC_DEFINE([HAVE_SM90A], [1], [Kernels are built for Hopper's own instructions, too.])])
      dnl What nvcc's host code may leave to the C++ runtime; dropped when unused.
      AS_VAR_APPEND([CUDA_LIBS], [" -lstdc++"])])
   AM_CONDITIONAL([HAVE_CUDA], [test "$have_cuda" = yes])

@@ -195,7 +195,7 @@ int kern_tile_places(int entries, int n_held)
 {
     if (entries <= 8 * n_held)
         return 16;
-    if (device_property(cudaDevAttrComputeCapabilityMajor) != 9)
+    if (!runs_sm90a())
         return 64;
     return entries <= 32 * n_held ? 64 : 256;
 }
@@ -213,7 +213,7 @@ cudaError_t kern_grouped(struct kern_grouped a, cudaStream_t stream)
         return cudaSuccess;
     if (a.tile_places == 16)
         return launch<16>(a, stream);
-    if (device_property(cudaDevAttrComputeCapabilityMajor) == 9 && !a.no_wgmma)
+    if (runs_sm90a() && !a.no_wgmma)
         return grouped_launch90(a, stream);
     return a.tile_places == 64 ? launch<64>(a, stream) : cudaErrorInvalidValue;
 }

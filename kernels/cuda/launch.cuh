@@ -9,6 +9,8 @@
 #ifndef ANT_LAUNCH_CUH
 #define ANT_LAUNCH_CUH
 
+#include "config.h"
+
 #include <cuda_runtime.h>
 
 /* The next kernel may start. */
@@ -38,6 +40,17 @@ static inline int device_property(cudaDeviceAttr which)
     return value;
 }
 
+/* Whether the current GPU runs what was compiled for sm_90a. Others run code for 8.0 or what the
+ * driver makes of it, a Hopper, too, where the build has no sm_90a. */
+static inline bool runs_sm90a()
+{
+#ifdef HAVE_SM90A
+    return device_property(cudaDevAttrComputeCapabilityMajor) == 9;
+#else
+    return false;
+#endif
+}
+
 template <typename... P, typename... A>
 static cudaError_t launch_early(void (*kernel)(P...), dim3 grid, int threads, size_t smem_bytes,
                                 cudaStream_t stream, const A &...args)
@@ -52,7 +65,7 @@ static cudaError_t launch_early(void (*kernel)(P...), dim3 grid, int threads, si
     config.dynamicSmemBytes = smem_bytes;
     config.stream = stream;
     config.attrs = &attribute;
-    config.numAttrs = device_property(cudaDevAttrComputeCapabilityMajor) >= 9;
+    config.numAttrs = runs_sm90a(); /* older code does not wait */
     return cudaLaunchKernelEx(&config, kernel, P(args)...);
 }
 

@@ -12,8 +12,7 @@ cudaError_t shared_launch90(const kern_attn &args, cudaStream_t stream);
 
 static inline bool prefill_is90(const kern_attn &args)
 {
-    return device_property(cudaDevAttrComputeCapabilityMajor) == 9 && args.head_dim <= 128 &&
-           args.softcap == 0 && !args.no_wgmma;
+    return runs_sm90a() && args.head_dim <= 128 && args.softcap == 0 && !args.no_wgmma;
 }
 
 /* Keys seen by a thread's two rows, by all and by some of its warp's (or warpgroup's) rows. */

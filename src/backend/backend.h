@@ -153,6 +153,7 @@ struct ant_backend_config {
     int local_rank;
     enum ant_kv_type kv_type;
     enum ant_weight_type weight_type;
+    bool binds_threads;    /* CPU: they are all that the rank's cores are for, one on each */
     bool is_fast;          /* a row's bits may depend on how many there are, where that is faster */
     bool reads_slots;      /* read_slot will be called: each operation is launched by itself */
     bool times_operations; /* for `counts`, also where that makes steps slower */

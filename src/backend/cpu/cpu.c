@@ -66,6 +66,7 @@ static bool draws_in_range(const struct ant_batch *batch, int vocab)
 static void step_begin(struct ant_backend *be, const struct ant_batch *batch)
 {
     struct cpu_backend *cpu = cpu_of(be);
+    ant_team_settle(cpu->team); /* the engine's thread */
     cpu->failed = 0;
     cpu->batch = batch;
     cpu->n_rows = batch->n_rows;
@@ -407,7 +408,8 @@ static int open_cpu(struct ant_backend **out, const struct ant_backend_config *c
     derive(cpu);
     int rc = open_workspace(cpu, err);
     if (rc == 0)
-        rc = ant_team_open(&cpu->team, cpu->n_members, config->local_rank * cpu->n_members, err);
+        rc = ant_team_open(&cpu->team, cpu->n_members,
+                           config->binds_threads ? config->local_rank * cpu->n_members : -1, err);
     if (rc == 0 && config->spread)
         rc = ant_cpu_spread_open(cpu, err);
     if (rc < 0) {
@@ -447,7 +449,8 @@ static void stream_member(void *arg, int member)
     job->seen += seen; /* or the compiler would leave the reading out */
 }
 
-static void measure_bandwidth(struct cpu_backend *cpu, size_t limit)
+/* One look at how fast memory is, at so many bytes of the weights. */
+static double look_at_memory(struct cpu_backend *cpu, size_t limit)
 {
     struct stream_job job = {.cpu = cpu};
     _Atomic double seconds = 0;
@@ -456,7 +459,7 @@ static void measure_bandwidth(struct cpu_backend *cpu, size_t limit)
     job.bytes = job.bytes < limit ? job.bytes : limit;
     cpu->failed = 0;
     ant_cpu_run(cpu, stream_member, &job, &seconds);
-    cpu->bandwidth = job.bytes > 0 && seconds > 0 ? (double)job.bytes / seconds : 0;
+    return job.bytes > 0 && seconds > 0 ? (double)job.bytes / seconds : 0;
 }
 
 struct peak_job {
@@ -470,29 +473,53 @@ static void peak_member(void *arg, int member)
     job->flops += (uint64_t)job->cpu->dsp.peak(PEAK_TURNS, job->cpu->scratch[member].acc);
 }
 
+static double look_at_products(struct cpu_backend *cpu)
+{
+    struct peak_job job = {.cpu = cpu};
+    _Atomic double seconds = 0;
+    ant_cpu_run(cpu, peak_member, &job, &seconds);
+    return seconds > 0 ? (double)job.flops / seconds : 0;
+}
+
 /* The best of several looks: others' work on the machine only makes them slower. */
+static void *look_around(void *arg)
+{
+    struct cpu_backend *cpu = arg;
+    double start = ant_now();
+    ant_team_settle(cpu->team);
+    cpu->bandwidth = 0;
+    for (int i = 0; i < 3 || (i < 20 && ant_now() - start < 0.2); i++)
+        cpu->bandwidth = fmax(cpu->bandwidth, look_at_memory(cpu, SIZE_MAX));
+    for (int i = 0; i < 10 || ant_now() - start < 0.3; i++)
+        cpu->peak_flops = fmax(cpu->peak_flops, look_at_products(cpu));
+    return NULL;
+}
+
+static void *look_shortly(void *arg)
+{
+    struct cpu_backend *cpu = arg;
+    ant_team_settle(cpu->team);
+    cpu->bandwidth = look_at_memory(cpu, LOOK_BYTES);
+    return NULL;
+}
+
+/* Looks are taken where the engine's thread will run, but the caller is bound nowhere by them. */
+static void look(struct cpu_backend *cpu, void *(*how)(void *))
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, how, cpu) == 0)
+        pthread_join(thread, NULL);
+}
+
 static void measure(struct ant_backend *be)
 {
-    struct cpu_backend *cpu = cpu_of(be);
-    double bandwidth = 0, start = ant_now();
-    for (int i = 0; i < 3 || (i < 20 && ant_now() - start < 0.2); i++) {
-        measure_bandwidth(cpu, SIZE_MAX);
-        bandwidth = cpu->bandwidth > bandwidth ? cpu->bandwidth : bandwidth;
-    }
-    cpu->bandwidth = bandwidth;
-    for (int i = 0; i < 10; i++) {
-        struct peak_job job = {.cpu = cpu};
-        _Atomic double seconds = 0;
-        ant_cpu_run(cpu, peak_member, &job, &seconds);
-        double rate = seconds > 0 ? (double)job.flops / seconds : 0;
-        cpu->peak_flops = rate > cpu->peak_flops ? rate : cpu->peak_flops;
-    }
+    look(cpu_of(be), look_around);
 }
 
 static int kv_open(struct ant_backend *be, int n_pages, struct ant_error *err)
 {
     ANT_TRY(ant_cpu_kv_open(be, n_pages, err));
-    measure_bandwidth(cpu_of(be), LOOK_BYTES); /* the weights are there, the engine not yet */
+    look(cpu_of(be), look_shortly); /* the weights are there, the engine not yet */
     return 0;
 }
 

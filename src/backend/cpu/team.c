@@ -17,12 +17,15 @@
 
 #include "base/mem.h"
 
-enum { SPIN_MAX = 1 << 14, SPIN_MIN = 1 << 4 };
+enum { SPIN_MAX = 1 << 14, SPIN_MIN = 1 << 4, SPIN_TRY = 1 << 11, TRY_EVERY = 64 };
 
-/* How long to spin for something before sleeping: doubled when it came while spinning, halved when
- * it did not. */
+/* How long to spin for something before sleeping: longer when it came while spinning, half as long
+ * when it did not, as where others have the core of the one waited for. Once down, a longer try
+ * from time to time finds out whether they are gone; more of them would cost more than they gain
+ * where they are not. */
 struct patience {
     int spins;
+    unsigned waits;
 };
 
 struct member {
@@ -39,6 +42,7 @@ struct ant_team {
     ant_team_fn *fn;
     void *arg;
     struct patience patience; /* of the caller */
+    int caller_cpu;           /* that the others leave it, or -1 */
 
     _Alignas(64) _Atomic uint32_t generation; /* of the operation handed out; odd: end */
     _Atomic int n_asleep;
@@ -63,37 +67,50 @@ static void futex_wake(_Atomic uint32_t *word)
     syscall(SYS_futex, (uint32_t *)word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+static void learn(struct patience *patience, int spins)
+{
+    patience->spins = spins > SPIN_MAX ? SPIN_MAX : spins < SPIN_MIN ? SPIN_MIN : spins;
+}
+
 /* Wait until *word is no longer `value`; `sleepers` tells the other side to wake us. */
 static uint32_t wait_change(_Atomic uint32_t *word, uint32_t value, _Atomic int *sleepers,
                             struct patience *patience)
 {
     uint32_t now;
-    for (int i = 0; i < patience->spins; i++) {
+    bool is_try = ++patience->waits % TRY_EVERY == 0 && patience->spins < SPIN_TRY;
+    int spins = is_try ? SPIN_TRY : patience->spins;
+    for (int i = 0; i < spins; i++) {
         now = atomic_load_explicit(word, memory_order_acquire);
         if (now != value) {
-            patience->spins = patience->spins * 2 > SPIN_MAX ? SPIN_MAX : patience->spins * 2;
+            learn(patience, 2 * (i > patience->spins ? i : patience->spins));
             return now;
         }
         relax();
     }
-    patience->spins = patience->spins / 2 < SPIN_MIN ? SPIN_MIN : patience->spins / 2;
     atomic_fetch_add(sleepers, 1);
     while ((now = atomic_load(word)) == value)
         futex_wait(word, value);
     atomic_fetch_sub(sleepers, 1);
+    learn(patience, patience->spins / 2);
     return now;
+}
+
+/* Bind this thread to one of the process's CPUs. */
+static void settle_on(int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (cpu < 0 || cpu >= CPU_SETSIZE)
+        return;
+    CPU_SET(cpu, &set);
+    pthread_setaffinity_np(pthread_self(), sizeof set, &set); /* a wish, not a condition */
 }
 
 static void *member_main(void *arg)
 {
     struct member *me = arg;
     struct ant_team *team = me->team;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (me->cpu >= 0 && me->cpu < CPU_SETSIZE) {
-        CPU_SET(me->cpu, &set);
-        pthread_setaffinity_np(pthread_self(), sizeof set, &set); /* a wish, not a condition */
-    }
+    settle_on(me->cpu);
     uint32_t seen = 0;
     for (;;) {
         seen = wait_change(&team->generation, seen, &team->n_asleep, &me->patience);
@@ -119,7 +136,7 @@ int ant_team_cpus(void)
 static int cpu_at(int place)
 {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) < 0)
+    if (place < 0 || sched_getaffinity(0, sizeof set, &set) < 0)
         return -1;
     place %= CPU_COUNT(&set);
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
@@ -136,11 +153,14 @@ int ant_team_open(struct ant_team **out, int n_members, int first_cpu, struct an
     memset(team, 0, sizeof *team);
     team->n = n_members;
     team->patience.spins = SPIN_MAX / 16;
+    team->caller_cpu = n_members > 1 ? cpu_at(first_cpu) : -1;
     team->members = ant_xcalloc((size_t)n_members, sizeof *team->members);
     for (int i = 1; i < n_members; i++) {
         struct member *member = &team->members[i];
-        *member = (struct member){
-            .team = team, .index = i, .cpu = cpu_at(first_cpu + i), .patience = {SPIN_MAX / 16}};
+        *member = (struct member){.team = team,
+                                  .index = i,
+                                  .cpu = first_cpu < 0 ? -1 : cpu_at(first_cpu + i),
+                                  .patience = {SPIN_MAX / 16}};
         int rc = pthread_create(&member->thread, NULL, member_main, member);
         if (rc != 0) {
             ant_team_close(team);
@@ -169,6 +189,14 @@ void ant_team_close(struct ant_team *team)
 int ant_team_size(const struct ant_team *team)
 {
     return team->n;
+}
+
+void ant_team_settle(const struct ant_team *team)
+{
+    static _Thread_local int settled = -1;
+    if (settled != team->caller_cpu)
+        settle_on(team->caller_cpu);
+    settled = team->caller_cpu;
 }
 
 void ant_team_run(struct ant_team *team, ant_team_fn *fn, void *arg)

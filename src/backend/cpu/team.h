@@ -3,8 +3,8 @@
  *
  * The thread that calls ant_team_run is member 0 and returns when all members are done. Between
  * operations members spin for a while, then sleep in the kernel; how long they spin adapts to
- * whether spinning has paid, so that ranks that share cores do not steal from each other. Members
- * other than 0 are pinned within the CPUs the process may use. Thread: one caller at a time. */
+ * whether spinning pays, so that ranks that share cores do not steal from each other. Members other
+ * than 0 are bound to one each of the CPUs the process may use. Thread: one caller at a time. */
 #ifndef ANT_BACKEND_CPU_TEAM_H
 #define ANT_BACKEND_CPU_TEAM_H
 
@@ -21,9 +21,14 @@ typedef void ant_team_fn(void *arg, int member);
 int ant_team_cpus(void);
 
 /* `first_cpu`: which of the process's CPUs member 0 is reckoned to use (ranks that share CPUs
- * pass different ones). */
+ * pass different ones), the others the next ones; -1: none is bound to a CPU. */
 int ant_team_open(struct ant_team **out, int n_members, int first_cpu, struct ant_error *err);
 void ant_team_close(struct ant_team *team);
+
+/* The calling thread will be member 0 most of the time: it is bound to the CPU that the others have
+ * left, lest the kernel puts it beside one of them. A thread without others stays free,
+ * and so do those of a team that binds none. */
+void ant_team_settle(const struct ant_team *team);
 
 int ant_team_size(const struct ant_team *team);
 void ant_team_run(struct ant_team *team, ant_team_fn *fn, void *arg);

@@ -538,6 +538,19 @@ static int open_device(struct cuda_backend *cuda, struct ant_error *err)
     return 0;
 }
 
+/* A Hopper for which nothing was compiled takes the code for 8.0, whose answers have other bits. */
+static void name_level(struct cuda_backend *cuda)
+{
+    const char *code = "";
+
+#ifndef HAVE_SM90A
+    if (cuda->prop.major == 9)
+        code = "-general";
+#endif
+    snprintf(cuda->level, sizeof(cuda->level), "sm_%d%d%s", cuda->prop.major, cuda->prop.minor,
+             code);
+}
+
 static int open_cuda(struct ant_backend **out, const struct ant_backend_config *config,
                      struct ant_error *err)
 {
@@ -553,7 +566,7 @@ static int open_cuda(struct ant_backend **out, const struct ant_backend_config *
     pthread_cond_init(&cuda->arrival, NULL);
     int rc = ant_cuda_device_of(config->local_rank, &cuda->device, &cuda->prop, err);
     if (rc == 0) {
-        snprintf(cuda->level, sizeof(cuda->level), "sm_%d%d", cuda->prop.major, cuda->prop.minor);
+        name_level(cuda);
         derive(cuda);
         rc = check_device(cuda, err);
     }

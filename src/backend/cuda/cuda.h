@@ -134,7 +134,7 @@ struct cuda_backend {
     struct ant_backend_config config;
     struct ant_arch arch; /* copied; its rope.factors is not used after open */
     struct cudaDeviceProp prop;
-    char level[16];
+    char level[24];
     int device, head_dim; /* of the cache and of activations: 64, 128 or 256 */
     int plan_window;      /* what attention is planned with: that of all layers, or 0 */
     bool has_windows;     /* some layer has one: chunks are not shared */
