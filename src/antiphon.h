@@ -127,8 +127,8 @@ struct antiphon_answer {
     int64_t prompt;        /* its index */
     const char *error;     /* NULL, or why there is no answer */
     const char *finish;    /* "STOP", "LENGTH", ... */
-    const int32_t *tokens; /* (n_tokens), without those that are cut off */
-    const char *text;      /* (bytes), not ended by NUL */
+    const int32_t *tokens; /* (n_tokens) as they were drawn, what ended the answer included */
+    const char *text;      /* (bytes) without it; not ended by NUL */
     size_t n_tokens, bytes;
     int32_t n_prompt_tokens;
 };

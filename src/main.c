@@ -2,13 +2,24 @@
 /* Version, help, and the way to the commands in src/cli. */
 #include "config.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/cpu/cpu_level.h"
 #include "base/error.h"
 #include "base/version.h"
 #include "cli/cli.h"
+
+/* A file that is opened gets the lowest number that is free. Were it that of a standard stream
+ * which the caller has closed, what is printed would go into that file. */
+static void open_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+            _exit(ANT_EXIT_UNAVAILABLE);
+}
 
 static void print_help(FILE *out)
 {
@@ -23,11 +34,22 @@ static void print_help(FILE *out)
           out);
 }
 
+/* Exit code of what only prints. */
+static int end_output(void)
+{
+    struct ant_error err;
+
+    if (ant_cli_end_output(&err) == 0)
+        return ANT_EXIT_DONE;
+    fprintf(stderr, "antiphon: %s\n", err.text);
+    return ANT_EXIT_DISK;
+}
+
 static int print_version(void)
 {
-    printf("antiphon %s (%s)\nbuilt by %s with: %s\n", ant_version, ant_version_commit,
+    printf("antiphon %s (commit %s)\nbuilt by %s with: %s\n", ant_version, ant_version_commit,
            ant_version_compiler, ant_version_features);
-    return ANT_EXIT_DONE;
+    return end_output();
 }
 
 /* What a word that is no command was perhaps meant to be; NULL: there is nothing like it. */
@@ -68,7 +90,7 @@ static int print_help_of(const char *name)
         ant_option_help(stdout, command->options, command->help);
     else
         print_help(stdout);
-    return ANT_EXIT_DONE;
+    return end_output();
 }
 
 int main(int argc, char **argv)
@@ -76,6 +98,7 @@ int main(int argc, char **argv)
     ant_cpu_request_amx(); /* before any library installs a signal stack: the kernel would refuse */
     const char *name = argc > 1 ? argv[1] : "";
 
+    open_standard_streams();
     setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* lines of several ranks go out whole */
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         return print_version();

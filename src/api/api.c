@@ -48,8 +48,11 @@ static int take_settings(struct run *run, const struct antiphon_settings *from,
     to->max_num_seqs = from->max_num_seqs;
     to->kv_memory = from->kv_memory;
     to->stop.items = ant_xcalloc((size_t)from->n_stop_texts + 1, sizeof(*to->stop.items));
-    for (int i = 0; i < from->n_stop_texts; i++)
+    for (int i = 0; i < from->n_stop_texts; i++) {
+        if (!from->stop_texts[i])
+            return ant_fail(err, ANT_EUSAGE, "stop_texts[%d] is NULL", i);
         to->stop.items[to->stop.count++] = from->stop_texts[i];
+    }
     ANT_TRY(find_choice(from->ep_scope, ant_run_ep_scopes, "ep_scope", &to->ep_scope, err));
     return find_choice(from->backend, ant_run_backends, "backend", &to->backend, err);
 }
@@ -64,7 +67,7 @@ static char *words_of(const struct run_settings *settings)
                    settings->ep_scope, settings->backend, settings->max_model_len,
                    settings->max_num_seqs, (long long)settings->kv_memory);
     for (int i = 0; i < settings->stop.count; i++)
-        ant_buf_printf(&words, " %s", settings->stop.items[i]);
+        ant_buf_printf(&words, " %zu:%s", strlen(settings->stop.items[i]), settings->stop.items[i]);
     return words.data;
 }
 

@@ -117,9 +117,9 @@ static struct ant_request *make_request(const struct generation *g, int64_t i)
     prompt.has |= from->max_tokens ? ANT_HAS_MAX_TOKENS : 0;
     prompt.has |= from->min_tokens ? ANT_HAS_MIN_TOKENS : 0;
     prompt.has |= from->top_k ? ANT_HAS_TOP_K : 0;
-    prompt.has |= from->top_p > 0 ? ANT_HAS_TOP_P : 0;
-    prompt.has |= from->min_p > 0 ? ANT_HAS_MIN_P : 0;
-    prompt.has |= from->typical_p > 0 ? ANT_HAS_TYPICAL_P : 0;
+    prompt.has |= from->top_p != 0 ? ANT_HAS_TOP_P : 0;
+    prompt.has |= from->min_p != 0 ? ANT_HAS_MIN_P : 0;
+    prompt.has |= from->typical_p != 0 ? ANT_HAS_TYPICAL_P : 0;
     if (ant_run_request(g->run, &prompt, 0, &request, &why) < 0)
         give(g, i, NULL, &why);
     return request;

@@ -502,24 +502,51 @@ static int warm_up(struct bench *bench, struct ant_error *err)
     return 0;
 }
 
-static int measure_limits(struct bench *bench, struct ant_error *err)
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* What the machine's memory and cores can do now. Others on a host change that from second to
+ * second, so it is looked at before each repetition. */
+static int look_at_limits(struct bench *bench, struct ant_error *err)
 {
     struct run *run = &bench->run;
+    struct bench_limits *limits = &bench->limits;
     int n = run->layout.world;
-    struct bench_limits mine, *all = ant_xcalloc((size_t)n, sizeof *all);
+    struct bench_look mine, sum = {0, 0}, *all = ant_xcalloc((size_t)n, sizeof *all);
 
     int rc = ant_group_barrier(run->world, PATIENCE_S, err); /* ranks share a host's memory */
     run->ops->measure(run->be);
     run->ops->facts(run->be, &run->facts);
-    mine = (struct bench_limits){run->facts.bandwidth, run->facts.peak_flops};
+    mine = (struct bench_look){run->facts.bandwidth, run->facts.peak_flops};
     if (rc == 0)
         rc = ant_group_all_gather(run->world, &mine, sizeof mine, all, PATIENCE_S, err);
     for (int i = 0; i < n && rc == 0; i++) {
-        bench->limits.bandwidth += all[i].bandwidth;
-        bench->limits.flops += all[i].flops;
+        sum.bandwidth += all[i].bandwidth;
+        sum.flops += all[i].flops;
     }
     free(all);
+    limits->looks[limits->n_looks++] = sum.bandwidth;
+    qsort(limits->looks, (size_t)limits->n_looks, sizeof *limits->looks, by_size);
+    limits->least = limits->looks[0];
+    limits->usual = limits->looks[limits->n_looks / 2];
+    limits->bandwidth = limits->looks[limits->n_looks - 1];
+    limits->flops = sum.flops > limits->flops ? sum.flops : limits->flops;
     return rc;
+}
+
+static int measure_all(struct bench *bench, struct bench_result *result, int repeat,
+                       struct ant_error *err)
+{
+    for (int r = 0; r < repeat; r++, result->n_samples++) {
+        if (bench->run.facts.is_host)
+            ANT_TRY(look_at_limits(bench, err));
+        ANT_TRY(measure(bench, result->work, r + 1, &result->samples[r], err));
+    }
+    return 0;
 }
 
 static int run_all(struct bench *bench, const struct bench_settings *settings,
@@ -529,18 +556,21 @@ static int run_all(struct bench *bench, const struct bench_settings *settings,
     bool has_table = is_speaking && !(settings->json && strcmp(settings->json, "-") == 0);
 
     ANT_TRY(warm_up(bench, err));
-    ANT_TRY(measure_limits(bench, err));
+    bench->limits.looks =
+        ant_xcalloc((size_t)(1 + bench->n_results * settings->repeat), sizeof *bench->limits.looks);
+    ANT_TRY(look_at_limits(bench, err));
     if (has_table) {
         ant_bench_print_setup(bench);
         ant_bench_print_head();
     }
     for (int i = 0; i < bench->n_results; i++) {
         struct bench_result *result = &bench->results[i];
-        for (int r = 0; r < settings->repeat; r++, result->n_samples++)
-            ANT_TRY(measure(bench, result->work, r + 1, &result->samples[r], err));
+        ANT_TRY(measure_all(bench, result, settings->repeat, err));
         if (has_table)
             ant_bench_print(bench, result);
     }
+    if (has_table)
+        ant_bench_print_limits(bench);
     if (is_speaking && settings->json)
         return ant_bench_write_json(bench, settings->json, err);
     return 0;
@@ -553,6 +583,7 @@ static void release(struct bench *bench)
         free(bench->results[i].samples);
     }
     free(bench->results);
+    free(bench->limits.looks);
 }
 
 static int bench_main(int argc, char **argv)

@@ -51,10 +51,18 @@ struct bench_sample {
     int64_t stolen;   /* prompts answered by another replica than they were dealt to */
 };
 
-/* The machine's limits, summed over ranks. */
-struct bench_limits {
+/* The machine's limits at one moment. Plain data. */
+struct bench_look {
     double bandwidth; /* bytes/s over memory of the weights' size; 0: not measured */
     double flops;     /* flop/s of products on registers; 0: not measured */
+};
+
+/* The same summed over ranks: the best of all looks, and what else was seen of memory. */
+struct bench_limits {
+    double bandwidth, flops;
+    double usual, least; /* bandwidth: the median of the looks, and the worst */
+    double *looks;       /* owned, (n_looks) of bandwidth, ascending */
+    int n_looks;
 };
 
 struct bench_result {
@@ -82,6 +90,8 @@ double ant_bench_floor(const struct bench_limits *limits, const struct bench_sam
 void ant_bench_print_setup(const struct bench *bench);
 void ant_bench_print_head(void);
 void ant_bench_print(const struct bench *bench, const struct bench_result *result);
+/* What memory did meanwhile, where there was more than one look. */
+void ant_bench_print_limits(const struct bench *bench);
 /* Everything, to a file or, for "-", standard output. */
 int ant_bench_write_json(const struct bench *bench, const char *path, struct ant_error *err);
 

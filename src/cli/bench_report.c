@@ -69,7 +69,7 @@ void ant_bench_print_setup(const struct bench *bench)
     const struct ant_arch *arch = ant_checkpoint_arch(run->checkpoint);
     const struct ant_engine_config *config = &run->engine_config;
 
-    printf("antiphon %s (%s)\n", ant_version, ant_version_commit);
+    printf("antiphon %s (commit %s)\n", ant_version, ant_version_commit);
     printf("model    %s (%s, %s), %.1f M parameters, %.3f GB of weights as prepared\n",
            ant_checkpoint_path(run->checkpoint), arch->family,
            ant_checkpoint_format(run->checkpoint), (double)ant_arch_parameters(arch) / 1e6,
@@ -157,6 +157,17 @@ void ant_bench_print(const struct bench *bench, const struct bench_result *resul
     fflush(stdout);
 }
 
+void ant_bench_print_limits(const struct bench *bench)
+{
+    const struct bench_limits *limits = &bench->limits;
+
+    if (limits->n_looks > 1)
+        printf("\nlimits   of %d looks: memory read at %.1f to %.1f GB/s, median %.1f; products at "
+               "%.0f GFLOP/s\n",
+               limits->n_looks, limits->least / 1e9, limits->bandwidth / 1e9, limits->usual / 1e9,
+               limits->flops / 1e9);
+}
+
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
 static json_t *sample_json(const struct bench *bench, const struct bench_sample *s)
@@ -242,6 +253,13 @@ static json_t *engine_json(const struct ant_engine_config *config)
                      config->max_step_rows, "kv_pages", config->n_pages);
 }
 
+static json_t *limits_json(const struct bench_limits *limits)
+{
+    return json_pack("{s:f, s:f, s:f, s:f}", "read_bytes_per_s", limits->bandwidth,
+                     "usual_read_bytes_per_s", limits->usual, "least_read_bytes_per_s",
+                     limits->least, "flops_per_s", limits->flops);
+}
+
 static json_t *bench_json(const struct bench *bench)
 {
     const struct run *run = &bench->run;
@@ -251,13 +269,12 @@ static json_t *bench_json(const struct bench *bench)
     ant_utc(now, sizeof now, time(NULL));
     for (int i = 0; i < bench->n_results; i++)
         json_array_append_new(works, result_json(bench, &bench->results[i]));
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:{s:f, s:f}, s:{s:f, s:f, s:f, s:f}, s:o}",
-                     "antiphon", ant_version, "commit", ant_version_commit, "date", now, "model",
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:{s:f, s:f, s:f, s:f}, s:o}", "antiphon",
+                     ant_version, "commit", ant_version_commit, "date", now, "model",
                      model_json(run), "device", device_json(run), "engine",
-                     engine_json(&run->engine_config), "limits", "read_bytes_per_s",
-                     bench->limits.bandwidth, "flops_per_s", bench->limits.flops, "start",
-                     "joined_s", bench->joined_s, "ready_s", bench->ready_s, "load_s", run->load_s,
-                     "first_token_s", bench->first_token_s, "workloads", works);
+                     engine_json(&run->engine_config), "limits", limits_json(&bench->limits),
+                     "start", "joined_s", bench->joined_s, "ready_s", bench->ready_s, "load_s",
+                     run->load_s, "first_token_s", bench->first_token_s, "workloads", works);
 }
 
 int ant_bench_write_json(const struct bench *bench, const char *path, struct ant_error *err)

@@ -24,9 +24,10 @@ static int find_day(const struct run *run, struct tm *out, struct ant_error *err
     *out = (struct tm){0};
     if (date) {
         const char *end = strptime(date, "%Y-%m-%d", out);
-        if (!end || *end)
+        int day = out->tm_mday;
+        seconds = timegm(out); /* sets the day of the week too, and makes 2 March of 30 February */
+        if (!end || *end || out->tm_mday != day)
             return ant_fail(err, ANT_EUSAGE, "--chat-date '%s' is no day like 2026-11-23", date);
-        seconds = timegm(out); /* sets the day of the week too */
     }
     gmtime_r(&seconds, out);
     return 0;

@@ -71,6 +71,15 @@ static int check_operands(const struct ant_operands *wanted, char **operands, in
     return ant_fail(err, ANT_EUSAGE, "'%s' is not an option", operands[0]);
 }
 
+int ant_cli_end_output(struct ant_error *err)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    return ant_fail(err, ANT_EIO, "cannot write to standard output%s%s", errno ? ": " : "",
+                    errno ? strerror(errno) : "");
+}
+
 bool ant_cli_parse(const struct ant_command *command, void *settings, int argc, char **argv,
                    int *first, int *exit_code)
 {
@@ -82,11 +91,13 @@ bool ant_cli_parse(const struct ant_command *command, void *settings, int argc, 
         rc = check_operands(&command->operands, argv + *first, argc - *first, &err);
     if (rc == 0)
         return true;
-    *exit_code = rc > 0 ? ANT_EXIT_DONE : ANT_EXIT_USAGE;
-    if (rc < 0 && ant_job_env_rank() == 0) {
+    if (rc > 0)
+        rc = ant_cli_end_output(&err); /* of --help */
+    *exit_code = ant_exit_code(rc);
+    if (rc < 0 && ant_job_env_rank() == 0)
         ant_cli_fail(name, rc, &err);
+    if (rc == ANT_EUSAGE && ant_job_env_rank() == 0)
         fprintf(stderr, "'antiphon %s --help' tells the options\n", name);
-    }
     return false;
 }
 
@@ -99,9 +110,7 @@ int ant_cli_main(const struct ant_command *command, void *settings, ant_cli_act 
     if (!ant_cli_parse(command, settings, argc, argv, &first, &code))
         return code;
     int rc = act(settings, argv + first, argc - first, &err);
-    errno = 0;
-    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        rc = ant_fail(&err, ANT_EIO, "cannot write to standard output%s%s", errno ? ": " : "",
-                      errno ? strerror(errno) : "");
+    if (rc == 0)
+        rc = ant_cli_end_output(&err);
     return rc < 0 ? ant_cli_fail(command->help->name, rc, &err) : ANT_EXIT_DONE;
 }

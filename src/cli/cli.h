@@ -56,6 +56,9 @@ typedef int ant_cli_act(void *settings, char **operands, int n, struct ant_error
 int ant_cli_main(const struct ant_command *command, void *settings, ant_cli_act *act, int argc,
                  char **argv);
 
+/* All that was printed is out, or ANT_EIO says why not. */
+int ant_cli_end_output(struct ant_error *err);
+
 /* Append a word as a shell would take it. */
 void ant_cli_quote(struct ant_buf *out, const char *word);
 

@@ -166,30 +166,38 @@ static int export_rows(const struct export_settings *settings, struct ant_result
     return rc;
 }
 
+/* A stream to `path`, which is closed, and on the disk where it can be. */
+static int export_to_path(const struct export_settings *settings, struct ant_results *results,
+                          const char *input, const char *path, struct ant_error *err)
+{
+    FILE *file = fopen(path, "wbe");
+
+    if (!file)
+        return ant_fail(err, ANT_EIO, "cannot create '%s': %s", path, strerror(errno));
+    int rc = export_rows(settings, results, input, file, path, err);
+    if (rc == 0 && fsync(fileno(file)) < 0 && errno != EINVAL)
+        rc = ant_fail(err, ANT_EIO, "cannot sync '%s': %s", path, strerror(errno));
+    if (fclose(file) != 0 && rc == 0)
+        rc = ant_fail(err, ANT_EIO, "cannot write '%s': %s", path, strerror(errno));
+    return rc;
+}
+
 /* Into NAME.part, which becomes NAME when it is whole. */
 static int export_to_file(const struct export_settings *settings, struct ant_results *results,
-                          const char *path, struct ant_error *err)
+                          const char *input, struct ant_error *err)
 {
     const char *name = settings->output;
-    char *part = ant_xasprintf("%s.part", name);
-    FILE *file = fopen(part, "wbe");
-    int rc = 0;
 
-    if (!file) {
-        rc = ant_fail(err, ANT_EIO, "cannot create '%s': %s", part, strerror(errno));
-    } else {
-        rc = export_rows(settings, results, path, file, part, err);
-        if (rc == 0 && fsync(fileno(file)) < 0 && errno != EINVAL)
-            rc = ant_fail(err, ANT_EIO, "cannot sync '%s': %s", part, strerror(errno));
-        if (fclose(file) != 0 && rc == 0)
-            rc = ant_fail(err, ANT_EIO, "cannot write '%s': %s", part, strerror(errno));
-        if (rc == 0 && rename(part, name) < 0)
-            rc = ant_fail(err, ANT_EIO, "cannot rename '%s': %s", part, strerror(errno));
-        if (rc < 0)
-            unlink(part);
-        else
-            rc = ant_sync_folder(name, err);
-    }
+    if (ant_file_is_special(name))
+        return export_to_path(settings, results, input, name, err);
+    char *part = ant_xasprintf("%s.part", name);
+    int rc = export_to_path(settings, results, input, part, err);
+    if (rc == 0 && rename(part, name) < 0)
+        rc = ant_fail(err, ANT_EIO, "cannot rename '%s': %s", part, strerror(errno));
+    if (rc < 0)
+        unlink(part);
+    else
+        rc = ant_sync_folder(name, err);
     free(part);
     return rc;
 }
@@ -206,7 +214,10 @@ static int export(void *data, char **operands, int n, struct ant_error *err)
         return ant_fail(err, ANT_EUSAGE,
                         "--jsonl, --csv and --openai-batch are three forms: choose one");
     ANT_TRY(ant_results_open(&results, path, err));
-    if (settings->output && strcmp(settings->output, "-") != 0)
+    bool is_to_file = settings->output && strcmp(settings->output, "-") != 0;
+    if (is_to_file && ant_file_is_same(settings->output, path))
+        rc = ant_fail(err, ANT_EUSAGE, "'%s' is to be read and written", path);
+    else if (is_to_file)
         rc = export_to_file(settings, results, path, err);
     else
         rc = export_rows(settings, results, path, stdout, "standard output", err);

@@ -53,7 +53,8 @@ static int write_out(const struct ant_buf *text, const char *path, struct ant_er
 {
     if (strcmp(path, "-") != 0) {
         ANT_TRY(ant_file_write(path, text->data, text->len, err));
-        printf("%s: %zu bytes\n", path, text->len);
+        if (!ant_file_is_special(path)) /* it may be the standard output */
+            printf("%s: %zu bytes\n", path, text->len);
         return 0;
     }
     fwrite(text->data, 1, text->len, stdout);
@@ -67,12 +68,18 @@ static int report(void *data, char **operands, int n, struct ant_error *err)
     struct history *history = ant_xcalloc(1, sizeof(*history));
     struct ant_buf text = {0};
     char *page = page_path(path);
-    const char *to = settings->json || settings->csv ? "-" : page;
+    const char *to = settings->output                  ? settings->output
+                     : settings->json || settings->csv ? "-"
+                                                       : page;
+    int rc;
 
     (void)n;
-    int rc = settings->json && settings->csv
-                 ? ant_fail(err, ANT_EUSAGE, "--json and --csv are two forms: choose one")
-                 : ant_history_read(history, path, err);
+    if (settings->json && settings->csv)
+        rc = ant_fail(err, ANT_EUSAGE, "--json and --csv are two forms: choose one");
+    else if (ant_file_is_same(to, path))
+        rc = ant_fail(err, ANT_EUSAGE, "'%s' is to be read and written", path);
+    else
+        rc = ant_history_read(history, path, err);
     if (rc == 0) {
         if (settings->json)
             ant_history_json(history, &text);
@@ -80,7 +87,7 @@ static int report(void *data, char **operands, int n, struct ant_error *err)
             ant_history_csv(history, &text);
         else
             ant_history_page(history, &text);
-        rc = write_out(&text, settings->output ? settings->output : to, err);
+        rc = write_out(&text, to, err);
     }
     ant_history_release(history);
     ant_buf_release(&text);

@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/option.h"
 #include "base/version.h"
@@ -77,6 +77,18 @@ static int open_prompts(struct ant_prompts **out, const struct merge_settings *s
         return rc;
     fprintf(stderr, "antiphon merge: note: without ids: %s\n", err->text);
     return 0;
+}
+
+/* What is there already may be the prompts, named by mistake. */
+static int check_output(const char *path, struct ant_error *err)
+{
+    struct ant_results *results = NULL;
+
+    if (access(path, F_OK) != 0)
+        return 0;
+    int rc = ant_results_open(&results, path, err);
+    ant_results_close(results);
+    return rc < 0 ? ant_fail_in(err, rc, "merge replaces results alone") : 0;
 }
 
 /* Where the answers of a job lie. */
@@ -158,6 +170,17 @@ static bool has_journal(const char *job)
     return has;
 }
 
+/* Is `output` the job's own, by whatever name? Its journal is there when it is not yet itself. */
+static bool is_own(const char *output, const char *job)
+{
+    char *here = ant_xasprintf("%s.journal", job), *there = ant_xasprintf("%s.journal", output);
+    bool is = ant_file_is_same(here, there);
+
+    free(here);
+    free(there);
+    return is;
+}
+
 static int merge_job(const struct merge_settings *settings, const char *job, struct ant_error *err)
 {
     struct ant_manifest manifest = {0};
@@ -166,8 +189,9 @@ static int merge_job(const struct merge_settings *settings, const char *job, str
     ANT_TRY(ant_store_start(1, err));
     if (!has_journal(job))
         return ant_fail(err, ANT_ENOENT, "there is neither '%s' nor '%s.journal'", job, job);
+    ANT_TRY(check_output(settings->output ? settings->output : job, err));
     ANT_TRY(ant_manifest_read(&manifest, job, err));
-    bool is_beside = settings->output && strcmp(settings->output, job) != 0;
+    bool is_beside = settings->output && !is_own(settings->output, job);
     int rc = is_beside ? 0 : ant_journal_claim(job, err);
     if (rc == ANT_EUSAGE)
         rc = ant_fail_in(err, rc, "--output FILE writes what there is beside it");
@@ -178,14 +202,6 @@ static int merge_job(const struct merge_settings *settings, const char *job, str
     ant_journal_release();
     ant_manifest_release(&manifest);
     return rc;
-}
-
-/* By whatever names. */
-static bool are_one_file(const char *a, const char *b)
-{
-    struct stat x, y;
-
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 static int merge_shards(const struct merge_settings *settings, char **paths, int n,
@@ -207,9 +223,10 @@ static int merge_shards(const struct merge_settings *settings, char **paths, int
     if (!settings->output)
         return ant_fail(err, ANT_EUSAGE, "--output FILE is needed to make one file of %d", n);
     for (int i = 0; i < n; i++)
-        if (are_one_file(paths[i], settings->output))
+        if (ant_file_is_same(paths[i], settings->output))
             return ant_fail(err, ANT_EUSAGE, "'%s' is to be read and written", paths[i]);
     ANT_TRY(ant_store_start(1, err));
+    ANT_TRY(check_output(settings->output, err));
     ANT_TRY(ant_results_merge(&plan, &counts, err));
     printf("%s: %s, %lld ok, %lld failed, %lld missing, of %d file%s%s\n", settings->output,
            counts.n_missing ? "not complete" : "complete", (long long)counts.n_ok,

@@ -11,6 +11,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/option.h"
 #include "cli/cli.h"
 #include "store/exchange.h"
@@ -153,6 +154,8 @@ static int pack_input(struct ant_pack *pack, const struct pack_settings *setting
     bool is_stdin = strcmp(name, "-") == 0;
 
     ANT_TRY(choose_format(settings, name, &exchange.format, err));
+    if (settings->column && exchange.format != ANT_EXCHANGE_CSV)
+        return ant_fail(err, ANT_EUSAGE, "--column is for CSV, '%s' is not read as such", name);
     FILE *file = is_stdin ? stdin : fopen(name, "rbe");
     if (!file)
         return ant_fail(err, errno == ENOENT ? ANT_ENOENT : ANT_EIO, "cannot open '%s': %s", name,
@@ -177,11 +180,19 @@ static int pack(void *data, char **names, int n, struct ant_error *err)
     int64_t n_bad = 0;
     int rc = 0;
 
+    if (settings->whole_file && settings->from != FROM_AUTO && settings->from != FROM_FILE)
+        return ant_fail(err, ANT_EUSAGE, "--whole-file is --from file: choose one format");
     if (settings->whole_file)
         settings->from = FROM_FILE;
+    if (ant_file_is_special(settings->output))
+        return ant_fail(err, ANT_EUSAGE, "'%s' is no file that could be replaced",
+                        settings->output);
     if (!settings->force && access(settings->output, F_OK) == 0)
         return ant_fail(err, ANT_EUSAGE, "'%s' is there already; --force replaces it",
                         settings->output);
+    for (int i = 0; i < n; i++)
+        if (ant_file_is_same(names[i], settings->output))
+            return ant_fail(err, ANT_EUSAGE, "'%s' is to be read and written", names[i]);
     ANT_TRY(ant_pack_open(&out, settings->output, err));
     for (int i = 0; i < n && rc == 0; i++)
         rc = pack_input(out, settings, names[i], &n_bad, err);

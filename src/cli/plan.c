@@ -116,9 +116,9 @@ static const struct ant_command_help help = {
         "The engine's own scheduler is run over a sample of the prompts, and each of its steps "
         "is given the time of a roofline: products, reading of weights and cache, what ranks "
         "of a replica wait for each other. Rates of machines were measured or follow from "
-        "their data sheets, as the table says; with measured ones the time of many answers was "
-        "within 15 % of runs, that of a single answer on CPUs, where memory itself changed by "
-        "half, within 55 % (see BENCHMARKS).",
+        "their data sheets, as the table says; with measured ones times were within 20 % of runs "
+        "(see BENCHMARKS). Few answers on CPUs take what memory allows, which others on the host "
+        "change: then a range is told, too.",
 };
 
 /* ---- what there is to compute on ------------------------------------------------------------- */
@@ -214,6 +214,7 @@ struct plan {
     struct ant_engine_config config;
     struct candidate *candidates; /* owned, the fastest first */
     int n_candidates;
+    double least_s, most_s; /* of the best one's answers, as memory was seen to differ */
 };
 
 static void try_layout(struct plan *plan, int tp, int pp, struct ant_error *why)
@@ -293,6 +294,21 @@ static int try_layouts(struct plan *plan, struct ant_error *err)
           compare_candidates);
     prefer_simple(plan);
     return 0;
+}
+
+/* How long the best one's answers take where memory is so many times as fast. */
+static double seconds_at(const struct plan *plan, double times)
+{
+    struct plan_machine machine = plan->site.machine;
+    const struct candidate *best = plan->candidates;
+    struct plan_result result;
+
+    if (times == 1)
+        return best->result.seconds;
+    machine.bandwidth *= times;
+    machine.kv_bandwidth *= times;
+    ant_plan_run(&result, &best->memory, &machine, &best->layout, &plan->config, &plan->work);
+    return result.seconds;
 }
 
 /* ---- telling --------------------------------------------------------------------------------- */
@@ -392,6 +408,19 @@ static void print_shares(const struct plan_cost *cost)
     printf("\n");
 }
 
+static void print_range(const struct plan *plan)
+{
+    const struct plan_machine *machine = &plan->site.machine;
+    double tokens = plan->candidates->result.output_tokens;
+
+    if (plan->most_s < 1.1 * plan->least_s)
+        return;
+    printf("note     memory is reckoned at %.0f GB/s a rank and was seen at %.0f to %.0f: %.3g to "
+           "%.3g drawn/s\n",
+           machine->bandwidth / 1e9, machine->least * machine->bandwidth / 1e9,
+           machine->most * machine->bandwidth / 1e9, tokens / plan->most_s, tokens / plan->least_s);
+}
+
 static void print_advice(const struct plan *plan)
 {
     const struct candidate *best = plan->candidates;
@@ -404,6 +433,7 @@ static void print_advice(const struct plan *plan)
            "%s\n",
            best->layout.dp, best->layout.tp, best->layout.pp, start, READ_BANDWIDTH / 1e9, answers);
     print_shares(&best->result.cost);
+    print_range(plan);
     if (best->result.preemptions > 0)
         printf("note     the cache is short: %lld answers are put off and computed again; fewer "
                "--max-num-seqs, or more GPUs a replica, help\n",
@@ -446,10 +476,11 @@ static int write_json(const struct plan *plan, const char *path, struct ant_erro
 
     for (int i = 0; i < plan->n_candidates; i++)
         json_array_append_new(all, candidate_json(plan, &plan->candidates[i]));
-    json_t *json = json_pack("{s:s, s:s, s:I, s:i, s:i, s:s, s:o}", "schema", "antiphon-plan",
-                             "machine", plan->site.machine.name, "answers",
-                             (json_int_t)plan->work.n, "nodes", plan->site.nodes, "ranks",
-                             plan->site.ranks, "template", template_of(plan), "layouts", all);
+    json_t *json =
+        json_pack("{s:s, s:s, s:I, s:i, s:i, s:s, s:[f, f], s:o}", "schema", "antiphon-plan",
+                  "machine", plan->site.machine.name, "answers", (json_int_t)plan->work.n, "nodes",
+                  plan->site.nodes, "ranks", plan->site.ranks, "template", template_of(plan),
+                  "range_s", plan->least_s, plan->most_s, "layouts", all);
     int rc = strcmp(path, "-") == 0 ? json_dumpf(json, stdout, JSON_INDENT(1))
                                     : json_dump_file(json, path, JSON_INDENT(1));
     json_decref(json);
@@ -488,7 +519,10 @@ static int make_plan(struct plan *plan, struct ant_error *err)
     ANT_TRY(set_limits(plan, err));
     ANT_TRY(ant_plan_read_work(&plan->work, &plan->settings->input, plan->checkpoint,
                                plan->config.max_context, err));
-    return try_layouts(plan, err);
+    ANT_TRY(try_layouts(plan, err));
+    plan->least_s = seconds_at(plan, plan->site.machine.most);
+    plan->most_s = seconds_at(plan, plan->site.machine.least);
+    return 0;
 }
 
 static int plan(void *data, char **operands, int n, struct ant_error *err)

@@ -26,7 +26,10 @@ struct plan_machine {
     double peak;                   /* of products on registers, of a core; 0: not known */
     double flops[2];               /* of products: weights of 16 and more bits, and of fewer */
     double expert_flops;           /* of products of experts */
-    double bandwidth[2];           /* bytes/s of weights, likewise */
+    double bandwidth;              /* bytes/s of memory */
+    double streams[2];             /* hosts: of weights that products of few rows ask for, however
+                                      fast memory is, likewise; 0: as fast as it is */
+    double least, most;            /* hosts: memory seen so slow and so fast, times the usual */
     double kv_bandwidth;           /* of the cache, in decode attention, */
     double decode_flops;           /* whose arithmetic binds hosts; 0: it does not */
     double prefill_flops;          /* of attention of a prompt's rows together */
@@ -58,7 +61,8 @@ struct plan_layout {
 struct plan_memory {
     struct ant_shard shard;
     double weights, workspace, page, cache; /* bytes; page: of the cache, over the rank's layers */
-    double weight_bytes;                    /* of one element of a matrix */
+    double weight_bytes;                    /* of one element of a layer's matrices, */
+    double output_bytes;                    /* and of the vocabulary's */
     int64_t n_pages;
 };
 /* ANT_EUSAGE: it does not fit, or cannot be split so. */

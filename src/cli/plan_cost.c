@@ -10,19 +10,29 @@
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* Bytes of an element of the file's matrices. */
-static double element_bytes(const struct ant_checkpoint *checkpoint)
+/* Bytes of an element of the matrices that the vocabulary has, and of all others: a file may mix
+ * types. */
+static void find_element_bytes(struct plan_memory *out, double *embed_bytes,
+                               const struct ant_checkpoint *checkpoint)
 {
-    double bytes = 0, elements = 0;
+    const struct ant_tensor *embed = ant_checkpoint_role(checkpoint, ANT_W_EMBED, 0);
+    const struct ant_tensor *output = ant_checkpoint_role(checkpoint, ANT_W_OUTPUT, 0);
+    double n_embed = (double)ant_tensor_elements(embed);
+    double n_output = (double)ant_tensor_elements(output);
+    double bytes = -(double)output->bytes, elements = -n_output;
 
     for (size_t i = 0; i < ant_checkpoint_count(checkpoint); i++) {
         const struct ant_tensor *tensor = ant_checkpoint_tensor(checkpoint, i);
-        if (tensor->n_dims < 2)
-            continue;
-        bytes += (double)tensor->bytes;
-        elements += (double)ant_tensor_elements(tensor);
+        bytes += tensor->n_dims < 2 ? 0 : (double)tensor->bytes;
+        elements += tensor->n_dims < 2 ? 0 : (double)ant_tensor_elements(tensor);
     }
-    return elements > 0 ? bytes / elements : 2;
+    if (!ant_checkpoint_arch(checkpoint)->tied) {
+        bytes -= (double)embed->bytes;
+        elements -= n_embed;
+    }
+    *embed_bytes = (double)embed->bytes / n_embed;
+    out->output_bytes = (double)output->bytes / n_output;
+    out->weight_bytes = elements > 0 ? bytes / elements : 2;
 }
 
 static double attention_elements(const struct ant_arch *arch)
@@ -81,12 +91,15 @@ int ant_plan_memory(struct plan_memory *out, const struct ant_checkpoint *checkp
                             plan->pp, err));
     layout.ep = plan->ep;
     ANT_TRY(ant_shard_init(&out->shard, checkpoint, &layout, err)); /* of the last stage */
-    out->weight_bytes = machine->is_host ? element_bytes(checkpoint) : 2;
-    double elements =
-        (double)out->shard.vocab.count * arch->hidden * (plan->pp == 1 && !arch->tied ? 2 : 1);
+    out->weight_bytes = out->output_bytes = 2;
+    double vocab = (double)out->shard.vocab.count * arch->hidden, embed_bytes = 2, elements = 0;
+    if (machine->is_host) /* packed as the file has them */
+        find_element_bytes(out, &embed_bytes, checkpoint);
     for (int i = 0; i < arch->n_layers; i++)
         elements += layer_elements(arch, i, arch->moe.n_held);
-    out->weights = elements * out->weight_bytes;
+    out->weights = elements * out->weight_bytes + vocab * out->output_bytes;
+    if (plan->pp == 1 && !arch->tied)
+        out->weights += vocab * embed_bytes;
     out->workspace = workspace_bytes(out, config, machine->is_host);
     int dim = machine->is_host ? arch->head_dim : arch->head_dim <= 64 ? 64 : 128;
     out->page = 2.0 * ANT_PAGE_TOKENS * arch->n_layers * arch->n_kv_heads * dim * 2;
@@ -127,14 +140,25 @@ static void add_power(struct plan_cost *cost, const struct plan_machine *machine
         cost->power += seconds + bytes / machine->power_bandwidth;
 }
 
-/* A product is bound by arithmetic or by its weights; near the crossing by both. */
-static void add_product_at(struct plan_cost *cost, const struct plan_memory *memory,
-                           const struct plan_machine *machine, double rate, double flops,
-                           double elements_read)
+/* What takes a bytes/s by one measure and b by another, near the crossing by both. */
+static double both_rates(double a, double b)
 {
-    bool is_narrow = memory->weight_bytes < 1.9;
-    double compute = flops / rate, bytes = elements_read * memory->weight_bytes;
-    double reading = bytes / machine->bandwidth[is_narrow];
+    return b > 0 ? 1 / cbrt(1 / (a * a * a) + 1 / (b * b * b)) : a;
+}
+
+/* Weights as they lie in memory. */
+struct weights {
+    double elements, element_bytes;
+};
+
+/* A product is bound by arithmetic or by its weights; near the crossing by both. Weights come as
+ * fast as memory is, and on a host not faster than its cores ask for them. */
+static void add_product_at(struct plan_cost *cost, const struct plan_machine *machine, double rate,
+                           double flops, struct weights weights)
+{
+    bool is_narrow = weights.element_bytes < 1.9;
+    double compute = flops / rate, bytes = weights.elements * weights.element_bytes;
+    double reading = bytes / both_rates(machine->bandwidth, machine->streams[is_narrow]);
     double both = cbrt(compute * compute * compute + reading * reading * reading);
 
     add_operations(cost, machine, 1);
@@ -145,11 +169,11 @@ static void add_product_at(struct plan_cost *cost, const struct plan_memory *mem
         cost->weights += both;
 }
 
-static void add_product(struct plan_cost *cost, const struct plan_memory *memory,
-                        const struct plan_machine *machine, double rows, double elements)
+static void add_product(struct plan_cost *cost, const struct plan_machine *machine, double rows,
+                        struct weights weights)
 {
-    add_product_at(cost, memory, machine, machine->flops[memory->weight_bytes < 1.9],
-                   2 * rows * elements, elements);
+    add_product_at(cost, machine, machine->flops[weights.element_bytes < 1.9],
+                   2 * rows * weights.elements, weights);
 }
 
 /* Of `held` experts those that some row has chosen: each row chooses `used` of `n`. */
@@ -166,18 +190,20 @@ static void add_feed_forward(struct plan_cost *cost, const struct plan_memory *m
     const struct ant_arch *arch = &memory->shard.arch;
     const struct ant_moe *moe = &arch->moe;
     double third = (double)arch->hidden * arch->ff, one = expert_elements(arch) / 3;
+    double bytes = memory->weight_bytes;
 
     if (!(arch->layers[layer] & ANT_LAYER_MOE)) {
-        add_product(cost, memory, machine, rows, 2 * third);
-        add_product(cost, memory, machine, rows, third);
+        add_product(cost, machine, rows, (struct weights){2 * third, bytes});
+        add_product(cost, machine, rows, (struct weights){third, bytes});
         return;
     }
     double all = rows * memory->shard.experts.n; /* those of other replicas, too */
     double met = experts_met(moe, all), shared = (double)arch->hidden * moe->shared_ff;
     double each = (double)moe->n_used * moe->n_held / moe->n_experts * memory->shard.experts.n;
     double flops = 2 * rows * (one * each + shared), rate = machine->expert_flops;
-    add_product_at(cost, memory, machine, rate, 2 * flops, 2 * (one * met + shared));
-    add_product_at(cost, memory, machine, rate, flops, one * met + shared);
+    add_product_at(cost, machine, rate, 2 * flops,
+                   (struct weights){2 * (one * met + shared), bytes});
+    add_product_at(cost, machine, rate, flops, (struct weights){one * met + shared, bytes});
     add_operations(cost, machine, 3); /* routing */
 }
 
@@ -299,18 +325,20 @@ double ant_plan_step(struct plan_cost *sum, const struct plan_memory *memory,
     double q = (double)arch->n_heads * arch->head_dim,
            kv = (double)arch->n_kv_heads * arch->head_dim;
     double rows = batch->n_rows, output = (double)memory->shard.vocab.count * arch->hidden;
+    double bytes = memory->weight_bytes;
     struct plan_cost cost = {0};
 
     for (int i = 0; i < arch->n_layers; i++) {
-        add_product(&cost, memory, machine, rows, arch->hidden * (q + 2 * kv));
-        add_product(&cost, memory, machine, rows, arch->hidden * q);
+        add_product(&cost, machine, rows, (struct weights){arch->hidden * (q + 2 * kv), bytes});
+        add_product(&cost, machine, rows, (struct weights){arch->hidden * q, bytes});
         add_feed_forward(&cost, memory, machine, i, rows);
     }
     add_elements(&cost, machine, rows * arch->n_layers * element_traffic(arch));
     add_operations(&cost, machine, 4.0 * arch->n_layers); /* two norms, rotation, attention */
     add_attention(&cost, memory, machine, batch);
     if (batch->n_sampled > 0) {
-        add_product(&cost, memory, machine, batch->n_sampled, output);
+        add_product(&cost, machine, batch->n_sampled,
+                    (struct weights){output, memory->output_bytes});
         add_elements(&cost, machine, 2.0 * batch->n_sampled * memory->shard.vocab.count * 4.0);
     }
     add_links(&cost, memory, machine, layout, batch);

@@ -9,8 +9,9 @@
 
 #include "cli/run.h"
 
-/* Rows that are looked at: spread evenly over the input. */
-enum { MOST_ROWS = 4096 };
+/* Rows that are looked at: spread evenly over the input. Of rows made up fewer, of so many tokens,
+ * where they are long: then few are in flight. */
+enum { MOST_ROWS = 4096, LEAST_ROWS = 64, MOST_TOKENS = 1 << 24 };
 
 const char *const ant_plan_dummy_types[] = {"bf16", "f16", "f32", "q8_0", "q4_0", NULL};
 static const enum ant_type type_of[] = {ANT_BF16, ANT_F16, ANT_F32, ANT_Q8_0, ANT_Q4_0};
@@ -36,6 +37,13 @@ static int expected(const struct plan_input_settings *settings, int most)
     return settings->out && settings->out < most ? settings->out : most;
 }
 
+static int rows_of(int n_tokens)
+{
+    int rows = MOST_TOKENS / (n_tokens + 1);
+
+    return rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
+}
+
 /* No two alike behind what they share. */
 static int make_work(struct plan_work *out, const struct plan_input_settings *settings,
                      int max_context, struct ant_error *err)
@@ -49,7 +57,7 @@ static int make_work(struct plan_work *out, const struct plan_input_settings *se
         most = settings->out; /* asked for on its own */
     if (most > max_context - n)
         most = max_context - n;
-    for (int i = 0; i < MOST_ROWS && i < settings->n; i++) {
+    for (int i = 0; i < rows_of(n) && i < settings->n; i++) {
         int32_t *tokens = ant_xcalloc((size_t)n, sizeof(*tokens));
         for (int t = 0; t < n; t++)
             tokens[t] =

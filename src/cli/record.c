@@ -37,24 +37,43 @@ static int compare_results(const struct ant_results *results, const char *path,
     return rc;
 }
 
+/* With --restart-over: is what is there what this very job has begun anew, before Slurm started it
+ * again? */
+static bool is_begun_over(const struct run *run, const struct ant_manifest *mine)
+{
+    const char *path = run->settings.output;
+    struct ant_manifest was = {0};
+
+    if (!getenv("SLURM_RESTART_COUNT") || !mine->job || ant_manifest_read(&was, path, NULL) < 0)
+        return false;
+    bool is = was.job && strcmp(was.job, mine->job) == 0 &&
+              ant_manifest_compare(path, &was, mine, NULL) == 0;
+    ant_manifest_release(&was);
+    return is;
+}
+
 /* The output may be there already. Whole, and of this very job: 1. Its rows that are not OK are to
  * be answered again: it becomes a job to go on with. Of another job: refused, results are not
- * overwritten by accident. */
-static int look_at_output(const struct run *run, const struct ant_manifest *mine,
+ * overwritten by accident. Begun over, results may be of any job; anything else stays. */
+static int look_at_output(const struct run *run, const struct ant_manifest *mine, bool is_over,
                           struct ant_error *err)
 {
     const char *path = run->settings.output;
     bool retries = run->settings.retry_failed;
     struct ant_results *results;
 
-    if (run->settings.restart_over || access(path, F_OK) != 0)
+    if (access(path, F_OK) != 0)
         return 0;
-    ANT_TRY(ant_results_open(&results, path, err));
+    int rc = ant_results_open(&results, path, err);
+    if (rc < 0 && is_over)
+        ant_fail_in(err, rc, "--restart-over throws away results alone");
+    ANT_TRY(rc);
     bool is_complete = ant_results_complete(results);
     bool is_good = ant_results_ok(results) == ant_results_count(results);
-    int rc = is_complete || retries ? compare_results(results, path, mine, err) : 0;
+    rc = is_over ? 0 : compare_results(results, path, mine, err);
     ant_results_close(results);
-    ANT_TRY(rc);
+    if (rc < 0 || is_over)
+        return rc;
 
     enum ant_journal_state state = ant_journal_state(path);
     if (is_good || (is_complete && !retries)) {
@@ -103,13 +122,14 @@ static int prepare_journal(struct run *run, struct ant_error *err)
         .model_digest = mine.model,
         .answers = run->answers,
         .input = run->settings.input,
+        .job = getenv("SLURM_JOB_ID"),
     };
-    int rc = look_at_output(run, &manifest, err);
+    bool is_over = run->settings.restart_over && !is_begun_over(run, &manifest);
+    int rc = look_at_output(run, &manifest, is_over, err);
     if (rc == 0)
         rc = check_space(run, err);
     if (rc == 0)
-        rc = ant_journal_prepare(run->settings.output, &manifest, run->settings.restart_over,
-                                 &run->attempt, err);
+        rc = ant_journal_prepare(run->settings.output, &manifest, is_over, &run->attempt, err);
     return rc;
 }
 

@@ -74,7 +74,7 @@ void ant_run_banner(const struct run *run)
     char *table = ant_layout_describe(layout, ant_job_cards(run->job));
     const char *pmix = ant_job_pmix_version(run->job), *ucx = ant_transport_version();
 
-    printf("antiphon %s (%s)\n", ant_version, ant_version_commit);
+    printf("antiphon %s (commit %s)\n", ant_version, ant_version_commit);
     printf("with     %s%s%s%s%s\n", ant_store_versions(), *pmix ? ", PMIx " : "", pmix,
            *ucx ? ", UCX " : "", ucx);
     printf("job      %s, launched by %s: %d rank%s, dp %d, tp %d, pp %d\n", ant_job_name(run->job),
@@ -168,6 +168,8 @@ void ant_run_tell_stopped(const struct run *run, const struct run_counts *sum)
         "antiphon: STOPPED (%s) %lld/%lld rows done, %d begun; to go on, the same again: antiphon",
         run->stop.why, (long long)done, (long long)ant_run_answers(run), sum->running);
     for (int i = 0; i < run->argc; i++) {
+        if (strcmp(run->argv[i], "--restart-over") == 0)
+            continue; /* that would throw away what was done */
         ant_buf_printf(&command, " ");
         ant_cli_quote(&command, run->argv[i]);
     }

@@ -27,7 +27,8 @@ const struct ant_option ant_run_options[] = {
      .help = "HDF5 file for the answers. FILE.journal holds them until all are there; the same "
              "command goes on where it was stopped."},
     {ANT_OPTION_FLAG, 0, "restart-over", NULL, AT(restart_over),
-     .help = "Begin anew: throw away what an earlier job left in FILE and FILE.journal."},
+     .help = "Begin anew: throw away what an earlier job left in FILE and FILE.journal. A job that "
+             "Slurm starts again goes on with what it has begun so."},
     {ANT_OPTION_FLAG, 0, "retry-failed", NULL, AT(retry_failed),
      .help = "If FILE is there: answer those of its rows again that have no answer, for a reason "
              "that is gone by now, and keep the others."},
@@ -78,7 +79,7 @@ const struct ant_option ant_run_options[] = {
      .help = "auto takes the first that works and says why others do not; a name is a must."},
     {ANT_OPTION_INT, 't', "threads", "N", AT(threads), 0, 4096,
      .help = "Compute threads of a rank. Default: the cores the rank is bound to, shared evenly "
-             "with ranks bound to the same ones."},
+             "with ranks bound to the same ones. Fewer are not bound to cores themselves."},
 
     {ANT_OPTION_HEADING, .name = "Answers (per-row columns of the input come first)"},
     {ANT_OPTION_INT, 'n', "samples", "N", AT(samples), 1, UINT16_MAX, .answers = true,
@@ -128,7 +129,8 @@ const struct ant_option ant_run_options[] = {
     {ANT_OPTION_LIST, 0, "stop", "TEXT", AT(stop), .answers = true, .draws = true,
      .help = "End an answer before TEXT. May be given more than once."},
     {ANT_OPTION_LIST, 0, "stop-token-id", "ID", AT(stop_ids), .answers = true, .draws = true,
-     .help = "End an answer at this token. May be given more than once."},
+     .help = "End an answer at this token, which its text leaves out. May be given more than "
+             "once."},
     {ANT_OPTION_FLAG, 0, "ignore-eos", NULL, AT(ignore_eos), .answers = true, .draws = true,
      .help = "Go on past the model's own end of answer."},
     {ANT_OPTION_INT, 0, "max-repeats", "N", AT(max_repeats), 0, 1 << 20, .answers = true,

@@ -7,6 +7,7 @@
 #define ANT_CLI_RUN_H
 
 #include "backend/backend.h"
+#include "base/clock.h"
 #include "base/option.h"
 #include "cli/cli.h"
 #include "engine/engine.h"
@@ -150,6 +151,7 @@ struct run {
         struct ant_timeline *file; /* NULL: this rank does not lead, or it cannot be written */
         struct ant_moments moments;
         double last;
+        struct ant_record_clock clock;
     } trace;
     struct report_clock {
         double last_line;

@@ -325,6 +325,7 @@ int ant_run_plan(struct run *run, struct ant_error *err)
         .max_sampled = config->max_sampled,
         .max_context = config->max_context,
         .n_threads = settings->threads ? settings->threads : default_threads(card),
+        .binds_threads = settings->threads == 0 || settings->threads >= default_threads(card),
         .local_rank = card->local_rank,
         .kv_type = (enum ant_kv_type)settings->kv_type,
         .weight_type = (enum ant_weight_type)settings->weight_type,

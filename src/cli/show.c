@@ -109,9 +109,10 @@ static int show(void *data, char **operands, int n, struct ant_error *err)
     if (rc == 0)
         print_heading(results, path);
     for (int64_t i = first; i < end && left > 0 && rc == 0; i++) {
-        struct ant_answer answer;
+        struct ant_answer answer = {0};
         rc = ant_results_read(results, i, &answer, err);
-        if (rc < 0 || (settings->failed && answer.status == ANT_STATUS_OK))
+        bool is_well = answer.status == ANT_STATUS_OK || answer.status == ANT_STATUS_SKIPPED;
+        if (rc < 0 || (settings->failed && is_well))
             continue;
         rc = print_answer(results, i, &answer, err);
         left--;

@@ -52,10 +52,10 @@ static const struct ant_command_help help = {
     .purpose = "Show how far the job is that is writing OUT, how fast it goes, and what each "
                "replica does: prefill, decode, idle (p, d and . in the bar), rows it took over. Of "
                "several, the tasks of an array, a line each.",
-    .epilog =
-        "It reads OUT.journal, so it runs anywhere that sees the output; on a network file "
-        "system what it shows may be some seconds old. q or Ctrl-C ends it; it ends by itself "
-        "with the job.",
+    .epilog = "It reads OUT.journal, so it runs anywhere that sees the output; on a network file "
+              "system what it shows may be some seconds old. q or Ctrl-C ends it, Ctrl-Z puts it "
+              "aside; it "
+              "ends by itself with the job.",
 };
 
 /* ---- what there is to show ------------------------------------------------------------------- */
@@ -253,12 +253,12 @@ static double per_second(double amount, double seconds)
 
 static void put_progress(struct screen *screen, const struct view *view, int width)
 {
-    double share = view->n_answers > 0 ? (double)view->done / (double)view->n_answers : 1;
+    double share = view->n_answers > 0 ? fmin((double)view->done / (double)view->n_answers, 1) : 1;
     int n = (int)(share * width);
 
     ant_buf_printf(&screen->text, "[");
-    put_share(screen, green, '=', n < width ? n : width);
-    ant_buf_printf(&screen->text, "%*s] %5.1f %%", n < width ? width - n : 0, "", 100 * share);
+    put_share(screen, green, '=', n);
+    ant_buf_printf(&screen->text, "%*s] %5.1f %%", width - n, "", 100 * share);
 }
 
 static void put_left(struct screen *screen, const struct view *view)
@@ -411,12 +411,14 @@ static void put_views(struct screen *screen, struct view *views, int n)
 
 /* ---- again and again ------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t is_over;
+static volatile sig_atomic_t is_over, is_put_aside;
 
 static void on_signal(int number)
 {
-    (void)number;
-    is_over = 1;
+    if (number == SIGTSTP)
+        is_put_aside = 1;
+    else
+        is_over = 1;
 }
 
 static int write_screen(struct screen *screen, struct ant_error *err)
@@ -465,16 +467,58 @@ static int show_once(struct view *views, int n, struct ant_error *err)
     return rc;
 }
 
-/* True: the person has had enough. */
-static bool wait_for_key(double seconds)
+/* What is changed while the job is watched: the person's terminal, and which signals come when. */
+struct terminal {
+    struct termios was;
+    bool has_keys;
+    sigset_t awake; /* the signals that come while it waits */
+};
+
+/* On a screen of its own. */
+static void enter(struct terminal *terminal)
 {
+    terminal->has_keys = tcgetattr(STDIN_FILENO, &terminal->was) == 0;
+    if (terminal->has_keys) {
+        struct termios raw = terminal->was;
+        raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+        tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+    }
+    fputs("\033[?1049h\033[?25l", stdout);
+}
+
+static void leave(const struct terminal *terminal)
+{
+    fputs("\033[?7h\033[?25h\033[?1049l", stdout);
+    fflush(stdout);
+    if (terminal->has_keys)
+        tcsetattr(STDIN_FILENO, TCSANOW, &terminal->was);
+}
+
+/* Ctrl-Z: the shell finds its screen as it was, and so does `fg`. */
+static void stop_for_a_while(struct terminal *terminal)
+{
+    struct sigaction stop = {.sa_handler = SIG_DFL}, action;
+    sigset_t asleep;
+
+    is_put_aside = 0;
+    leave(terminal);
+    sigaction(SIGTSTP, &stop, &action);
+    raise(SIGTSTP);
+    sigprocmask(SIG_SETMASK, &terminal->awake, &asleep); /* it stops here */
+    sigprocmask(SIG_SETMASK, &asleep, NULL);
+    sigaction(SIGTSTP, &action, NULL);
+    enter(terminal);
+}
+
+/* True: the person has had enough. Signals come here alone, so that none is missed. */
+static bool wait_for_key(const struct terminal *terminal, double seconds)
+{
+    struct timespec limit = {(time_t)seconds, (long)((seconds - floor(seconds)) * 1e9)};
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     char key = 0;
 
-    if (poll(&input, 1, (int)(seconds * 1000)) > 0 && read(STDIN_FILENO, &key, 1) <= 0) {
-        poll(NULL, 0, (int)(seconds * 1000)); /* no keys there, only time */
-        return false;
-    }
+    if (ppoll(&input, 1, &limit, &terminal->awake) > 0 && read(STDIN_FILENO, &key, 1) <= 0)
+        ppoll(NULL, 0, &limit, &terminal->awake); /* no keys there, only time */
     return key == 'q' || key == 'Q';
 }
 
@@ -493,30 +537,39 @@ static int read_views(struct view *views, int n, struct ant_error *err)
     return 0;
 }
 
-/* On a screen of its own, which leaves the last state on the person's. */
+static void catch_signals(struct terminal *terminal)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGTSTP};
+    struct sigaction action = {.sa_handler = on_signal};
+    sigset_t caught;
+
+    sigemptyset(&caught);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+        sigaction(numbers[i], &action, NULL);
+        sigaddset(&caught, numbers[i]);
+    }
+    sigprocmask(SIG_BLOCK, &caught, &terminal->awake);
+}
+
+/* It leaves the last state on the person's screen. */
 static int watch(struct view *views, int n, double interval, struct ant_error *err)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-    struct termios was, raw;
-    bool has_keys = tcgetattr(STDIN_FILENO, &was) == 0;
+    struct terminal terminal;
+    bool has_enough = false;
     int rc;
 
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    if (has_keys) {
-        raw = was;
-        raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
-        tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-    }
-    fputs("\033[?1049h\033[?25l", stdout);
+    catch_signals(&terminal);
+    enter(&terminal);
     do {
         rc = read_views(views, n, err);
         if (rc == 0)
             rc = show_screen(views, n, err);
-    } while (rc == 0 && is_any_open(views, n) && !wait_for_key(interval) && !is_over);
-    fputs("\033[?7h\033[?25h\033[?1049l", stdout);
-    if (has_keys)
-        tcsetattr(STDIN_FILENO, TCSANOW, &was);
+        if (rc == 0 && is_any_open(views, n))
+            has_enough = wait_for_key(&terminal, interval);
+        if (is_put_aside)
+            stop_for_a_while(&terminal);
+    } while (rc == 0 && is_any_open(views, n) && !has_enough && !is_over);
+    leave(&terminal);
     return rc == 0 ? show_once(views, n, err) : rc;
 }
 

@@ -56,7 +56,7 @@ void ant_run_trace(struct run *run, bool now)
     trace->last = time;
     ant_engine_stats(run->engine, &stats);
     const struct ant_moment moment = {
-        .time = ant_utc_now(),
+        .time = ant_record_time(&trace->clock, ant_utc_now(), time),
         .start = run->attempt,
         .rank = run->layout.rank,
         .dp_rank = run->layout.dp_rank,

@@ -51,8 +51,11 @@ def check(name, work, s):
 
 if figures["device"]["ranks"] != ranks:
     print(f"{figures['device']['ranks']} ranks, not {ranks}")
-if figures["limits"]["read_bytes_per_s"] <= 0 or figures["limits"]["flops_per_s"] <= 0:
-    print(f"limits: {figures['limits']}")
+limits = figures["limits"]
+if not 0 < limits["least_read_bytes_per_s"] <= limits["usual_read_bytes_per_s"] <= limits["read_bytes_per_s"]:
+    print(f"limits: {limits}")
+if limits["flops_per_s"] <= 0:
+    print(f"limits: {limits}")
 start = figures["start"]
 if not 0 < start["load_s"] < start["ready_s"] < start["first_token_s"]:
     print(f"start: {start}")

@@ -71,6 +71,8 @@ answer text --system "be kind"
 expect "texts are no messages unasked" 64 "holds texts, not messages"
 answer text --chat --chat-date tomorrow
 expect "a day that is none" 64 "--chat-date 'tomorrow' is no day"
+answer text --chat --chat-date 2026-02-30
+expect "one that no month has" 64 "--chat-date '2026-02-30' is no day"
 printf '{%% if x %%}\n{{ y | frobnicate' >"$tmp/bad.jinja"
 answer text --chat --chat-template "$tmp/bad.jinja"
 expect "a bad template stops the job" 65 "bad.jinja': line 2: {{ has no end"

@@ -8,6 +8,10 @@ set -u
 probe=$TOP_BUILDDIR/tests/launch/results_probe
 alone
 
+same_bytes() {
+    if cmp -s "$2" "$3"; then ok "$1"; else not_ok "$1" "$2 and $3 differ"; fi
+}
+
 cat >prompts.jsonl <<'TEXT'
 {"prompt": "first", "id": "a", "max_tokens": 5}
 {"text": "second", "id": "b", "colour": "red"}
@@ -20,6 +24,10 @@ try "$antiphon" pack prompts.jsonl -o p.h5
 expect "an output that is there stays" 64 "antiphon pack: 'p.h5' is there already"
 try "$antiphon" pack prompts.jsonl prompts.jsonl -o p2.h5 --force
 expect "two inputs" 0 "6 prompts"
+cp p2.h5 kept.h5
+try "$antiphon" pack kept.h5 -o ./kept.h5 --force
+expect "pack over its input" 64 "'kept.h5' is to be read and written"
+same_bytes "the input stays" p2.h5 kept.h5
 printf '"x"\n{"prompt": 5}\n' >bad.jsonl
 try "$antiphon" pack bad.jsonl -o bad.h5
 expect "a bad line is named" 65 "antiphon pack: 'bad.jsonl', line 2: 'prompt' is a number"
@@ -31,6 +39,13 @@ printf 'a\n\nb\nc\n' | "$antiphon" pack - --from paragraphs -o par.h5 >out 2>err
 expect "standard input" 0 "2 prompts, 4 bytes"
 try "$antiphon" pack - -o x.h5
 expect "standard input has no name to tell" 64 "say --from"
+try "$antiphon" pack prompts.jsonl -o x.h5 --column id
+expect "a column of JSON lines" 64 "--column is for CSV, 'prompts.jsonl' is not"
+try "$antiphon" pack prompts.jsonl -o x.h5 --whole-file --from csv
+expect "two formats" 64 "choose one format"
+mkfifo pipe
+try "$antiphon" pack prompts.jsonl -o pipe --force
+expect "a pipe is not replaced" 64 "'pipe' is no file that could be replaced"
 try "$antiphon" pack prompts.jsonl -o /nonexistent/x.h5
 expect "a folder that is not there" 74 "cannot create '/nonexistent/x.h5.part'" \
     "No such file or directory"
@@ -53,6 +68,18 @@ try "$probe" many.h5 50
 try "$antiphon" show many.h5 --failed -n 2
 expect "show what failed" 0 "43 ok, 7 failed" "--- row 10: FAILED" "row 10 is bad"
 empty "no more than asked for" "$(grep -e '--- row 17' out)"
+printf '{"prompt": "a", "n": 2}\n{"prompt": "b"}\n' >n.jsonl
+"$antiphon" pack n.jsonl -o n.h5 >/dev/null
+try "$antiphon" run --model "$model" --input n.h5 --output n-answers.h5 --max-tokens 2
+expect "rows with more answers than others" 0 "COMPLETE"
+try "$antiphon" show --failed n-answers.h5
+expect "nothing failed" 0 "0 failed"
+empty "so nothing is shown" "$(grep -e '--- row' out)"
+printf '{"id": "a", "prompt": "x"}\n{"id": "b", "prompt": 5}\n' >bad.jsonl
+"$antiphon" pack bad.jsonl --keep-bad -o bad.h5 >/dev/null
+"$antiphon" run --model "$model" --input bad.h5 --output bad-answers.h5 --max-tokens 2 >out 2>err
+try "$antiphon" show --failed bad-answers.h5
+expect "a bad row keeps its id" 0 "--- row 1, id b: FAILED" "'prompt' is a number"
 # Row 9 has control characters in it.
 try "$antiphon" show many.h5 --row 9
 empty "no control characters reach the terminal" "$(LC_ALL=C tr -d '[:print:]\n\t\200-\377' <out)"
@@ -68,6 +95,26 @@ else
 fi
 try "$antiphon" pack r.csv --column text -o again.h5
 expect "what was exported can be packed" 0 "3 prompts" "with id, seed"
+cp r.h5 kept.h5
+ln kept.h5 link.h5
+for command in "export kept.h5 -o link.h5" "report kept.h5 -o ./kept.h5"; do
+    # shellcheck disable=SC2086
+    try "$antiphon" $command
+    expect "$command" 64 "'kept.h5' is to be read and written"
+    same_bytes "the results stay" r.h5 kept.h5
+done
+for command in "export r.h5 --csv" "report r.h5 --csv"; do
+    # shellcheck disable=SC2086
+    try "$antiphon" $command
+    mv out wanted
+    cat pipe >got &
+    # shellcheck disable=SC2086
+    try "$antiphon" $command -o pipe
+    if [ -p pipe ]; then wait; else kill $!; fi
+    expect "$command into a pipe" 0
+    same_bytes "it comes out at the other end" wanted got
+    empty "and nothing is said beside" "$(cat out)"
+done
 try "$antiphon" export r.h5 --csv --jsonl
 expect "one format at a time" 64 "choose one"
 if [ -w /dev/full ]; then
@@ -86,6 +133,12 @@ expect "merge what there is" 0 "so-far.h5: not complete, 5 ok, 1 failed, 3 missi
 try "$antiphon" show so-far.h5
 expect "which can be shown" 0 "so-far.h5: not complete, 9 results: 5 ok, 1 failed, 3 missing" \
     "--- row 2, id c: MISSING"
+cp p9.h5 kept.h5
+try "$antiphon" merge job.h5 -o kept.h5
+expect "merge over prompts" 65 "merge replaces results alone" "it holds prompts"
+try "$antiphon" merge r.h5 -o kept.h5
+expect "and of shards" 65 "merge replaces results alone"
+same_bytes "the prompts stay" p9.h5 kept.h5
 try "$antiphon" merge job.h5
 expect "merge into its place" 0 "job.h5: not complete"
 if [ -d job.h5.journal ]; then ok "the journal stays"; else not_ok "the journal stays"; fi
@@ -100,6 +153,10 @@ try "$probe" done.h5 9 journal elsewhere.h5
 try "$antiphon" merge done.h5
 expect "merge a job that was all but done" 0 "done.h5: complete, 8 ok, 1 failed, 0 missing"
 if [ ! -e done.h5.journal ]; then ok "its journal is gone"; else not_ok "its journal is gone"; fi
+try "$probe" done.h5 9 journal elsewhere.h5
+try "$antiphon" merge done.h5 -o "./done.h5"
+expect "by another name" 0 "done.h5: complete, 8 ok, 1 failed, 0 missing"
+if [ ! -e done.h5.journal ]; then ok "and its journal"; else not_ok "and its journal"; fi
 try "$antiphon" merge nothing.h5
 expect "merge what is not there" 65 "there is neither 'nothing.h5' nor 'nothing.h5.journal'"
 done_testing

@@ -37,9 +37,16 @@ near "H100, a small model" 291900 --dummy $small --prompts 2000 --in 128 --out 1
 near "two cores, BF16" 586 --dummy $small --prompts 64 --in 128 --out 128 --cpus zen4:2
 near "two cores, Q8_0" 567 --dummy $small --dummy-type q8_0 --prompts 64 --in 128 --out 128 \
     --cpus zen4:2
-near "two cores, one answer" 106 --dummy $small --prompts 1 --in 1 --out 128 --cpus zen4:2
-near "two cores, one answer of Q4_0" 296 --dummy $small --dummy-type q4_0 --prompts 1 --in 1 --out 128 \
+near "two cores, one answer" 113 --dummy $small --prompts 1 --in 1 --out 128 --cpus zen4:2
+near "two cores, one answer of Q8_0" 184 --dummy $small --dummy-type q8_0 --prompts 1 --in 1 --out 128 \
     --cpus zen4:2
+near "two cores, one answer of Q4_0" 320 --dummy $small --dummy-type q4_0 --prompts 1 --in 1 --out 128 \
+    --cpus zen4:2
+near "two cores, one answer of a larger model" 29.3 --dummy qwen2.5-0.5b --prompts 1 --in 1 --out 48 \
+    --cpus zen4:2
+near "two cores, one such answer of Q8_0" 49 --dummy qwen2.5-0.5b --dummy-type q8_0 --prompts 1 --in 1 \
+    --out 48 --cpus zen4:2
+near "two cores, BF16 of a larger model" 95.8 --dummy qwen2.5-0.5b --prompts 32 --in 128 --out 32 --cpus zen4:2
 near "two cores, shared beginning" 241 --dummy $small --prompts 200 --shared 1000 --in 16 --out 8 \
     --max-tokens 8 --cpus zen4:2
 near "H100, a mixture" 33971 --dummy phi-mini-moe --prompts 2000 --in 128 --out 128 --gpus h100:1 \
@@ -92,8 +99,11 @@ python "it is JSON" -c 'import json; json.load(open("plan.json"))["layouts"][0][
 # A machine that reads half as fast, and one whose figures are something else.
 cat >slow.json <<END
 {"device": {"backend": "cpu", "ranks": 1, "threads": 2},
- "limits": {"read_bytes_per_s": 17e9, "flops_per_s": 0}}
+ "limits": {"read_bytes_per_s": 36e9, "usual_read_bytes_per_s": 18e9, "least_read_bytes_per_s": 9e9,
+            "flops_per_s": 0}}
 END
+try "$antiphon" plan --dummy $small --prompts 1 --in 1 --out 128 --cpus zen4:2 --measured slow.json
+expect "and what it may be" 0 "reckoned at 18 GB/s a rank and was seen at 9 to 36: 3"
 near "what bench has measured" 58 --dummy $small --prompts 1 --in 1 --out 128 --cpus zen4:2 \
     --measured slow.json
 try "$antiphon" plan --dummy $small --prompts 1 --gpus h100:1 --measured slow.json

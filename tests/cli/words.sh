@@ -98,7 +98,22 @@ if [ "$(id -u)" = 0 ] && chmod 755 . && command -v setpriv >/dev/null; then
     try setpriv --reuid 65534 --clear-groups "$antiphon" run -m "$model" -i p.h5 -o closed/x.h5
     expect "run: a folder that is closed" 74 "cannot create folder 'closed/x.h5.journal': Permission denied"
 fi
-for command in "show x.h5" "template gpu" "params -m $model" "manual run"; do
+for option in output input model; do
+    try "$antiphon" run -m "$model" -i p.h5 -o y.h5 "--$option" ""
+    expect "an empty --$option" 64 "option '--$option' is empty: it names no file"
+done
+# What is closed from the start is not what the first file is opened as.
+# shellcheck disable=SC2016
+try sh -c 'exec "$0" run -m "$1" -i p.h5 -o closed.h5 --max-tokens 1 <&- >&- 2>&-' "$antiphon" "$model"
+expect "run: all standard streams closed" 0
+try "$antiphon" verify closed.h5
+expect "it has written what it should" 0
+# shellcheck disable=SC2016
+try sh -c '("$0" run -m "$1" -i p.h5 -o pipe.h5 --max-tokens 1; echo "code $?" >&2) | true' \
+    "$antiphon" "$model"
+expect "run: nobody reads what it says" 0 "code 0"
+for command in "show x.h5" "template gpu" "params -m $model" "manual run" "--version" "--help" help \
+    "help run" "run --help"; do
     [ "$command" != "show x.h5" ] || "$antiphon" run -m "$model" -i p.h5 -o x.h5 --max-tokens 1 \
         --log-level error >/dev/null 2>&1
     # shellcheck disable=SC2016,SC2086
