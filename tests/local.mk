@@ -33,6 +33,7 @@ UNIT_TESTS += tests/unit/test_base_log
 UNIT_TESTS += tests/unit/test_base_mem
 UNIT_TESTS += tests/unit/test_base_option
 UNIT_TESTS += tests/unit/test_base_ring
+UNIT_TESTS += tests/unit/test_api
 UNIT_TESTS += tests/unit/test_bench
 UNIT_TESTS += tests/unit/test_chat
 UNIT_TESTS += tests/unit/test_checkpoint
@@ -53,6 +54,7 @@ UNIT_TESTS += tests/unit/test_journal_owner
 tests_unit_test_journal_owner_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fcntl,--wrap=fcntl64 \
 	-Wl,--wrap=clock_gettime
 UNIT_TESTS += tests/unit/test_plan
+UNIT_TESTS += tests/unit/test_plan_cost
 UNIT_TESTS += tests/unit/test_doctor
 UNIT_TESTS += tests/unit/test_prompts
 UNIT_TESTS += tests/unit/test_results
@@ -107,14 +109,19 @@ endif
 
 # Kernels of the GPU, then whole jobs of several ranks: `make check-gpu`, with GPU_ARGS=--bench for
 # the speed of kernels.
-EXTRA_DIST += tests/gpu/parallel.sh tests/gpu/alike.py
+EXTRA_DIST += \
+	tests/gpu/jobs.sh tests/gpu/parallel.sh tests/gpu/shapes.sh tests/gpu/alike.py tests/gpu/make_model.py \
+	tests/gpu/reference.py
 noinst_HEADERS += tests/gpu/check.h
 EXTRA_PROGRAMS =
 if HAVE_CUDA
 EXTRA_PROGRAMS += tests/gpu/check-gpu
 check-gpu: tests/gpu/check-gpu src/antiphon
 	tests/gpu/check-gpu $(GPU_ARGS) || test $$? = 77
-	TOP_SRCDIR=$(abs_top_srcdir) TOP_BUILDDIR=$(abs_top_builddir) $(SHELL) $(top_srcdir)/tests/gpu/parallel.sh
+	for part in parallel shapes; do \
+	    TOP_SRCDIR=$(abs_top_srcdir) TOP_BUILDDIR=$(abs_top_builddir) \
+	    $(SHELL) $(top_srcdir)/tests/gpu/$$part.sh || exit 1; \
+	done
 else
 check-gpu:
 	@echo 'skipped: built without CUDA'
@@ -171,8 +178,8 @@ SCRIPT_TESTS += tests/launch/balance.sh tests/launch/bench.sh tests/launch/docto
 	tests/launch/run.sh tests/launch/samples.sh tests/launch/sbatch.sh tests/launch/shards.sh \
 	tests/launch/templates.sh tests/launch/top.sh tests/launch/tutorial.sh
 SCRIPT_TESTS += tests/cli/batch.sh tests/cli/bench.sh tests/cli/chat.sh tests/cli/constrain.sh \
-	tests/cli/exchange.sh tests/cli/install.sh tests/cli/plan.sh tests/cli/report.sh tests/cli/rules.sh \
-	tests/cli/score.sh tests/cli/verify.sh tests/cli/words.sh
+	tests/cli/exchange.sh tests/cli/install.sh tests/cli/over.sh tests/cli/plan.sh \
+	tests/cli/report.sh tests/cli/rules.sh tests/cli/score.sh tests/cli/verify.sh tests/cli/words.sh
 SCRIPT_TESTS += tests/interop/h5py.sh
 TESTS += $(SCRIPT_TESTS)
 EXTRA_DIST += $(SCRIPT_TESTS)

@@ -104,7 +104,7 @@ kill -STOP "$stopped"
 began=$(date +%s)
 ended
 expect "a rank that hangs is named" 75 "no sign of rank 2 (n2, pid $stopped)"
-soon 15
+soon 30
 
 job many 2 --ep-scope job
 expect "a scope of nothing" 64 "--ep-scope says nothing without --enable-ep"

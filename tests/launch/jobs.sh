@@ -64,21 +64,20 @@ ended() {
     : >"$err"
 }
 
-# rank_pid OUT RANK: the process of a rank that writes OUT.
+# rank_pid OUT RANK: the process of a rank that writes OUT. In few steps: on a busy machine the job may
+# be through before many are.
 rank_pid() {
-    grep -la "^$antiphon.*$tmp/$1\.h5" /proc/[0-9]*/cmdline 2>/dev/null | while read -r file; do
-        process=${file%/cmdline}
-        if tr '\0' '\n' 2>/dev/null <"$process/environ" | grep -qx "SLURM_PROCID=$2"; then
-            echo "${process#/proc/}"
-        fi
-    done
+    ranks=$(grep -la "^$antiphon.*$tmp/$1\.h5" /proc/[0-9]*/cmdline 2>/dev/null |
+        sed 's/cmdline$/environ/')
+    # shellcheck disable=SC2086
+    grep -laxz "SLURM_PROCID=$2" /dev/null $ranks 2>/dev/null | tr -dc '0-9\n'
 }
 
-# wait_journal BYTES: until the journals of what start started hold so much more than then, 20 s at
-# most.
+# wait_journal BYTES: until the journals of what start started hold so much more than then, a minute or
+# two at most.
 wait_journal() {
     tries=0
-    while [ "$tries" -lt 1000 ] && [ "$(journal_bytes "$started")" -lt $((bytes + $1)) ]; do
+    while [ "$tries" -lt 3000 ] && [ "$(journal_bytes "$started")" -lt $((bytes + $1)) ]; do
         sleep 0.02
         tries=$((tries + 1))
     done

@@ -65,8 +65,7 @@ for how in "llama 4 2 2 1 1 1" "llama 2 1 2 4 2 1" "mixtral 4 1 2 2 2 1" "phimoe
     rm -rf many.h5 many.h5.journal
     # shellcheck disable=SC2086  # options
     job 2 "$2" "$1" many.h5 $long --max-num-seqs 2 --tp-size "$3" --pp-size "$4" &
-    while [ "$(du -sb many.h5.journal 2>/dev/null | cut -f 1)" -lt 8000 ] 2>/dev/null ||
-        [ ! -e many.h5.journal ]; do
+    while kill -0 $! 2>/dev/null && [ "$(journal_bytes many)" -lt 8000 ]; do
         sleep 0.1
     done
     "$antiphon" halt many.h5 --now >/dev/null

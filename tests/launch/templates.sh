@@ -9,11 +9,15 @@ under_slurm 2 4
 # shellcheck source=tests/launch/jobs.sh
 . "$TOP_SRCDIR/tests/launch/jobs.sh"
 
-make_prompts prompts 800
+make_prompts prompts 1600
 job_args whole
+began=$(date +%s)
 # shellcheck disable=SC2086
 try "$antiphon" $args
-expect "a job that is left alone" 0 "COMPLETE 800/800 rows, 0 failed"
+expect "a job that is left alone" 0 "COMPLETE 1600/1600 rows, 0 failed"
+# Time for the start and for some of the answers, but on four cores not for all of them.
+seconds=$((1 + ($(date +%s) - began + 2) / 4))
+limits="--time-limit 0:$seconds --margin 1 --drain 0"
 
 PATH=$TOP_BUILDDIR/src:$PATH
 export PATH MODEL="$model" INPUT="$tmp/prompts.h5"
@@ -28,11 +32,11 @@ submit() {
         "$TOP_SRCDIR/job-templates/$name.sbatch" $settings "$@") || not_ok "submit $name" "$job"
 }
 
-# finished NAME: until its results are there and no job is left, 150 s at most. A requeued job may wait
-# for a minute or two: not here.
+# finished NAME: until its results are there and no job is left, five minutes or so at most. A requeued
+# job may wait for a minute or two: not here.
 finished() {
     tries=0
-    while [ "$tries" -lt 150 ] && { [ ! -e "$tmp/$1.h5" ] || [ -n "$(squeue -h -o %i)" ]; }; do
+    while [ "$tries" -lt 300 ] && { [ ! -e "$tmp/$1.h5" ] || [ -n "$(squeue -h -o %i)" ]; }; do
         squeue -h -t PD -o %i | while read -r pending; do
             # A start beside the rest of the one before fails.
             pgrep -f "slurmstepd: \\[$pending\\." >/dev/null 2>&1 ||
@@ -51,15 +55,17 @@ often() {
     if [ "$n" -ge "$3" ]; then ok "$1"; else not_ok "$1" "$n times: $(cat "$out")"; fi
 }
 
-submit requeue --time-limit 0:03 --margin 1.5 --drain 0
+# shellcheck disable=SC2086
+submit requeue $limits
 finished requeue
-expect "requeued to the end" 0 "COMPLETE 800/800 rows" "restart 1 of at most 50"
+expect "requeued to the end" 0 "COMPLETE 1600/1600 rows" "restart 1 of at most 50"
 often "it took several time limits" "antiphon: STOPPED (time limit)" 1
 same whole requeue "the answers of a requeued job"
 
-submit chain --time-limit 0:03 --margin 1.5 --drain 0
+# shellcheck disable=SC2086
+submit chain $limits
 finished chain
-expect "a chain to the end" 0 "COMPLETE 800/800 rows" "goes on if this one does not"
+expect "a chain to the end" 0 "COMPLETE 1600/1600 rows" "goes on if this one does not"
 often "it had several links" "antiphon: STOPPED (time limit)" 1
 same whole chain "the answers of a chain"
 
@@ -69,7 +75,7 @@ wait_journal 100000
 kill -9 "$(rank_pid resilient 2)"
 finished resilient
 expect "started again in its allocation" 0 "start 2 of at most 5 on 2 nodes: n1,n2" \
-    "COMPLETE 800/800 rows"
+    "COMPLETE 1600/1600 rows"
 same whole resilient "the answers after a rank was lost"
 
 # A node goes down: its daemons and whatever it runs. It takes Slurm a minute or two to give it up.
@@ -87,7 +93,7 @@ if [ -n "${FAULT_TRIALS:-}" ] && [ -n "${PRIVATE_SLURM_NODES:-}" ]; then
     finished resilient
     echo "# $(($(date +%s) - began)) s from the loss of the node to the end"
     slurmd -N n2 -f "$SLURM_CONF"
-    expect "a node is lost" 0 "start 2 of at most 5 on 1 nodes: n1" "COMPLETE 800/800 rows"
+    expect "a node is lost" 0 "start 2 of at most 5 on 1 nodes: n1" "COMPLETE 1600/1600 rows"
     same whole resilient "the answers after a node was lost"
 fi
 done_testing

@@ -18,7 +18,6 @@ cd "$tmp" || exit 1
 } >commands
 n=$(grep -c '^    \$ ' "$TOP_SRCDIR/share/doc/tutorial")
 if [ "$n" -ge 15 ]; then ok "$n commands"; else not_ok "commands" "only $n"; fi
-limit=150
 try bash -x commands
 expect "they all run" 0 "prompts.h5: 201 prompts" "best     dp" "tensor --gpus 32" \
     "COMPLETE 201/201 rows, 1 failed" "empty prompt" "answers.html: "
