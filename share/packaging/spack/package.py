@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# Spack: copy this folder to REPO/packages/antiphon, have antiphon-VERSION.tar.gz (made by
-# `make dist`) in the current folder, then: spack install --no-checksum antiphon
+# Spack 1.0 and up: spack repo create DIR site; spack repo add DIR/spack_repo/site; copy this folder
+# to DIR/spack_repo/site/packages/antiphon, have antiphon-VERSION.tar.gz (made by `make dist`) in the
+# current folder, then: spack install --no-checksum antiphon
 import os
+
+from spack_repo.builtin.build_systems.autotools import AutotoolsPackage
+from spack_repo.builtin.build_systems.cuda import CudaPackage
 
 from spack.package import *
 
@@ -34,6 +38,8 @@ class Antiphon(AutotoolsPackage, CudaPackage):
     depends_on("ucx@1.13:", when="+mpi")
     depends_on("cuda@12:", when="+cuda")
     depends_on("nccl", when="+nccl")
+    for arch in CudaPackage.cuda_arch_values:
+        depends_on(f"nccl cuda_arch={arch}", when=f"+nccl cuda_arch={arch}")
 
     conflicts("cuda_arch=none", when="+cuda", msg="say which: cuda_arch=80,90a")
 
