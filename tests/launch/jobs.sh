@@ -6,7 +6,7 @@
 #   job_args OUT [OPTIONS]      sets $args: a job over prompts.h5 that writes $tmp/OUT.h5
 #   long_args OUT [OPTIONS]     the same over many.h5
 #   start OUT COMMAND...        in the background; ended waits for it
-#   on N COMMAND...             N ranks on two nodes
+#   on N COMMAND...             N ranks on two nodes, behind whoever looks at them
 #   try_on N COMMAND...         the same, waited for: sets $code, $out and $err
 #   rank_pid OUT RANK           the process of a rank that writes OUT
 #   wait_journal BYTES          until the journals of what was started have grown so much
@@ -42,12 +42,14 @@ start() {
     pid=$!
 }
 
-# on N COMMAND...: N ranks on two nodes. A lost rank ends the step at once, unless it was the only one
-# of its node: that the PMIx plugin does not notice.
+# on N COMMAND...: N ranks on two nodes, nice, so that a busy machine does not keep us from looking. A
+# lost rank ends the step at once, unless it was the only one of its node: that the PMIx plugin does not
+# notice.
 on() {
     n=$1
     shift
-    timeout -k 5 "$limit" srun --mpi=pmix -N 2 -n "$n" --ntasks-per-node="$(((n + 1) / 2))" -O "$@"
+    timeout -k 5 "$limit" srun --mpi=pmix -N 2 -n "$n" --ntasks-per-node="$(((n + 1) / 2))" -O \
+        nice -n 19 "$@"
 }
 
 # try_on N COMMAND...: the same, waited for.
