@@ -98,8 +98,8 @@ done
 job_args hangs --kv-type f32 --max-tokens 400 --watchdog 3 --enable-ep --ep-scope job
 # shellcheck disable=SC2086
 start hangs on 4 "$antiphon" $args
-wait_journal 1000
-stopped=$(rank_pid hangs 2)
+wait_rank 2 1000
+stopped=$rank_pid
 kill -STOP "$stopped"
 began=$(date +%s)
 ended

@@ -10,6 +10,7 @@
 #   try_on N COMMAND...         the same, waited for: sets $code, $out and $err
 #   rank_pid OUT RANK           the process of a rank that writes OUT
 #   wait_journal BYTES          until the journals of what was started have grown so much
+#   wait_rank RANK BYTES        the same, with $rank_pid the process of that rank, found before
 #   soon SECONDS                passed if it is not longer since $began
 # shellcheck disable=SC2034,SC2154 # what lib.sh and its scripts use and set
 
@@ -49,7 +50,7 @@ on() {
     n=$1
     shift
     timeout -k 5 "$limit" srun --mpi=pmix -N 2 -n "$n" --ntasks-per-node="$(((n + 1) / 2))" -O \
-        nice -n 19 "$@"
+        --job-name=antiphon nice -n 19 "$@"
 }
 
 # try_on N COMMAND...: the same, waited for.
@@ -66,8 +67,7 @@ ended() {
     : >"$err"
 }
 
-# rank_pid OUT RANK: the process of a rank that writes OUT. In few steps: on a busy machine the job may
-# be through before many are.
+# rank_pid OUT RANK: the process of a rank that writes OUT.
 rank_pid() {
     ranks=$(grep -la "^$antiphon.*$tmp/$1\.h5" /proc/[0-9]*/cmdline 2>/dev/null |
         sed 's/cmdline$/environ/')
@@ -83,6 +83,14 @@ wait_journal() {
         sleep 0.02
         tries=$((tries + 1))
     done
+}
+
+# wait_rank RANK BYTES: the process of a rank of what start started to $rank_pid, and wait_journal. In
+# this order: what others answer while one looks for it may be the rest of the job.
+wait_rank() {
+    wait_journal 1
+    rank_pid=$(rank_pid "$started" "$1")
+    wait_journal "$2"
 }
 
 soon() {

@@ -96,22 +96,30 @@ if [ "$redone" -eq 0 ]; then ok "no row is answered twice"; else not_ok "no row 
 
 # ---- from 8 ranks to 3 to 5 ------------------------------------------------------------------------
 
-job_args many --save-every 0.02
+# A job of some seconds on a fast machine, as those that are left go on until Slurm has ended them.
+make_prompts longer 2400
+longer="--input $tmp/longer.h5 --save-every 0.02"
 # shellcheck disable=SC2086
-start many on 8 "$antiphon" $args
-wait_journal 100000
-kill -9 "$(rank_pid many 6)"
+{
+    job_args calm $longer
+    try_on 2 "$antiphon" $args
+    expect "an undisturbed long job" 0 "COMPLETE 2400/2400 rows, 0 failed"
+    job_args many $longer
+    start many on 8 "$antiphon" $args
+}
+wait_rank 6 100000
+kill -9 "$rank_pid"
 ended
 expect "one of eight ranks killed" 137 "8 ranks"
 # shellcheck disable=SC2086
 start many on 3 "$antiphon" $args
-wait_journal 100000
-kill -9 "$(rank_pid many 0)"
+wait_rank 0 100000
+kill -9 "$rank_pid"
 ended
 expect "the first of three ranks killed" 137 "start 2"
 # shellcheck disable=SC2086
 try_on 5 "$antiphon" $args
-expect "five ranks finish" 0 "start 3" "COMPLETE 600/600 rows"
-same whole many "the same answers over eight, three and five ranks"
+expect "five ranks finish" 0 "start 3" "COMPLETE 2400/2400 rows"
+same calm many "the same answers over eight, three and five ranks"
 
 done_testing

@@ -27,8 +27,8 @@ kill -9 "$pid"
 wait "$pid" 2>/dev/null
 # shellcheck disable=SC2086
 start killed on 4 "$antiphon" $args
-wait_journal 200000
-kill -9 "$(rank_pid killed 2)"
+wait_rank 2 200000
+kill -9 "$rank_pid"
 ended
 expect "a rank of four killed" 137 "start 2"
 # shellcheck disable=SC2086
@@ -43,8 +43,8 @@ same whole killed "the same answers after two kills"
 job_args stopped
 # shellcheck disable=SC2086
 start stopped on 4 "$antiphon" $args
-wait_journal 100000
-kill -TERM "$(rank_pid stopped 3)"
+wait_rank 3 100000
+kill -TERM "$rank_pid"
 ended
 expect "SIGTERM to one rank" 75 "stopping (SIGTERM on rank 3 (n2)): no new prompts" \
     "antiphon: STOPPED (SIGTERM on rank 3 (n2))" "0 begun; to go on, the same again: antiphon run"
@@ -69,14 +69,18 @@ expect "without it" 0 "COMPLETE 3/3 rows"
 job_args stopped --drain 0
 # shellcheck disable=SC2086
 start stopped on 2 "$antiphon" $args
+wait_journal 1
+job=$(squeue -h -o %i -n antiphon -t R | head -n 1)
 wait_journal 200000
-scancel --signal=USR1 "$(squeue -h -o %i -n antiphon -t R | head -n 1)"
+scancel --signal=USR1 "$job"
 ended
 expect "SIGUSR1 to all ranks, without a drain" 75 "saving" "antiphon: STOPPED (SIGUSR1"
 # shellcheck disable=SC2086
 start stopped on 3 "$antiphon" $args
+wait_journal 1
+job=$(squeue -h -o %i -n antiphon -t R | head -n 1)
 wait_journal 100000
-scancel "$(squeue -h -o %i -n antiphon -t R | head -n 1)"
+scancel "$job"
 ended
 expect "scancel" failure "antiphon: STOPPED (SIGTERM"
 # shellcheck disable=SC2086
@@ -187,9 +191,9 @@ expect "a replica of two ranks" 0 "tp 2" "COMPLETE 150/150 rows"
 job_args half --input "$tmp/few.h5" --tp-size 2 --save-every 0.2
 # shellcheck disable=SC2086
 start half on 2 "$antiphon" $args
-wait_journal 60000
+wait_rank 1 60000
 began=$(date +%s)
-kill -9 "$(rank_pid half 1)"
+kill -9 "$rank_pid"
 ended
 expect "one of its ranks killed" 75 "rank 1 (n2"
 soon 45
@@ -206,12 +210,14 @@ rm "$tmp/hung.h5"
 job_args hung --watchdog 3
 # shellcheck disable=SC2086
 start hung on 2 "$antiphon" $args
+wait_journal 1
+ranks="$(rank_pid hung 0) $(rank_pid hung 1)"
 wait_journal 100000
-# shellcheck disable=SC2046
-kill -STOP $(rank_pid hung 0) $(rank_pid hung 1)
+# shellcheck disable=SC2086
+kill -STOP $ranks
 sleep 5
-# shellcheck disable=SC2046
-kill -CONT $(rank_pid hung 0) $(rank_pid hung 1)
+# shellcheck disable=SC2086
+kill -CONT $ranks
 ended
 expect "suspended for longer than the watchdog waits" 0 "COMPLETE 600/600 rows"
 done_testing

@@ -71,8 +71,8 @@ same whole chain "the answers of a chain"
 
 submit resilient
 started=resilient bytes=0
-wait_journal 100000
-kill -9 "$(rank_pid resilient 2)"
+wait_rank 2 100000
+kill -9 "$rank_pid"
 finished resilient
 expect "started again in its allocation" 0 "start 2 of at most 5 on 2 nodes: n1,n2" \
     "COMPLETE 1600/1600 rows"
