@@ -213,6 +213,9 @@ static int export(void *data, char **operands, int n, struct ant_error *err)
     if (settings->jsonl + settings->csv + settings->batch > 1)
         return ant_fail(err, ANT_EUSAGE,
                         "--jsonl, --csv and --openai-batch are three forms: choose one");
+    if (settings->model && !settings->batch)
+        return ant_fail(err, ANT_EUSAGE,
+                        "--model is for the log probabilities of --openai-batch: give both");
     ANT_TRY(ant_results_open(&results, path, err));
     bool is_to_file = settings->output && strcmp(settings->output, "-") != 0;
     if (is_to_file && ant_file_is_same(settings->output, path))

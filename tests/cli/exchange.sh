@@ -117,6 +117,8 @@ for command in "export r.h5 --csv" "report r.h5 --csv"; do
 done
 try "$antiphon" export r.h5 --csv --jsonl
 expect "one format at a time" 64 "choose one"
+try "$antiphon" export r.h5 --model "$model"
+expect "a model that nothing is asked of" 64 "--model is for the log probabilities of --openai-batch"
 if [ -w /dev/full ]; then
     code=0
     "$antiphon" export r.h5 >/dev/full 2>err || code=$?
